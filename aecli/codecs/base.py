@@ -1,0 +1,72 @@
+"""What a codec is: anything that encodes images into codes and decodes codes into images."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from aecli.data.images import ImageShape
+from aecli.errors import UsageError
+
+
+class Codec(nn.Module, ABC):
+    """An encoder f and a decoder g (chapter, section 1), on image tensors of one shape."""
+
+    def __init__(self, image_shape: ImageShape, code_dim: int) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self.code_dim = code_dim
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (N, code_dim) float32 of images (N, C, H, W) float32 in [0, 1]."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images (N, C, H, W) float32 of codes (N, code_dim); a linear codec's may leave [0, 1]."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstructions, shaped like `images`."""
+        reconstructions: Tensor = self.decode(self.encode(images))
+        return reconstructions
+
+    @property
+    def device(self) -> torch.device:
+        """Where its numbers are; every codec has some."""
+        return next(iter(self.state_dict().values())).device
+
+    @property
+    def pixels(self) -> int:
+        """Numbers in one image."""
+        return math.prod(self.image_shape)
+
+    @property
+    def compression_ratio(self) -> float:
+        """Numbers in one image over numbers in its code."""
+        return self.pixels / self.code_dim
+
+    def count_parameters(self) -> int:
+        """How many numbers were learned from the data."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class ClosedFormCodec(Codec):
+    """A codec that is solved for, not trained."""
+
+    @abstractmethod
+    def solve(self, images: Tensor) -> None:
+        """Set the codec from training images (N, C, H, W) uint8.
+
+        Raises UsageError if they are too few.
+        """
+
+
+def require_at_most_pixels(code_dim: int, image_shape: ImageShape, codec: str) -> None:
+    """Raises UsageError if a code of an orthogonal basis would have more numbers than the image."""
+    pixels = math.prod(image_shape)
+    if code_dim > pixels:
+        sizes = "x".join(map(str, image_shape))
+        raise UsageError(
+            f"code_dim={code_dim} must be at most {pixels} ({sizes} pixels) for codec {codec!r}"
+        )

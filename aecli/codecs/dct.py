@@ -1,0 +1,56 @@
+"""The discrete cosine transform as a codec: a transform fixed in advance, nothing learned."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aecli.codecs.base import ClosedFormCodec, require_at_most_pixels
+from aecli.config import DctConfig
+from aecli.data.images import ImageShape
+
+
+class Dct(ClosedFormCodec):
+    """The k lowest-frequency coefficients of the whole image's orthonormal 2-D DCT-II.
+
+    Frequencies are ordered by (u/H)^2 + (v/W)^2, each channel's coefficient in turn (Ahmed,
+    Natarajan & Rao, "Discrete Cosine Transform", IEEE Trans. Computers, 1974, for the transform).
+    """
+
+    basis: Tensor
+    """(code_dim, pixels), orthonormal rows, by rising frequency."""
+
+    def __init__(self, image_shape: ImageShape, config: DctConfig) -> None:
+        require_at_most_pixels(config.code_dim, image_shape, "dct")
+        super().__init__(image_shape, config.code_dim)
+        basis = torch.from_numpy(_lowest_frequencies(image_shape, config.code_dim))
+        self.register_buffer("basis", basis.to(torch.float32))
+
+    def solve(self, images: Tensor) -> None:
+        """Nothing depends on the images."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images.flatten(start_dim=1) @ self.basis.T
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return (codes @ self.basis).unflatten(1, self.image_shape)
+
+
+def _lowest_frequencies(image_shape: ImageShape, count: int) -> NDArray[np.float64]:
+    channels, height, width = image_shape
+    v, u = np.meshgrid(np.arange(width), np.arange(height))
+    order = np.argsort(((u / height) ** 2 + (v / width) ** 2).ravel(), kind="stable")
+    rows = np.einsum("uy,vx->uvyx", _cosines(height), _cosines(width))
+    rows = rows.reshape(height * width, height * width)
+    basis = np.zeros((count, channels, height * width))
+    for i in range(count):
+        basis[i, i % channels] = rows[order[i // channels]]
+    return basis.reshape(count, -1)
+
+
+def _cosines(n: int) -> NDArray[np.float64]:
+    """The orthonormal DCT-II matrix: row u is the cosine of frequency u, sampled at n pixels."""
+    u, x = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
+    cosines = np.sqrt(2 / n) * np.cos(np.pi * (2 * x + 1) * u / (2 * n))
+    cosines[0] /= np.sqrt(2)
+    return cosines

@@ -1,0 +1,38 @@
+"""The chapter's autoencoder: a multilayer perceptron down to the code and its mirror image up."""
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from aecli.codecs.base import Codec
+from aecli.config import MlpConfig
+from aecli.data.images import ImageShape
+
+
+class Mlp(Codec):
+    """Linear layers with ReLU between, a bare linear code, a sigmoid on the pixels (section 1).
+
+    With the default widths: 784-256-64-k-64-256-784.
+    """
+
+    def __init__(self, image_shape: ImageShape, config: MlpConfig) -> None:
+        super().__init__(image_shape, config.code_dim)
+        widths = (self.pixels, *config.hidden, config.code_dim)
+        self.encoder = nn.Sequential(*_layers(widths))
+        self.decoder = nn.Sequential(*_layers(widths[::-1]), nn.Sigmoid())
+
+    def encode(self, images: Tensor) -> Tensor:
+        codes: Tensor = self.encoder(images.flatten(start_dim=1))
+        return codes
+
+    def decode(self, codes: Tensor) -> Tensor:
+        pixels: Tensor = self.decoder(codes)
+        return pixels.unflatten(1, self.image_shape)
+
+
+def _layers(widths: Sequence[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return layers[:-1]

@@ -1,0 +1,74 @@
+"""Find the YAMLs that ship with aecli, and the one a `--config` names."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from aecli.errors import UsageError
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class ShippedConfig:
+    name: str
+    path: Path
+    summary: str
+    """The first comment line that is not the command."""
+
+
+def shipped_configs() -> list[ShippedConfig]:
+    """The configs inside the installed package, by name; in a checkout, those at its top level."""
+    inside = _PACKAGE / "configs"
+    folder = inside if inside.is_dir() else _PACKAGE.parent / "configs"
+    return [
+        ShippedConfig(path.stem, path, _summary(path)) for path in sorted(folder.glob("*.yaml"))
+    ]
+
+
+def find_config(name_or_path: str) -> Path:
+    """The file that `--config NAME_OR_PATH` means: an existing path, or a shipped name.
+
+    Raises UsageError naming what was looked for.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        reason = "is a folder" if path.is_dir() else "no such file"
+        raise UsageError(f"--config {name_or_path}: {reason}")
+    return shipped_config(name_or_path).path
+
+
+def shipped_config(name: str) -> ShippedConfig:
+    """The shipped config of that name. Raises UsageError with the nearest names."""
+    known = {config.name: config for config in shipped_configs()}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`aecli configs` lists them"
+    raise UsageError(f"no config is called {name!r}: {hint}")
+
+
+def copy_config(name: str, to: Path) -> Path:
+    """The path of a copy of the shipped config of that name, in a new file or a folder.
+
+    Raises UsageError if there is no such config or the copy would replace a file.
+    """
+    config = shipped_config(name)
+    target = to / config.path.name if to.is_dir() else to
+    try:
+        with target.open("xb") as copy:
+            copy.write(config.path.read_bytes())
+    except FileExistsError:
+        raise UsageError(f"{target} exists; it is not replaced") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from None
+    return target
+
+
+def _summary(path: Path) -> str:
+    comments = (
+        line[1:].strip() for line in path.read_text("utf-8").splitlines() if line[:1] == "#"
+    )
+    return next((line for line in comments if not line.startswith("aecli ")), "")

@@ -1,0 +1,140 @@
+"""The experiments' settings as frozen, typed models; unknown keys and wrong types are errors."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+
+CODE_DIM_OF_THE_CHAPTER = 32
+
+# The chapter's recipe, value by value; the other recipe, `muon`, is the defaults of FitConfig.
+RECIPES: dict[str, dict[str, Any]] = {
+    "muon": {},
+    "chapter": {
+        "epochs": 5,
+        "batch_size": 256,
+        "optimizer": "adam",
+        "lr": 1e-3,
+        "schedule": "constant",
+        "warmup": 0.0,
+    },
+}
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Widths = Annotated[tuple[PositiveInt, ...], Strict(False)]  # a YAML list becomes a tuple
+
+
+class Section(BaseModel):
+    """The rules every part of a config keeps."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class DataConfig(Section):
+    """Which images, and how they are split."""
+
+    dataset: Literal["auto", "mnist", "fashion-mnist", "mnist-5k"] = "auto"
+    """`auto` is mnist where it can be had, else mnist-5k."""
+    dir: str | None = None
+    """A folder in torchvision's layout, looked into first (default: $AECLI_DATA_DIR)."""
+    val: Annotated[int, Field(ge=0)] | None = None
+    """Images held out of the training set for validation (null: a twelfth of it; mnist 5,000)."""
+    limit_train: PositiveInt | None = None
+    """Train on the first so many images only (null: all)."""
+
+
+class MlpConfig(Section):
+    """A multilayer perceptron that funnels the pixels into the code, and its mirror image."""
+
+    name: Literal["mlp"] = "mlp"
+    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+    hidden: Widths = (256, 64)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+
+
+class LinearConfig(Section):
+    """One linear map down and one up: its optimum spans PCA's subspace."""
+
+    name: Literal["linear"] = "linear"
+    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+
+
+class PcaConfig(Section):
+    """Principal component analysis, solved exactly."""
+
+    name: Literal["pca"] = "pca"
+    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+
+
+class DctConfig(Section):
+    """The lowest-frequency coefficients of the discrete cosine transform; nothing is learned."""
+
+    name: Literal["dct"] = "dct"
+    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+
+
+def _name_the_default_codec(values: Any) -> Any:
+    return {"name": "mlp"} | values if isinstance(values, dict) else values
+
+
+CodecConfig = Annotated[
+    Annotated[MlpConfig | LinearConfig | PcaConfig | DctConfig, Field(discriminator="name")],
+    BeforeValidator(_name_the_default_codec),
+]
+
+
+class FitConfig(Section):
+    """How a network is trained. A recipe fills in whatever is not set beside it."""
+
+    recipe: Literal["muon", "chapter"] = "muon"
+    """`muon`: the chapter's net made the most of; `chapter`: exactly as the chapter trains it."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
+    batch_size: PositiveInt = 256
+    optimizer: Literal["muon", "adam"] = "muon"
+    """`muon` steps the weight matrices by Muon and the rest by Adam."""
+    lr: PositiveFloat = 0.03
+    """Peak learning rate (of the matrices, under muon)."""
+    adam_lr: PositiveFloat = 0.01
+    """Peak learning rate of what Muon does not step; unused under adam."""
+    momentum: Fraction = 0.9
+    """Muon's momentum; unused under adam."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the learning rate falls after the warm-up; linear and cosine end at zero."""
+    warmup: Fraction = 0.05
+    """The fraction of all steps over which the learning rate rises to its peak."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recipe(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        recipe = values.get("recipe", "muon")
+        return RECIPES.get(recipe, {}) | values if isinstance(recipe, str) else values
+
+
+class ExperimentConfig(Section):
+    """What every experiment is told."""
+
+    experiment: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")] | None = None
+    """A word for the run folder's name (null: codec and code dimension)."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` is cuda where there is one, else cpu."""
+    threads: PositiveInt | None = None
+    """CPU threads (null: one per core this process may use)."""
+    data: DataConfig = DataConfig()
+
+
+class TrainConfig(ExperimentConfig):
+    """`aecli train`: fit one codec and measure it against PCA."""
+
+    experiment: Literal["train"] = "train"
+    codec: CodecConfig = MlpConfig()
+    train: FitConfig = FitConfig()
+
+
+EXPERIMENTS: dict[str, type[ExperimentConfig]] = {"train": TrainConfig}

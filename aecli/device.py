@@ -1,0 +1,31 @@
+"""Choose the device and the CPU threads, once per run."""
+
+import os
+
+import torch
+
+from aecli.config import ExperimentConfig
+from aecli.errors import UsageError
+
+
+def prepare(config: ExperimentConfig) -> torch.device:
+    """The device a run computes on; sets torch's thread count and seeds torch.
+
+    Raises UsageError if the device asked for is not there.
+    """
+    torch.set_num_threads(config.threads or _usable_cores())
+    torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
+    torch.manual_seed(config.seed)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    if config.device == "auto":
+        return torch.device("cuda" if available["cuda"] else "cpu")
+    if not available[config.device]:
+        there = ", ".join(name for name, is_there in available.items() if is_there)
+        raise UsageError(f"device={config.device}: not on this machine, which has {there}")
+    return torch.device(config.device)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,45 @@
+"""The error family: every way a run can fail that is not a bug, each with its exit code."""
+
+
+class AecliError(Exception):
+    """Something the user can act on; its text is printed as it is, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(AecliError):
+    """A flag, a config or an argument that cannot be carried out."""
+
+    exit_code = 2
+
+
+class DataError(AecliError):
+    """A dataset, a model or a checkpoint that is missing, damaged or of the wrong kind."""
+
+    exit_code = 3
+
+
+class DivergedError(AecliError):
+    """Training met a loss that is not finite."""
+
+    exit_code = 4
+
+
+class StorageError(AecliError):
+    """A run folder that cannot be made or written."""
+
+    exit_code = 6
+
+
+class ExpectationError(AecliError):
+    """An `--expect` that the measured metrics do not meet."""
+
+    exit_code = 7
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM; a KeyboardInterrupt, so that no `except Exception` swallows it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,95 @@
+"""`--expect 'test_mse<=0.0168'`: a gate over the metrics of a run, for scripts and CI."""
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aecli.errors import ExpectationError, UsageError
+
+# The contract: what metrics.json of each experiment holds.
+METRICS: dict[str, tuple[str, ...]] = {
+    "train": (
+        "code_dim",
+        "compression_ratio",
+        "parameters",
+        "train_mse",
+        "val_mse",
+        "test_mse",
+        "psnr_db",
+        "pca_test_mse",
+        "beats_pca",
+        "mean_abs_correlation",
+        "epochs",
+        "train_seconds",
+    ),
+}
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """metric, comparison and bound, as `test_mse`, `<=` and 0.0168."""
+
+    text: str
+    metric: str
+    comparison: str
+    bound: float
+
+
+def parse(text: str, experiment: str) -> Expectation:
+    """The expectation in `text`. Raises UsageError for another form or metric."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"--expect {text!r}: not of the form 'metric<=number' (<, <=, ==, !=, >=, >)"
+        )
+    metric, comparison, bound = match.groups()
+    known = METRICS[experiment]
+    if metric not in known:
+        near = difflib.get_close_matches(metric, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"{experiment} has {', '.join(known)}"
+        raise UsageError(f"--expect {text!r}: no metric is called {metric!r}; {hint}")
+    return Expectation(text, metric, comparison, _number(bound, text))
+
+
+def check(expectations: Sequence[Expectation], metrics: Mapping[str, Any]) -> None:
+    """Raises ExpectationError with a line per expectation that `metrics` does not meet."""
+    missed = [
+        f"expected {expectation.text}, measured {metrics[expectation.metric]}"
+        for expectation in expectations
+        if not _holds(expectation, metrics[expectation.metric])
+    ]
+    if missed:
+        raise ExpectationError("\n".join(missed))
+
+
+def _number(bound: str, text: str) -> float:
+    if bound in ("true", "false"):
+        return float(bound == "true")
+    try:
+        number = float(bound)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise UsageError(f"--expect {text!r}: {bound!r} is not a number, true or false")
+    return number
+
+
+def _holds(expectation: Expectation, value: float | None) -> bool:
+    """Whether a measured value meets the expectation; one that could not be measured never does."""
+    if value is None or math.isnan(value):
+        return False
+    return _COMPARE[expectation.comparison](value, expectation.bound)

@@ -1,0 +1,30 @@
+"""What an experiment is given besides its config, and what it gives back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aecli.data import Places
+from aecli.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Context:
+    runs_dir: Path
+    places: Places
+    argv: Sequence[str]
+    terminal: Terminal
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    metrics: what metrics.json holds. summary: name and value pairs for the user, under `title`.
+    """
+
+    path: Path
+    metrics: Mapping[str, Any]
+    title: str
+    summary: Sequence[tuple[str, str]]

@@ -1,0 +1,203 @@
+"""`aecli train`: fit one codec, measure it against PCA, and draw what it does."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aecli import chapter, codecs, data, device, figures, metrics
+from aecli.codecs import ClosedFormCodec, Codec, Pca
+from aecli.config import PcaConfig, TrainConfig
+from aecli.data import Images, to_unit
+from aecli.errors import DivergedError, UsageError
+from aecli.experiments.context import Context, Result
+from aecli.fit import EpochRecord, fit
+from aecli.rundir import RunDir, new_run
+
+_SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
+
+
+def run(config: TrainConfig, context: Context) -> Result:
+    """Train one codec and leave its run folder. Raises every AecliError."""
+    where = device.prepare(config)
+    codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
+    slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
+    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+        run_dir.note(device=str(where), threads=torch.get_num_threads())
+        images = data.load(config.data, context.places, context.terminal.say)
+        run_dir.note(dataset=images.provenance())
+        settled = config.data.model_copy(update={"dataset": images.name})
+        run_dir.write_config(config.model_copy(update={"data": settled}))
+
+        records = train_codec(codec, images, config, context, run_dir)
+        run_dir.save_model(codec, config)
+        outcome = _measure(codec, images, records)
+        numbers = outcome.numbers()
+        run_dir.write_metrics(numbers)
+        _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
+    title = f"{images.name}: {config.codec.name} with a code of {codec.code_dim}"
+    return Result(run_dir.path, numbers, title, _summary(numbers))
+
+
+def train_codec(
+    codec: Codec, images: Images, config: TrainConfig, context: Context, run_dir: RunDir
+) -> list[EpochRecord]:
+    """A record per epoch of fitting `codec`, in history.csv too; none if it is solved for.
+
+    On divergence the last good weights are saved before DivergedError goes on its way.
+    """
+    if isinstance(codec, ClosedFormCodec):
+        codec.solve(images.train.images)
+        run_dir.write_csv("history.csv", [])
+        return []
+    if config.train.batch_size > len(images.train):
+        raise UsageError(
+            f"batch_size={config.train.batch_size} must be at most {len(images.train)}"
+            f" (training images of {images.name})"
+        )
+    train, val = (split.images.to(codec.device) for split in (images.train, images.val))
+    order = torch.Generator().manual_seed(config.seed)
+    records: list[EpochRecord] = []
+    with context.terminal.watching(config.train.epochs) as watch:
+        try:
+            for record in fit(codec, train, val, config.train, order, watch):
+                records.append(record)
+                run_dir.write_csv("history.csv", [asdict(r) for r in records])
+                context.terminal.epoch(record, config.train.epochs)
+        except DivergedError as error:
+            run_dir.save_model(codec, config)
+            raise DivergedError(
+                f"{error}\nthe last good model is in {run_dir.path}/model"
+            ) from None
+    return records
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A trained codec and what it does to the test images."""
+
+    codec: Codec
+    images: Images
+    records: list[EpochRecord]
+    errors: Tensor
+    """(n_test,) mse per pixel of each test image."""
+    codes: Tensor
+    """(n_test, code_dim)."""
+    pca: Pca | None
+    """PCA of the same code dimension on the same training images; None where there is none."""
+    pca_test_mse: float | None
+
+    @property
+    def test_mse(self) -> float:
+        return self.errors.mean().item()
+
+    def numbers(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
+        return {
+            "code_dim": codec.code_dim,
+            "compression_ratio": codec.compression_ratio,
+            "parameters": codec.count_parameters(),
+            "train_mse": metrics.mse(codec, images.train.images),
+            "val_mse": metrics.mse(codec, images.val.images) if len(images.val) else None,
+            "test_mse": self.test_mse,
+            "psnr_db": metrics.psnr_db(self.test_mse),
+            "pca_test_mse": pca_mse,
+            "beats_pca": None if pca_mse is None else self.test_mse < pca_mse,
+            "mean_abs_correlation": metrics.mean_abs_correlation(metrics.correlations(self.codes)),
+            "epochs": len(self.records),
+            "train_seconds": round(sum(record.seconds for record in self.records), 3),
+        }
+
+
+def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outcome:
+    pca: Pca | None = None
+    if isinstance(codec, Pca):
+        pca = codec
+    elif codec.code_dim <= min(codec.pixels, len(images.train)):
+        pca = Pca(images.shape, PcaConfig(code_dim=codec.code_dim))
+        pca.solve(images.train.images)
+    test = images.test.images
+    return _Outcome(
+        codec,
+        images,
+        records,
+        errors=metrics.reconstruction_errors(codec, test),
+        codes=metrics.encode(codec, test),
+        pca=pca,
+        pca_test_mse=None if pca is None else metrics.mse(pca, test),
+    )
+
+
+def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
+    codec, images, errors, codes = outcome.codec, outcome.images, outcome.errors, outcome.codes
+    ranks = torch.linspace(0, len(errors) - 1, min(_SHOWN, len(errors))).round().long()
+    chosen = errors.argsort(stable=True)[ranks]
+    originals = to_unit(images.test.images[chosen])
+    with torch.no_grad():
+        decoded = codec(originals.to(codec.device)).cpu()
+    run_dir.save_figure(
+        "reconstructions",
+        figures.reconstructions(
+            originals.numpy(),
+            decoded.numpy(),
+            errors[chosen].numpy(),
+            _rank_labels(len(chosen)),
+            f"Test images from the best to the worst decoded ({title})",
+        ),
+    )
+    if outcome.records:
+        epochs, train_mse, val_mse = np.array(
+            [(r.epoch, r.train_mse, r.val_mse) for r in outcome.records]
+        ).T
+        baselines = [("this codec, test, at the end", outcome.test_mse)]
+        if outcome.pca_test_mse is not None:
+            baselines.append((f"PCA-{codec.code_dim}, test", outcome.pca_test_mse))
+        run_dir.save_figure(
+            "training_curve",
+            figures.training_curve(epochs, train_mse, val_mse, baselines, f"Training ({title})"),
+        )
+    run_dir.save_figure(
+        "code_units",
+        figures.code_units(
+            codes.double().var(dim=0, correction=0).numpy(),
+            None if outcome.pca is None else outcome.pca.variances.double().numpy(),
+            metrics.correlations(codes).numpy(),
+            f"The code's units over the test images ({title})",
+        ),
+    )
+    if codec.code_dim == 2:
+        run_dir.save_figure(
+            "code_scatter",
+            figures.code_scatter(
+                codes.numpy(), images.test.labels.numpy(), f"Codes of the test images ({title})"
+            ),
+        )
+
+
+def _rank_labels(n: int) -> list[str]:
+    """Names for `n` images at even ranks: best, 10%, ..., median, ..., worst."""
+    labels = [f"{100 * i / (n - 1):.0f}%" if 0 < i < n - 1 else "" for i in range(n)]
+    labels[0], labels[-1] = "best", "worst"
+    return ["median" if label == "50%" else label for label in labels]
+
+
+def _summary(numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    pca_mse = numbers["pca_test_mse"]
+    rows = [
+        ("test mse per pixel", f"{numbers['test_mse']:.5f}"),
+        ("PSNR", f"{numbers['psnr_db']:.2f} dB"),
+    ]
+    if pca_mse is None:
+        return [
+            *rows,
+            (f"PCA-{numbers['code_dim']}", "none: more components than pixels or images"),
+        ]
+    verdict = chapter.judge_sanity_check(numbers["test_mse"], pca_mse)
+    return [
+        *rows,
+        (f"PCA-{numbers['code_dim']} test mse", f"{pca_mse:.5f}"),
+        ("chapter's sanity check", ("holds: " if verdict.holds else "fails: ") + verdict.reason),
+    ]
