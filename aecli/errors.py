@@ -37,8 +37,8 @@ class ExpectationError(AecliError):
     exit_code = 7
 
 
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM; a KeyboardInterrupt, so that no `except Exception` swallows it."""
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM; no Exception, and no KeyboardInterrupt, which typer would swallow."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)

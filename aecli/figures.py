@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
 
-NETWORK, BASELINE, ACCENT = "#0b6e99", "#c8553d", "#5a5a5a"
+NETWORK, BASELINE, HELD_OUT, ACCENT = "#0b6e99", "#c8553d", "#5a5a5a", "#e0a100"
 _ERROR_MAP = "inferno"
 _PIXELS_PER_INCH = 160
 
@@ -69,10 +70,11 @@ def training_curve(
     epochs: Array,
     train_mse: Array,
     val_mse: Array,
-    baselines: Sequence[tuple[str, float]],
+    test_mse: float,
+    baseline: tuple[str, float] | None,
     title: str,
 ) -> Figure:
-    """The error per epoch on a log scale; a horizontal line per baseline (label, mse)."""
+    """The error per epoch on a log scale, the final test error, and a baseline (label, mse)."""
     with mpl.rc_context(_STYLE):
         figure = _figure(8, 4.5)
         axes = figure.subplots()
@@ -80,14 +82,23 @@ def training_curve(
             epochs, train_mse, "o-", color=NETWORK, label="training (running mean of the epoch)"
         )
         if np.isfinite(val_mse).any():
-            axes.plot(epochs, val_mse, "s--", color=ACCENT, label="validation (after the epoch)")
-        for label, mse in baselines:
-            axes.axhline(mse, color=BASELINE, linewidth=1.6)
+            axes.plot(epochs, val_mse, "s--", color=HELD_OUT, label="validation (after the epoch)")
+        axes.plot(
+            epochs[-1:],
+            [test_mse],
+            "D",
+            color=ACCENT,
+            ms=9,
+            label=f"test, at the end: {test_mse:.5f}",
+        )
+        if baseline is not None:
+            label, mse = baseline
+            axes.axhline(mse, color=BASELINE)
             axes.annotate(
                 f"{label}: {mse:.5f}",
                 (1, mse),
                 xycoords=("axes fraction", "data"),
-                xytext=(-4, 4),
+                xytext=(-4, 5),
                 textcoords="offset points",
                 ha="right",
                 color=BASELINE,

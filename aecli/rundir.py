@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aecli import __version__
 from aecli.config import ExperimentConfig, to_yaml
-from aecli.errors import StorageError
+from aecli.errors import Interrupted, StorageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +134,7 @@ def new_run(
     run.write_config(config)
     try:
         yield run
-    except KeyboardInterrupt:
+    except Interrupted:
         run._finish("interrupted")
         raise
     except BaseException as error:
@@ -201,4 +201,4 @@ def _git_commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return git.stdout.strip() or None
+    return git.stdout.strip() if git.returncode == 0 else None

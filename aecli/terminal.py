@@ -48,11 +48,12 @@ class Terminal:
     def path(self, path: Path) -> None:
         """A path on stdout, in the very bytes the file system has, whatever the encoding."""
         stream = sys.stdout
-        if stream is None:
-            return
+        if not isinstance(stream, io.TextIOWrapper):
+            return  # None: the shell closed it
         with _tolerating_closed(stream):
             stream.flush()
-            os.write(stream.fileno(), os.fsencode(path) + b"\n")
+            stream.buffer.write(os.fsencode(path) + b"\n")
+            stream.flush()
 
     def json(self, data: Any) -> None:
         """One JSON object on stdout."""

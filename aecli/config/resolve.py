@@ -103,16 +103,13 @@ def json_schema(experiment: str) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every string that YAML 1.2 or 1.1 would read as something else."""
+    """Writes scalars so that YAML 1.2 reads them back: plain where it can, quoted where it must."""
 
 
-def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = isinstance(yaml12.scalar(text) if len(text) < yaml12.MAX_DIGITS else text, str)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
-
-
-_Dumper.add_representer(str, _represent_str)
-_Dumper.add_representer(  # 1e-05, which YAML 1.1 would write as 1.0e-05
+_Dumper.yaml_implicit_resolvers = {}
+for _kind, _pattern in yaml12.SCALARS.items():
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _pattern, None)
+_Dumper.add_representer(  # 1e-05, which YAML 1.1 would need as 1.0e-05
     float, lambda dumper, x: dumper.represent_scalar("tag:yaml.org,2002:float", repr(x))
 )
 

@@ -20,13 +20,16 @@ MAX_DIGITS = 20  # more digits than any 64-bit number has
 
 KeyPath = tuple[str | int, ...]
 
-_NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
-_BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
-_INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
-_FLOAT = re.compile(
-    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"
-    r"|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z"
-)
+# The core schema's scalars, in the order in which they are tried; all else is a string.
+SCALARS = {
+    "null": re.compile(r"(?:null|Null|NULL|~|)\Z"),
+    "bool": re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"),
+    "int": re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z"),
+    "float": re.compile(
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,20 @@ def read(text: bytes, name: str) -> Document:
 
 def scalar(text: str) -> Any:
     """The value of a plain scalar in YAML 1.2's core schema; ValueError for a huge integer."""
-    if _NULL.match(text):
-        return None
-    if _BOOL.match(text):
-        return text[0] in "tT"
-    if _INT.match(text):
-        if len(text) > MAX_DIGITS:
-            raise ValueError(f"an integer of {len(text):,} digits; at most {MAX_DIGITS} are read")
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.match(text):
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    kind = next((kind for kind, pattern in SCALARS.items() if pattern.match(text)), "str")
+    match kind:
+        case "null":
+            return None
+        case "bool":
+            return text[0] in "tT"
+        case "int":
+            if len(text) > MAX_DIGITS:
+                raise ValueError(
+                    f"an integer of {len(text):,} digits; at most {MAX_DIGITS} are read"
+                )
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        case "float":
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
 
 

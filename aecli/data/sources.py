@@ -196,6 +196,8 @@ def _download(url: str, limit: int) -> bytes:
                     raise UnavailableError(
                         f"{len(body):,} bytes after {DOWNLOAD_SECONDS} s: too slow"
                     )
+            if response.length:  # what the server announced and did not send
+                raise UnavailableError(f"ends {response.length:,} bytes early")
     except urllib.error.HTTPError as error:
         raise UnavailableError(f"HTTP {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -152,12 +152,13 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
         epochs, train_mse, val_mse = np.array(
             [(r.epoch, r.train_mse, r.val_mse) for r in outcome.records]
         ).T
-        baselines = [("this codec, test, at the end", outcome.test_mse)]
-        if outcome.pca_test_mse is not None:
-            baselines.append((f"PCA-{codec.code_dim}, test", outcome.pca_test_mse))
+        pca = outcome.pca_test_mse
+        baseline = None if pca is None else (f"PCA-{codec.code_dim}, test", pca)
         run_dir.save_figure(
             "training_curve",
-            figures.training_curve(epochs, train_mse, val_mse, baselines, f"Training ({title})"),
+            figures.training_curve(
+                epochs, train_mse, val_mse, outcome.test_mse, baseline, f"Training ({title})"
+            ),
         )
     run_dir.save_figure(
         "code_units",

@@ -1,0 +1,116 @@
+"""Shared fixtures: a program that runs apart from the user's own data, cache and runs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aecli.data import Images, Split
+
+# Enough of a run to leave every file, in about a second of training and drawing.
+SMALL = ("--dataset", "mnist-5k", "--limit-train", "300", "--epochs", "2", "--offline")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished call of the program."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def run(self) -> Path:
+        """The run folder, by the contract the last line of stdout."""
+        return Path(self.stdout.splitlines()[-1])
+
+    def metrics(self) -> dict[str, Any]:
+        return json.loads((self.run / "metrics.json").read_text())
+
+
+def environment(tmp_path: Path, **extra: str) -> dict[str, str]:
+    """This process's environment without the user's data, cache and settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AECLI_")}
+    return {**kept, "XDG_CACHE_HOME": str(tmp_path / "cache"), "COLUMNS": "100", **extra}
+
+
+@pytest.fixture
+def aecli(tmp_path: Path) -> Callable[..., Finished]:
+    """Call the installed command in a process of its own, in tmp_path."""
+
+    def call(*arguments: str, env: dict[str, str] | None = None, cwd: Path = tmp_path) -> Finished:
+        command = [str(Path(sys.executable).with_name("aecli")), *arguments]
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment(tmp_path, **(env or {})),
+            capture_output=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+        )
+        stdout, stderr = (s.decode("utf-8", "surrogateescape") for s in (done.stdout, done.stderr))
+        return Finished(done.returncode, stdout, stderr)
+
+    return call
+
+
+@pytest.fixture
+def inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Call the program's main() in this process, which is quicker; in tmp_path."""
+    from aecli.cli import main
+
+    for name in [name for name in os.environ if name.startswith("AECLI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["aecli", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return Finished(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One small run by the installed command, for every test that only looks at what it left."""
+    folder = tmp_path_factory.mktemp("small")
+    command = [str(Path(sys.executable).with_name("aecli")), "train", *SMALL, "--code-dim", "2"]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def digits(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> torch.Tensor:
+    """Images with the structure of digits' sort: a few smooth blobs mixed, (n, *shape) uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = shape[1:]
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    centres = torch.rand((12, 2), generator=torch.Generator().manual_seed(99))
+    blobs = torch.stack(
+        [torch.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 0.02) for cy, cx in centres.tolist()]
+    )
+    mix = torch.rand((n, shape[0], len(blobs)), generator=generator) ** 3
+    images = torch.einsum("nck,khw->nchw", mix, blobs).clamp(0, 1)
+    return (255 * images).round().to(torch.uint8)
+
+
+@pytest.fixture
+def images() -> Images:
+    def split(n: int, seed: int) -> Split:
+        return Split(digits(n, seed), torch.arange(n) % 10)
+
+    return Images("blobs", "drawn", "0" * 64, split(400, 0), split(60, 1), split(100, 2))

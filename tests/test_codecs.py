@@ -1,0 +1,130 @@
+"""Codecs: shapes, the chapter's layers, exact transforms, and models that load only if whole."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from safetensors.torch import save_file
+from sklearn.decomposition import PCA
+
+from aecli import codecs, metrics
+from aecli.codecs import CODECS, ClosedFormCodec
+from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
+from aecli.errors import DataError, UsageError
+from tests.conftest import digits
+
+CONFIGS = {"mlp": MlpConfig, "linear": LinearConfig, "pca": PcaConfig, "dct": DctConfig}
+
+
+def made(name, code_dim=5, shape=(1, 28, 28), n=200):
+    torch.manual_seed(0)
+    codec = codecs.build(CONFIGS[name](code_dim=code_dim), shape)
+    if isinstance(codec, ClosedFormCodec):
+        codec.solve(digits(n, shape=shape))
+    return codec
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 20)])
+def test_every_codec_encodes_and_decodes(name, shape):
+    codec = made(name, code_dim=5, shape=shape)
+    images = digits(7, shape=shape) / 255
+    codes = codec.encode(images)
+    assert codes.shape == (7, 5)
+    assert codec.decode(codes).shape == images.shape
+    torch.testing.assert_close(codec(images), codec.decode(codes))
+
+
+def test_the_default_mlp_is_the_chapters_network():
+    codec = made("mlp", code_dim=32)
+    encoder = [m.out_features for m in codec.encoder if isinstance(m, torch.nn.Linear)]
+    decoder = [m.out_features for m in codec.decoder if isinstance(m, torch.nn.Linear)]
+    assert (encoder, decoder) == ([256, 64, 32], [64, 256, 784])
+    assert codec.count_parameters() == 439_728
+    assert isinstance(codec.decoder[-1], torch.nn.Sigmoid)
+    assert isinstance(codec.encoder[-1], torch.nn.Linear)
+    assert codec.compression_ratio == 24.5
+
+
+def test_pca_is_scikit_learns():
+    images = digits(300)
+    pixels = images.flatten(1).double().numpy() / 255
+    known = PCA(n_components=5).fit(pixels)
+    expected = known.inverse_transform(known.transform(pixels))
+    np.testing.assert_allclose(
+        made("pca", n=300)(images / 255).flatten(1).numpy(), expected, atol=2e-5
+    )
+
+
+def test_pca_error_is_the_discarded_tail_of_the_spectrum():
+    # Eckart-Young: the training error is the sum of the eigenvalues left out.
+    images = digits(300)
+    spectrum = torch.cov((images.flatten(1).double() / 255).T, correction=0)
+    tail = torch.linalg.eigvalsh(spectrum).flip(0)[5:].sum() / 784
+    assert metrics.mse(made("pca", n=300), images) == pytest.approx(tail.item(), rel=1e-4)
+
+
+def test_all_components_reproduce_the_image():
+    images = digits(60, shape=(1, 6, 6))
+    for name in ("pca", "dct"):
+        assert metrics.mse(made(name, code_dim=36, shape=(1, 6, 6), n=60), images) < 1e-10
+
+
+def test_dct_rows_are_scipys_transform():
+    codec = made("dct", code_dim=64, shape=(1, 8, 8))
+    image = digits(1, shape=(1, 8, 8)) / 255
+    expected = scipy.fft.dctn(image[0, 0].numpy(), norm="ortho").ravel()
+    np.testing.assert_allclose(sorted(codec.encode(image)[0]), sorted(expected), atol=1e-5)
+    assert codec.encode(image)[0, 0] == pytest.approx(expected[0], abs=1e-5)  # the mean first
+    torch.testing.assert_close(codec.basis @ codec.basis.T, torch.eye(64), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["pca", "dct"])
+def test_a_basis_has_at_most_as_many_vectors_as_pixels(name):
+    message = rf"code_dim=900 must be at most 784 \(1x28x28 pixels\) for codec '{name}'"
+    with pytest.raises(UsageError, match=message):
+        made(name, code_dim=900)
+
+
+def test_pca_needs_as_many_images_as_components():
+    with pytest.raises(UsageError, match="code_dim=50 must be at most 20"):
+        made("pca", code_dim=50, n=20)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A model folder as a run leaves it, and the codec in it."""
+    codec = made("mlp")
+    description = {
+        "codec": MlpConfig(code_dim=5).model_dump(mode="json"),
+        "image_shape": codec.image_shape,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    save_file(codec.state_dict(), tmp_path / "model.safetensors")
+    return tmp_path, codec
+
+
+def test_a_saved_model_loads_to_the_same_codec(saved):
+    folder, codec = saved
+    images = digits(9) / 255
+    assert torch.equal(codecs.load(folder)(images), codec(images))
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other", "not json", "bad key"])
+def test_a_damaged_model_is_refused(saved, damage):
+    folder, _ = saved
+    weights = folder / "model.safetensors"
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "other":
+        save_file(made("mlp", code_dim=6).state_dict(), weights)
+    elif damage == "not json":
+        (folder / "config.json").write_text("{")
+    else:
+        (folder / "config.json").write_text('{"codec": {"name": "x"}, "image_shape": [1, 2, 3]}')
+    with pytest.raises(DataError, match="model"):
+        codecs.load(folder)

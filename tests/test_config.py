@@ -1,0 +1,196 @@
+"""Configs: precedence, recipes, every mistake at once, and resolved configs that repeat."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aecli.codecs import CODECS
+from aecli.config import (
+    EXPERIMENTS,
+    FitConfig,
+    TrainConfig,
+    find_config,
+    flag_layer,
+    json_schema,
+    resolve,
+    set_layer,
+    shipped_configs,
+    to_yaml,
+    yaml_layer,
+)
+from aecli.data import DATASETS
+from aecli.errors import UsageError
+
+
+def errors_of(*layers):
+    with pytest.raises(UsageError) as error:
+        resolve(TrainConfig, layers)
+    return str(error.value).splitlines()
+
+
+@pytest.fixture
+def from_yaml(tmp_path):
+    def layer(text):
+        path = tmp_path / "c.yaml"
+        path.write_text(text)
+        return yaml_layer(path)
+
+    return layer
+
+
+def test_flag_over_set_over_yaml_over_default(from_yaml):
+    yaml = from_yaml("seed: 1\ntrain: {epochs: 10, batch_size: 10, lr: 0.1}")
+    sets = set_layer(["train.epochs=20", "train.batch_size=20"])
+    flags = flag_layer({"--epochs": ("train.epochs", 30), "--lr": ("train.lr", None)})
+    config = resolve(TrainConfig, [yaml, sets, flags])
+    assert (config.train.epochs, config.train.batch_size, config.train.lr, config.seed) == (
+        30,
+        20,
+        0.1,
+        1,
+    )
+    assert config.train.momentum == FitConfig().momentum
+
+
+def test_the_chapter_recipe_is_the_chapters():
+    fit = FitConfig(recipe="chapter")
+    assert (fit.optimizer, fit.lr, fit.batch_size, fit.epochs) == ("adam", 1e-3, 256, 5)
+    assert (fit.schedule, fit.warmup) == ("constant", 0)
+
+
+def test_another_recipe_starts_the_section_over(from_yaml):
+    yaml = from_yaml("train: {recipe: muon, lr: 0.5, epochs: 99}")
+    same = resolve(TrainConfig, [yaml, flag_layer({"--recipe": ("train.recipe", "muon")})])
+    other = resolve(TrainConfig, [yaml, flag_layer({"--recipe": ("train.recipe", "chapter")})])
+    assert (same.train.lr, same.train.epochs) == (0.5, 99)
+    assert other.train == FitConfig(recipe="chapter")
+
+
+def test_values_beside_a_recipe_win_over_it(from_yaml):
+    assert resolve(TrainConfig, [from_yaml("train: {recipe: chapter, lr: 0.5}")]).train.lr == 0.5
+
+
+def test_another_codec_keeps_only_the_code_dimension(from_yaml):
+    yaml = from_yaml("codec: {name: mlp, code_dim: 7, hidden: [9]}")
+    config = resolve(TrainConfig, [yaml, flag_layer({"--codec": ("codec.name", "pca")})])
+    assert config.codec.model_dump() == {"name": "pca", "code_dim": 7}
+
+
+def test_every_mistake_at_once_with_its_place(from_yaml):
+    lines = errors_of(
+        from_yaml(
+            "seed: no\ncodec:\n  code_dm: 3\n  hidden: [256, -4]\ntrain:\n  epochs: 0\nfoo: 1"
+        ),
+        set_layer(["data.dataset=mnits"]),
+        flag_layer({"--lr": ("train.lr", -1.0)}),
+    )
+    found = "\n".join(lines)
+    for place, message in [
+        ("c.yaml:1:1", "seed='no' must be a whole number"),
+        ("c.yaml:3:3", "unknown key 'codec.code_dm'; did you mean 'code_dim'?"),
+        ("c.yaml:4:17", "codec.hidden.1=-4 must be at least 1"),
+        ("c.yaml:6:3", "train.epochs=0 must be at least 1"),
+        ("c.yaml:7:1", "unknown key 'foo'; the keys here are experiment, name"),
+        ("--set data.dataset=mnits", "data.dataset='mnits' must be one of 'auto', 'mnist'"),
+        ("--lr", "train.lr=-1.0 must be greater than 0"),
+    ]:
+        assert f"{place}: {message}" in found
+    assert len(lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("codec.code_dim=abc", "codec.code_dim='abc' must be a whole number"),
+        ("codec.code_dim=true", "codec.code_dim=true must be a whole number"),
+        ("codec.code_dim=2.0", "codec.code_dim=2.0 must be a whole number"),
+        ("codec=3", "codec=3 must be a section of keys and values"),
+        ("codec.name=foo", "codec.name='foo' must be one of 'mlp'"),
+        ("codec.name=[1]", "codec.name=[1] must be one of 'mlp'"),
+        ("train.lr=.inf", "train.lr=inf must be a finite number"),
+        ("train.warmup=.nan", "train.warmup=nan must be a finite number"),
+        ("train.recipe=[1]", "train.recipe=[1] must be one of"),
+        ("train=1", "train=1 must be a section of keys and values"),
+        ("name=../../x", "name='../../x' must be 1 to 40 letters, digits"),
+        ("data.dir=3", "data.dir=3 must be text"),
+        ("experiment=sweep", "experiment='sweep' must be one of 'train'"),
+    ],
+)
+def test_a_bad_value_gets_one_clear_line(assignment, message):
+    [line] = errors_of(set_layer([assignment]))
+    assert line.startswith(f"--set {assignment}: {message}")
+
+
+@pytest.mark.parametrize("assignment", ["x", "=3", "a..b=3", "codec.code_dim=1: 2: 3"])
+def test_a_malformed_set_is_named(assignment):
+    with pytest.raises(UsageError, match="--set"):
+        set_layer([assignment])
+
+
+def test_a_config_must_be_a_readable_mapping(from_yaml, tmp_path):
+    with pytest.raises(UsageError, match="a config is a mapping"):
+        from_yaml("- 1")
+    with pytest.raises(UsageError, match=r"no-such\.yaml: no such file"):
+        find_config("no-such.yaml")
+    with pytest.raises(UsageError, match="is a folder"):
+        find_config(f"{tmp_path}/")
+    with pytest.raises(UsageError, match="did you mean 'chapter'"):
+        find_config("chaptr")
+    assert resolve(TrainConfig, [from_yaml("")]) == TrainConfig()
+
+
+@pytest.mark.parametrize("shipped", shipped_configs(), ids=lambda shipped: shipped.name)
+def test_shipped_configs_are_valid_and_say_what_they_do(shipped):
+    layer = yaml_layer(shipped.path)
+    config = resolve(EXPERIMENTS[layer.values["experiment"]], [layer])
+    head = shipped.path.read_text().split("\nexperiment:")[0]
+    assert head.startswith(f"# aecli {config.experiment} --config {shipped.name}")
+    assert len(shipped.summary) > 20
+    assert "test_mse" in head  # what it scored
+
+
+def test_the_config_called_train_is_the_defaults():
+    assert resolve(TrainConfig, [yaml_layer(find_config("train"))]) == TrainConfig()
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.floats(min_value=1e-300, max_value=1e300),
+    st.sampled_from(
+        ["no", "1e5", "0x1", "null", "a b", "12:30", "ü", "'", "#", "- a", "{", "true"]
+    ),
+    st.lists(st.integers(1, 10**6), max_size=4),
+)
+def test_a_resolved_config_reads_back_to_itself(seed, lr, folder, hidden):
+    config = TrainConfig.model_validate(
+        {
+            "seed": seed,
+            "data": {"dir": folder},
+            "codec": {"name": "mlp", "hidden": hidden},
+            "train": {"lr": lr},
+        }
+    )
+    from aecli.config import yaml12
+    from aecli.config.resolve import Layer
+
+    document = yaml12.read(to_yaml(config).encode(), "f")
+    assert resolve(TrainConfig, [Layer(document.data, document.places)]) == config
+
+
+def test_names_in_the_config_are_the_names_in_the_program():
+    schema = json_schema("train")
+    datasets = schema["$defs"]["DataConfig"]["properties"]["dataset"]["enum"]
+    assert set(datasets) == {"auto", *DATASETS}
+    assert set(schema["properties"]["codec"]["discriminator"]["mapping"]) == set(CODECS)
+
+
+def test_the_schema_is_json_with_a_line_for_each_setting():
+    schema = json.loads(json.dumps(json_schema("train")))
+    assert schema["additionalProperties"] is False
+    assert schema["$defs"]["FitConfig"]["properties"]["warmup"]["description"].startswith(
+        "The frac"
+    )
+    with pytest.raises(UsageError, match="no experiment is called 'trian'"):
+        json_schema("trian")

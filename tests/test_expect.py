@@ -1,0 +1,55 @@
+"""--expect: its form, its comparisons, and values that could not be measured."""
+
+import math
+
+import pytest
+
+from aecli.errors import ExpectationError, UsageError
+from aecli.expect import check, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("test_mse<=0.5", True),
+        ("test_mse<0.5", False),
+        (" test_mse >= 5e-1 ", True),
+        ("test_mse>0.5", False),
+        ("test_mse==0.5", True),
+        ("test_mse!=0.5", False),
+        ("beats_pca==true", True),
+        ("beats_pca==false", False),
+        ("val_mse<inf", False),  # not measured
+        ("pca_test_mse<=1", False),  # nan
+    ],
+)
+def test_comparisons(text, holds):
+    measured = {"test_mse": 0.5, "beats_pca": True, "val_mse": None, "pca_test_mse": math.nan}
+    expectation = parse(text, "train")
+    if holds:
+        check([expectation], measured)
+    else:
+        with pytest.raises(ExpectationError, match=r"expected .* measured"):
+            check([expectation], measured)
+
+
+def test_every_missed_one_is_told():
+    expectations = [parse(f"test_mse<{bound}", "train") for bound in (1, 2, 9)]
+    with pytest.raises(ExpectationError) as error:
+        check(expectations, {"test_mse": 5})
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("test_mse", "not of the form"),
+        ("test_mse=1", "not of the form"),
+        ("test_mse<=abc", "'abc' is not a number"),
+        ("test_mse<=nan", "'nan' is not a number"),
+        ("tset_mse<=1", "did you mean 'test_mse'?"),
+    ],
+)
+def test_a_malformed_one_is_refused(text, message):
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")):
+        parse(text, "train")

@@ -1,0 +1,57 @@
+"""Figures: each draws at odd sizes, and shows the numbers it was given."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from aecli import figures
+
+RNG = np.random.default_rng(0)
+
+
+def png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 11])
+def test_reconstructions(n, channels):
+    images = RNG.random((n, channels, 28, 28))
+    figure = figures.reconstructions(images, images * 1.2, np.arange(n) / 9, ["x"] * n, "t")
+    assert png(figure).startswith(b"\x89PNG")
+    assert figure.axes[2 * n].get_xlabel() == "0.0000"
+
+
+@pytest.mark.parametrize("epochs", [1, 40])
+@pytest.mark.parametrize("baseline", [None, ("PCA-8", 0.02)])
+def test_training_curve(epochs, baseline):
+    train = np.geomspace(0.05, 0.01, epochs)
+    val = np.full(epochs, np.nan) if epochs == 1 else train * 1.1
+    figure = figures.training_curve(np.arange(epochs), train, val, 0.012, baseline, "t")
+    axes = figure.axes[0]
+    png(figure)
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert ("validation (after the epoch)" in legend) == (epochs > 1)
+    assert "test, at the end: 0.01200" in legend
+    assert [text.get_text() for text in axes.texts] == (["PCA-8: 0.02000"] if baseline else [])
+
+
+def test_code_scatter_names_every_class():
+    labels = np.repeat(np.arange(10), 5)
+    figure = figures.code_scatter(RNG.random((50, 2)), labels, "t")
+    png(figure)
+    assert [text.get_text() for text in figure.axes[0].texts] == [str(d) for d in range(10)]
+
+
+@pytest.mark.parametrize("k", [1, 2, 200])
+@pytest.mark.parametrize("with_pca", [True, False])
+def test_code_units(k, with_pca):
+    variances = RNG.random(k)
+    figure = figures.code_units(variances, variances if with_pca else None, np.eye(k), "t")
+    png(figure)
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    np.testing.assert_allclose(heights, 100 * variances / variances.sum())

@@ -1,0 +1,122 @@
+"""The training loop: what it learns, how its rate moves, and that it repeats bit for bit."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from aecli import codecs, metrics
+from aecli.config import FitConfig, LinearConfig, MlpConfig, PcaConfig
+from aecli.errors import DivergedError
+from aecli.fit import fit, learning_rate_factor
+from tests.conftest import digits
+
+
+def network(seed=0, code_dim=4, hidden=(32,)):
+    torch.manual_seed(seed)
+    return codecs.build(MlpConfig(code_dim=code_dim, hidden=hidden), (1, 28, 28))
+
+
+def run(codec, config, train=None, val=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    train = digits(200) if train is None else train
+    val = digits(50, seed=1) if val is None else val
+    return list(fit(codec, train, val, config, generator))
+
+
+@pytest.mark.parametrize("recipe", ["muon", "chapter"])
+def test_the_error_falls_and_the_last_validation_is_the_codecs(recipe):
+    codec = network()
+    before = metrics.mse(codec, digits(50, seed=1))
+    records = run(codec, FitConfig(recipe=recipe, epochs=8, batch_size=20))
+    assert [record.epoch for record in records] == list(range(8))
+    assert records[-1].val_mse < records[0].val_mse < before
+    assert records[-1].val_mse == metrics.mse(codec, digits(50, seed=1))
+
+
+def test_same_seed_same_bits_other_seed_other_bits():
+    config = FitConfig(epochs=2, batch_size=32)
+    first, again, other = network(), network(), network()
+    losses = [
+        [r.train_mse for r in run(c, config, seed=s)]
+        for c, s in ((first, 0), (again, 0), (other, 1))
+    ]
+    assert losses[0] == losses[1] != losses[2]
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+    )
+
+
+def test_the_chapter_recipe_is_the_chapters_loop():
+    # The chapter's own loop, as printed, over the same order of images.
+    codec, twin = network(), network()
+    images = digits(100)
+    records = run(codec, FitConfig(recipe="chapter", epochs=2, batch_size=32), train=images)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(0)
+    for epoch in range(2):
+        total = 0.0
+        for index in torch.randperm(100, generator=generator).split(32):
+            x = images[index] / 255
+            loss = F.mse_loss(twin(x), x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(x)
+        assert records[epoch].train_mse == pytest.approx(total / 100, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 200])
+def test_any_batch_size_uses_every_image_once(batch_size):
+    # At a learning rate of nothing the running mean is the plain mean over all images.
+    codec = network()
+    expected = metrics.mse(codec, digits(200))
+    config = FitConfig(recipe="chapter", epochs=1, batch_size=batch_size, lr=1e-30)
+    assert run(codec, config)[0].train_mse == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_validation_images_there_is_no_validation_error():
+    [record] = run(network(), FitConfig(epochs=1, batch_size=50), val=digits(0))
+    assert math.isnan(record.val_mse)
+
+
+def test_a_linear_codec_reaches_pca_and_never_passes_it():
+    images = digits(400)
+    torch.manual_seed(0)
+    linear = codecs.build(LinearConfig(code_dim=4), (1, 28, 28))
+    pca = codecs.build(PcaConfig(code_dim=4), (1, 28, 28))
+    pca.solve(images)
+    run(linear, FitConfig(epochs=200, batch_size=100), train=images)
+    bound = metrics.mse(pca, images)
+    assert bound * (1 - 1e-6) <= metrics.mse(linear, images) <= bound * 1.01
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_the_rate_rises_to_its_peak_and_falls(schedule):
+    config = FitConfig(schedule=schedule, warmup=0.2)
+    factors = [learning_rate_factor(step, 100, config) for step in range(100)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert factors[:20] == sorted(factors[:20])
+    assert factors[20:] == sorted(factors[20:], reverse=True)
+    assert factors[20] > 0.98
+    assert factors[-1] == 1 if schedule == "constant" else factors[-1] < 0.01
+
+
+def test_divergence_names_step_and_rate_and_keeps_the_last_good_weights():
+    codec = network()
+    good = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
+    poisoned = digits(200).float() / 255
+    poisoned[:] = math.nan  # as float images: uint8 ones cannot hold it
+    with pytest.raises(DivergedError, match=r"loss nan at step 0 of 10 \(epoch 0, lr="):
+        run(codec, FitConfig(epochs=1, batch_size=20), train=poisoned)
+    assert all(torch.equal(good[name], tensor) for name, tensor in codec.state_dict().items())
+
+
+def test_a_huge_rate_diverges_after_a_good_epoch():
+    torch.manual_seed(0)
+    codec = codecs.build(LinearConfig(code_dim=4), (1, 28, 28))
+    config = FitConfig(optimizer="adam", schedule="constant", lr=1e4, epochs=400, batch_size=200)
+    with pytest.raises(DivergedError, match="diverged"):
+        run(codec, FitConfig(**{**config.model_dump(), "lr": 1e18}))
+    assert math.isfinite(metrics.mse(codec, digits(50)))

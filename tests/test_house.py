@@ -1,0 +1,83 @@
+"""The house rules that a program can check: who imports whom, and what stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import aecli
+
+ROOT = Path(aecli.__file__).parent
+
+# From the outside in; a module imports only from levels further down, or its own package.
+LEVELS = [
+    {"__main__"},
+    {"cli"},
+    {"launch"},
+    {"experiments"},
+    {"fit", "rundir"},
+    {"metrics", "latent", "figures", "chapter", "device", "checkpoint"},
+    {"codecs"},
+    {"data"},
+    {"config", "terminal", "expect", "options"},
+    {"errors"},
+]
+
+
+def modules():
+    for path in ROOT.rglob("*.py"):
+        yield path, path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] == "aecli"
+        ):
+            parts = node.module.split(".")
+            names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            yield from (name for name in names if name != "__version__")
+
+
+def level_of(name):
+    return next(i for i, level in enumerate(LEVELS) if name in level)
+
+
+def test_imports_point_inwards():
+    type_only = {("terminal", "fit"), ("options", "launch")}
+    for path, name in modules():
+        if name == "__init__":
+            continue
+        for target in imported(path):
+            allowed = target == name or level_of(target) > level_of(name)
+            assert allowed or (name, target) in type_only, f"{path.name} imports {target}"
+
+
+def test_figures_know_arrays_not_torch():
+    assert "torch" not in (ROOT / "figures.py").read_text().replace("knows torch", "")
+
+
+def test_only_rundir_writes_into_runs():
+    writers = {
+        path.relative_to(ROOT).as_posix()
+        for path, _ in modules()
+        if any(
+            w in path.read_text() for w in (".write_bytes(", ".write_text(", 'open("wb")', '"xb"')
+        )
+    }
+    # The second copies a config to where the user says.
+    assert writers == {"rundir.py", "config/files.py"}
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['aecli', '--help']\n"
+        "from aecli.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"

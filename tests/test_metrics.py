@@ -1,0 +1,63 @@
+"""Metrics with known answers."""
+
+import math
+
+import pytest
+import torch
+
+from aecli import metrics
+from aecli.codecs import Codec
+from tests.conftest import digits
+
+
+class Constant(Codec):
+    """Decodes everything to one grey."""
+
+    def __init__(self, grey):
+        super().__init__((1, 28, 28), 1)
+        self.register_buffer("grey", torch.tensor(grey))
+
+    def encode(self, images):
+        return images.flatten(1)[:, :1]
+
+    def decode(self, codes):
+        return self.grey.expand(len(codes), 1, 28, 28)
+
+
+def test_mse_is_per_pixel_in_unit_range():
+    black, white = torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.full((1, 1, 28, 28), 255)
+    images = torch.cat([black, white.to(torch.uint8)])
+    assert metrics.reconstruction_errors(Constant(0.0), images).tolist() == [0, 0, 0, 1]
+    assert metrics.mse(Constant(0.5), images) == pytest.approx(0.25)
+
+
+def test_every_image_weighs_the_same_whatever_the_batches(monkeypatch):
+    images = digits(50)
+    whole = metrics.mse(Constant(0.1), images)
+    monkeypatch.setattr(metrics, "BATCH", 7)
+    assert metrics.mse(Constant(0.1), images) == pytest.approx(whole, rel=1e-12)
+
+
+def test_uint8_and_float_images_measure_alike():
+    images = digits(20)
+    assert metrics.mse(Constant(0.2), images) == pytest.approx(
+        metrics.mse(Constant(0.2), images / 255), rel=1e-9
+    )
+
+
+def test_no_images_have_no_mse():
+    assert math.isnan(metrics.mse(Constant(0.0), digits(0)))
+
+
+@pytest.mark.parametrize(("mse", "db"), [(1.0, 0.0), (0.01, 20.0), (0.0, math.inf)])
+def test_psnr(mse, db):
+    assert metrics.psnr_db(mse) == pytest.approx(db)
+
+
+def test_correlations_of_known_codes():
+    x = torch.randn(500, generator=torch.Generator().manual_seed(0))
+    codes = torch.stack([x, -2 * x + 1, torch.zeros(500)], dim=1)
+    expected = [[1, -1, 0], [-1, 1, 0], [0, 0, 0]]
+    torch.testing.assert_close(metrics.correlations(codes), torch.tensor(expected).double())
+    assert metrics.mean_abs_correlation(metrics.correlations(codes)) == pytest.approx(2 / 6)
+    assert metrics.mean_abs_correlation(metrics.correlations(codes[:, :1])) == 0

@@ -1,0 +1,79 @@
+"""Run folders: fresh each time, whole files only, a status that says how it ended."""
+
+import json
+import math
+import threading
+
+import pytest
+
+from aecli.config import TrainConfig
+from aecli.errors import Interrupted, StorageError
+from aecli.rundir import new_run
+
+CONFIG = TrainConfig()
+
+
+def status(path):
+    return json.loads((path / "run.json").read_text())["status"]
+
+
+def test_the_status_follows_the_end(tmp_path):
+    with new_run(tmp_path, CONFIG, "x", []) as done:
+        assert status(done.path) == "running"
+    with pytest.raises(ValueError, match="oops"), new_run(tmp_path, CONFIG, "x", []) as failed:
+        raise ValueError("oops")
+    with pytest.raises(Interrupted), new_run(tmp_path, CONFIG, "x", []) as interrupted:
+        raise Interrupted(15)
+    assert [status(run.path) for run in (done, failed, interrupted)] == [
+        "completed",
+        "failed",
+        "interrupted",
+    ]
+    assert json.loads((failed.path / "run.json").read_text())["error"] == "ValueError: oops"
+    assert (tmp_path / "latest").readlink().name == done.path.name  # the newest finished one
+
+
+def test_runs_of_the_same_second_have_their_own_folders(tmp_path):
+    paths = []
+
+    def one():
+        with new_run(tmp_path, CONFIG, "x", []) as run:
+            paths.append(run.path)
+
+    threads = [threading.Thread(target=one) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 20
+
+
+@pytest.mark.parametrize("runs", ["file", "file/below"])
+def test_a_runs_folder_that_cannot_be_is_a_storage_error(tmp_path, runs):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot make a run folder in"):
+        new_run(tmp_path / runs, CONFIG, "x", []).__enter__()
+
+
+def test_a_failed_write_names_the_file_and_leaves_no_part_of_it(tmp_path):
+    class Broken:
+        def savefig(self, file, **_):
+            file.write(b"half a picture")
+            raise OSError(28, "No space left on device")
+
+    with new_run(tmp_path, CONFIG, "x", []) as run:
+        with pytest.raises(StorageError, match=r"cannot write .*/p\.png: No space left on device"):
+            run.save_figure("p", Broken())
+        assert sorted(p.name for p in run.path.iterdir()) == ["config.yaml", "run.json"]
+
+
+def test_numbers_that_json_lacks_are_null_and_in_csv_empty(tmp_path):
+    with new_run(tmp_path, CONFIG, "x", []) as run:
+        run.write_metrics({"a": math.nan, "b": [math.inf, 1.5], "c": None})
+        run.write_csv("t.csv", [{"x": 1, "y": math.nan}, {"x": 0.1, "y": 2}])
+    assert json.loads((run.path / "metrics.json").read_text()) == {
+        "a": None,
+        "b": [None, 1.5],
+        "c": None,
+    }
+    assert (run.path / "t.csv").read_text() == "x,y\n1,\n0.1,2\n"
