@@ -13,9 +13,7 @@ def prepare(config: ExperimentConfig) -> torch.device:
 
     Raises UsageError if the device asked for is not there.
     """
-    torch.set_num_threads(config.threads or _usable_cores())
-    torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
-    torch.manual_seed(config.seed)
+    seed_and_limit(config.seed, config.threads or usable_cores())
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
     if config.device == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")
@@ -25,7 +23,15 @@ def prepare(config: ExperimentConfig) -> torch.device:
     return torch.device(config.device)
 
 
-def _usable_cores() -> int:
+def seed_and_limit(seed: int, threads: int) -> None:
+    """Seed torch and set its thread count, in this process."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
+    torch.manual_seed(seed)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -57,7 +57,7 @@ def fit(
     """Train `codec` in place, yielding a record after each epoch.
 
     train, val: images (N, C, H, W) uint8, on the codec's device; train not empty.
-    generator: a CPU generator; draws the order of the images, anew each epoch.
+    generator: a CPU generator; draws the order of the images, anew each epoch, and the noise.
     watch: called every few steps.
     Raises DivergedError at a loss that is not finite; the codec then holds the weights of the last
     epoch that ended well (or its first ones).
@@ -77,9 +77,11 @@ def fit(
         for i, batch in enumerate(_batches(train, order, config.batch_size)):
             step = epoch * steps_per_epoch + i
             lr = _set_learning_rates(optimizers, learning_rate_factor(step, steps, config))
-            loss = F.mse_loss(codec(batch), batch)
+            codes = codec.encode(corrupt(batch, config, generator))
+            loss = F.mse_loss(codec.decode(codes), batch)
+            penalized = loss + config.l1 * codes.abs().mean() if config.l1 else loss
             codec.zero_grad()
-            loss.backward()
+            penalized.backward()
             for optimizer in optimizers:
                 optimizer.step()
             losses[i] = loss.detach()
@@ -100,6 +102,21 @@ def fit(
             )
         good = _snapshot(codec)
         yield EpochRecord(epoch, mse, val_mse, lr, seconds)
+
+
+def corrupt(images: Tensor, config: FitConfig, generator: torch.Generator) -> Tensor:
+    """Images as a denoising autoencoder sees them; `images` themselves if there is no noise.
+
+    images: float32 in [0, 1]. generator: a CPU generator. Gaussian noise is added, masking sets
+    pixels to zero (Vincent et al., "Stacked Denoising Autoencoders", JMLR 2010, section 3.3).
+    """
+    if config.noise == "none":
+        return images
+    if config.noise == "gaussian":
+        noise = torch.randn(images.shape, generator=generator).to(images.device)
+        return images + config.noise_level * noise
+    kept = torch.rand(images.shape, generator=generator) >= config.noise_level
+    return images * kept.to(images.device)
 
 
 def build_optimizers(codec: Codec, config: FitConfig) -> list[torch.optim.Optimizer]:

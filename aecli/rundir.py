@@ -15,9 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aecli import __version__
-from aecli.config import ExperimentConfig, to_yaml
-from aecli.errors import Interrupted, StorageError
+from aecli.config import ExperimentConfig, NetworkConfig, to_yaml
+from aecli.errors import DataError, Interrupted, StorageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +33,9 @@ _RECORDED_VERSIONS = ("torch", "numpy", "scikit-learn", "matplotlib", "safetenso
 class RunDir:
     """A run's folder. Every write raises StorageError, naming the path, if it fails."""
 
-    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+    def __init__(self, path: Path, record: dict[str, Any], jobs: Path | None = None) -> None:
         self.path = path
+        self.jobs = jobs or path / "jobs"
         self._record = record
         self._started = time.monotonic()
 
@@ -62,18 +66,53 @@ class RunDir:
         with self._whole(f"{name}.png") as file:
             figure.savefig(file, format="png")
 
-    def save_model(self, codec: "Codec", config: ExperimentConfig) -> None:
+    def save_model(self, codec: "Codec", config: NetworkConfig) -> None:
         """model/: config.json and model.safetensors; no pickle."""
         from safetensors.torch import save
 
         description = {
             "format": 1,
-            "codec": config.model_dump(mode="json")["codec"],
+            "codec": config.codec.model_dump(mode="json"),
             "image_shape": codec.image_shape,
         }
         tensors = {name: tensor.cpu().contiguous() for name, tensor in codec.state_dict().items()}
         self._write("model/config.json", _json(description))
         self._write("model/model.safetensors", save(tensors))
+
+    def has_job(self, name: str) -> bool:
+        """Whether the job of that name is finished; its last file is there only then."""
+        return (self.jobs / name / "history.json").exists()
+
+    def save_job(
+        self, name: str, state: Mapping[str, NDArray[Any]], records: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """jobs/`name`/: the weights of one training of many, and its history."""
+        from safetensors.numpy import save
+
+        arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
+        self._write(self.jobs / name / "model.safetensors", save(arrays))
+        self._write(self.jobs / name / "history.json", _json(records))
+
+    def load_job(self, name: str) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
+        """What `save_job` saved; an epoch's missing numbers are nan. Raises DataError."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = self.jobs / name
+        try:
+            state = load_file(folder / "model.safetensors")
+            rows = json.loads((folder / "history.json").read_text("utf-8"))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise DataError(f"{folder}: not a finished job: {error}") from None
+        return state, [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+
+    def write_text(self, name: str, text: str) -> None:
+        """A file of the experiment's own, such as table.md."""
+        self._write(name, text.encode())
+
+    def section(self, name: str) -> "RunDir":
+        """The same run, with its own figures and tables in the folder `name`; jobs are shared."""
+        return RunDir(self.path / name, {}, self.jobs)
 
     def _finish(self, status: str) -> None:
         seconds = round(time.monotonic() - self._started, 3)
@@ -89,17 +128,17 @@ class RunDir:
             temporary.symlink_to(self.path.name)
             temporary.replace(latest)
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str | Path, content: bytes) -> None:
         with self._whole(name) as file:
             file.write(content)
 
     @contextlib.contextmanager
-    def _whole(self, name: str) -> Iterator[Any]:
+    def _whole(self, name: str | Path) -> Iterator[Any]:
         """A file that appears under its name only once it is completely on disk."""
         target = self.path / name
         temporary = target.with_name(f".{target.name}.part")
         try:
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 yield file
                 file.flush()

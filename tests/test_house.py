@@ -15,7 +15,7 @@ LEVELS = [
     {"cli"},
     {"launch"},
     {"experiments"},
-    {"fit", "rundir"},
+    {"fit", "rundir", "classifier"},
     {"metrics", "latent", "figures", "chapter", "device", "checkpoint"},
     {"codecs"},
     {"data"},

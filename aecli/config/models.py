@@ -2,7 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 CODE_DIM_OF_THE_CHAPTER = 32
 
@@ -105,6 +114,12 @@ class FitConfig(Section):
     """How the learning rate falls after the warm-up; linear and cosine end at zero."""
     warmup: Fraction = 0.05
     """The fraction of all steps over which the learning rate rises to its peak."""
+    noise: Literal["none", "gaussian", "masking"] = "none"
+    """What is done to the input, not to the target: a denoising autoencoder."""
+    noise_level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
+    """Of gaussian noise the standard deviation; of masking the fraction of pixels set to zero."""
+    l1: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """The weight of the codes' mean absolute value in the loss: a sparse autoencoder."""
 
     @model_validator(mode="before")
     @classmethod
@@ -129,12 +144,110 @@ class ExperimentConfig(Section):
     data: DataConfig = DataConfig()
 
 
-class TrainConfig(ExperimentConfig):
-    """`aecli train`: fit one codec and measure it against PCA."""
+class NetworkConfig(ExperimentConfig):
+    """What an experiment is told that trains a codec."""
 
-    experiment: Literal["train"] = "train"
     codec: CodecConfig = MlpConfig()
     train: FitConfig = FitConfig()
 
 
-EXPERIMENTS: dict[str, type[ExperimentConfig]] = {"train": TrainConfig}
+class TrainConfig(NetworkConfig):
+    """`aecli train`: fit one codec and measure it against PCA."""
+
+    experiment: Literal["train"] = "train"
+
+
+def _not_twice(code_dims: tuple[int, ...]) -> tuple[int, ...]:
+    repeated = {code_dim for code_dim in code_dims if code_dims.count(code_dim) > 1}
+    if repeated or not code_dims:
+        raise PydanticCustomError(
+            "repeated", f"{sorted(repeated)} stand twice" if repeated else "is empty"
+        )
+    return tuple(sorted(code_dims))
+
+
+CodeDims = Annotated[Widths, AfterValidator(_not_twice)]
+
+
+class ManyConfig(NetworkConfig):
+    """What an experiment is told that trains many codecs, several at a time.
+
+    `threads` is of each job, 1 if it is null, so that numbers do not depend on `jobs`.
+    """
+
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    """How many seeds: `seed`, `seed` + 1, ..."""
+    jobs: PositiveInt | None = None
+    """Trainings side by side (null: one per core this process may use)."""
+
+
+class SweepConfig(ManyConfig):
+    """`aecli sweep-codedim`: the chapter's trade-off table, measured."""
+
+    experiment: Literal["sweep-codedim"] = "sweep-codedim"
+    code_dims: CodeDims = (2, 8, 32, 784)
+    variants: Annotated[
+        tuple[Literal["plain", "gaussian", "masking", "sparse"], ...],
+        Strict(False),
+        Field(min_length=1),
+    ] = ("plain",)
+    """How each is trained: as `train` says, with gaussian or masking noise, or an L1 penalty."""
+
+
+class PcaCompareConfig(ManyConfig):
+    """`aecli pca-compare`: network, linear autoencoder, PCA and DCT on the same axes."""
+
+    experiment: Literal["pca-compare"] = "pca-compare"
+    code_dims: CodeDims = (2, 8, 16, 32)
+
+
+class TrainedConfig(NetworkConfig):
+    """What an experiment is told that looks into one trained codec."""
+
+    run: str | None = None
+    """A run folder with a model, or `latest`; null: train `codec` on the spot."""
+
+
+Digit = Annotated[int, Field(ge=0, le=9)]
+Index = Annotated[int, Field(ge=0)]
+
+
+class InterpolateConfig(TrainedConfig):
+    """`aecli interpolate`: straight lines between the codes of two test images."""
+
+    experiment: Literal["interpolate"] = "interpolate"
+    codec: CodecConfig = MlpConfig(code_dim=2)
+    from_digit: Digit | None = None
+    to_digit: Digit | None = None
+    from_index: Index | None = None
+    to_index: Index | None = None
+    steps: Annotated[int, Field(ge=2, le=100)] = 10
+    """Codes on the line, its two ends included."""
+    pairs: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Random pairs of different digits for the statistics."""
+
+
+class SampleConfig(TrainedConfig):
+    """`aecli sample`: what decodes from codes that no image was encoded to."""
+
+    experiment: Literal["sample"] = "sample"
+    samples: Annotated[int, Field(ge=10, le=100_000)] = 2000
+    """Drawn by each sampler."""
+
+
+class ReproduceConfig(ManyConfig):
+    """`aecli reproduce`: every claim of the chapter, measured and judged."""
+
+    experiment: Literal["reproduce"] = "reproduce"
+    quick: bool = False
+    """Fewer images, epochs and pairs: a look in under three minutes, marked as such."""
+
+
+EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
+    "train": TrainConfig,
+    "sweep-codedim": SweepConfig,
+    "pca-compare": PcaCompareConfig,
+    "interpolate": InterpolateConfig,
+    "sample": SampleConfig,
+    "reproduce": ReproduceConfig,
+}

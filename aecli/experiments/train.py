@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aecli import chapter, codecs, data, device, figures, metrics
 from aecli.codecs import ClosedFormCodec, Codec, Pca
-from aecli.config import PcaConfig, TrainConfig
+from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
 from aecli.errors import DivergedError, UsageError
 from aecli.experiments.context import Context, Result
@@ -42,7 +42,7 @@ def run(config: TrainConfig, context: Context) -> Result:
 
 
 def train_codec(
-    codec: Codec, images: Images, config: TrainConfig, context: Context, run_dir: RunDir
+    codec: Codec, images: Images, config: NetworkConfig, context: Context, run_dir: RunDir
 ) -> list[EpochRecord]:
     """A record per epoch of fitting `codec`, in history.csv too; none if it is solved for.
 

@@ -1,0 +1,94 @@
+"""A code space: distances in it, the region that images occupy, and paths through it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEIGHBOURS = 5
+HOLE_QUANTILE = 0.99
+_CHUNK = 1024  # codes whose distances to all others are held at once
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """The map to codes of mean 0 and covariance I; codes have no scale of their own to measure in.
+
+    Distances after it do not change under any invertible affine map of the code, which a codec's
+    decoder could undo. Directions without variance are left out.
+    """
+
+    mean: Tensor
+    """(k,) float32."""
+    matrix: Tensor
+    """(k, r) float32, r the rank of the codes' covariance."""
+
+    @classmethod
+    def of(cls, codes: Tensor) -> "Whitening":
+        """From codes (N, k)."""
+        mean = codes.double().mean(dim=0)
+        covariance = torch.cov(codes.double().T, correction=0).reshape(len(mean), len(mean))
+        values, vectors = torch.linalg.eigh(covariance)
+        kept = values > values.max().clamp_min(1e-300) * 1e-10
+        matrix = vectors[:, kept] / values[kept].sqrt()
+        return cls(mean.float(), matrix.float())
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Codes (N, k) whitened to (N, r)."""
+        return (codes - self.mean) @ self.matrix
+
+
+def nearest_distances(points: Tensor, references: Tensor, neighbours: int = 1) -> Tensor:
+    """The mean Euclidean distance of each point to its nearest references, (N,) float32.
+
+    points: (N, d). references: (M, d), M at least `neighbours`.
+    """
+    chunks = [
+        torch.cdist(chunk, references).topk(neighbours, dim=1, largest=False).values.mean(dim=1)
+        for chunk in points.split(_CHUNK)
+    ]
+    return torch.cat(chunks) if chunks else points.new_empty(0)
+
+
+@dataclass(frozen=True)
+class OccupiedRegion:
+    """Where the codes of real images lie.
+
+    The distance of a code is the mean one to its 5 nearest training codes, after whitening. A code
+    is in a hole if its distance is above `threshold`: the 99% quantile of the distances of held-out
+    codes, so that by this rule one real image in a hundred lies in a hole.
+    """
+
+    whitening: Whitening
+    references: Tensor
+    """The training codes, whitened, (N, r)."""
+    typical: float
+    """The median distance of held-out codes."""
+    threshold: float
+
+    @classmethod
+    def calibrated(cls, training: Tensor, held_out: Tensor) -> "OccupiedRegion":
+        """From training codes (N, k) and held-out codes (M, k), which must not be among them."""
+        whitening = Whitening.of(training)
+        references = whitening(training)
+        distances = nearest_distances(whitening(held_out), references, NEIGHBOURS)
+        typical, threshold = torch.quantile(distances, torch.tensor([0.5, HOLE_QUANTILE])).tolist()
+        return cls(whitening, references, typical, threshold)
+
+    def distances(self, codes: Tensor) -> Tensor:
+        """(N,): the distance of each of codes (N, k), in units of the whitened codes' deviation."""
+        return nearest_distances(self.whitening(codes), self.references, NEIGHBOURS)
+
+    def in_hole(self, codes: Tensor) -> Tensor:
+        """(N,) bool."""
+        return self.distances(codes) > self.threshold
+
+
+def straight_path(start: Tensor, end: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """t (steps,) from 0 to 1 and the codes (1 - t) start + t end, (..., steps, k).
+
+    start, end: (..., k). The ends are exactly `start` and `end` (the chapter's second exercise).
+    """
+    t = torch.linspace(0, 1, steps)
+    weights = t.unsqueeze(-1)
+    return t, (1 - weights) * start.unsqueeze(-2) + weights * end.unsqueeze(-2)
