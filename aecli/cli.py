@@ -8,7 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +16,9 @@ from aecli import __version__
 from aecli.errors import AecliError, Interrupted, UsageError
 from aecli.options import Options, with_common_options
 from aecli.terminal import Terminal
+
+Flags = dict[str, tuple[str, Any]]
+"""Flag -> (config key, value); None was not given."""
 
 app = typer.Typer(
     name="aecli",
@@ -98,18 +101,66 @@ def train(
     limit_train: LimitTrain = None,
 ) -> None:
     """Train one codec, measure it against PCA, and leave a run folder."""
-    from aecli.launch import launch
-
     flags = {
         "--code-dim": ("codec.code_dim", code_dim),
-        "--codec": ("codec.name", codec),
-        "--recipe": ("train.recipe", recipe),
-        "--epochs": ("train.epochs", epochs),
-        "--batch-size": ("train.batch_size", batch_size),
-        "--lr": ("train.lr", lr),
-        "--limit-train": ("data.limit_train", limit_train),
+        **_network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
     }
-    launch("train", options, flags, sys.argv)
+    _launch("train", options, flags)
+
+
+CodeDims = Annotated[
+    list[int] | None, typer.Argument(metavar="[K]...", help="Code dimensions.", show_default=False)
+]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Seeds per code dimension.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", help="Trainings side by side.")]
+
+
+@app.command("sweep-codedim")
+@with_common_options
+def sweep_codedim(
+    options: Options,
+    code_dims: CodeDims = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    codec: CodecName = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    limit_train: LimitTrain = None,
+) -> None:
+    """Regenerate the trade-off table: every code dimension, over several seeds."""
+    flags = {
+        "K": ("code_dims", code_dims or None),
+        "--seeds": ("seeds", seeds),
+        "--jobs": ("jobs", jobs),
+        **_network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
+    }
+    _launch("sweep-codedim", options, flags)
+
+
+@app.command("pca-compare")
+@with_common_options
+def pca_compare(
+    options: Options,
+    code_dims: CodeDims = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    codec: CodecName = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    limit_train: LimitTrain = None,
+) -> None:
+    """Compare network, linear autoencoder, PCA and DCT, and check Eckart-Young."""
+    flags = {
+        "K": ("code_dims", code_dims or None),
+        "--seeds": ("seeds", seeds),
+        "--jobs": ("jobs", jobs),
+        **_network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
+    }
+    _launch("pca-compare", options, flags)
 
 
 @app.command()
@@ -120,6 +171,31 @@ def schema(
     from aecli.config import json_schema
 
     Terminal().json(json_schema(experiment))
+
+
+def _network_flags(
+    codec: str | None,
+    recipe: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    limit_train: int | None,
+) -> Flags:
+    """What the flags of every training set in a config."""
+    return {
+        "--codec": ("codec.name", codec),
+        "--recipe": ("train.recipe", recipe),
+        "--epochs": ("train.epochs", epochs),
+        "--batch-size": ("train.batch_size", batch_size),
+        "--lr": ("train.lr", lr),
+        "--limit-train": ("data.limit_train", limit_train),
+    }
+
+
+def _launch(experiment: str, options: Options, flags: Flags) -> None:
+    from aecli.launch import launch  # imports pydantic, which --help has no use for
+
+    launch(experiment, options, flags, sys.argv)
 
 
 @configs_app.callback(invoke_without_command=True)

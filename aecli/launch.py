@@ -41,7 +41,9 @@ def launch(
     if options.as_json:
         terminal.json({**result.metrics, "run": str(result.path)})
     else:
-        terminal.table(result.title, result.summary)
+        terminal.table(result.title, result.summary, result.header)
+        for note in result.notes:
+            terminal.data(note)
         terminal.path(result.path)
     expect.check(expectations, result.metrics)
 

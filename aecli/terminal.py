@@ -66,18 +66,27 @@ class Terminal:
             cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
             self.data("  ".join(cells).rstrip())
 
-    def table(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
-        """Name and value pairs on stdout: boxed on a terminal, aligned plain lines elsewhere."""
+    def table(
+        self, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None = None
+    ) -> None:
+        """Rows on stdout: boxed on a terminal, aligned plain lines elsewhere."""
         if not _is_terminal(sys.stdout):
             self.data(title)
-            self.columns(rows)
+            self.columns([header, *rows] if header else rows)
             return
         from rich import box
         from rich.table import Table
 
-        table = Table(title=title, show_header=False, box=box.ROUNDED, title_justify="left")
-        table.add_column(style="bold")
-        table.add_column(overflow="fold")
+        table = Table(
+            *(header or [""] * len(rows[0])),
+            title=title,
+            show_header=header is not None,
+            box=box.ROUNDED,
+            title_justify="left",
+        )
+        table.columns[0].style = "bold"
+        for column in table.columns:
+            column.overflow = "fold"
         for row in rows:
             table.add_row(*row)
         with _tolerating_closed(sys.stdout):

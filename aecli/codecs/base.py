@@ -42,6 +42,11 @@ class Codec(nn.Module, ABC):
         return math.prod(self.image_shape)
 
     @property
+    def narrowest_layer(self) -> int:
+        """The fewest numbers that an image passes through on its way."""
+        return self.code_dim
+
+    @property
     def compression_ratio(self) -> float:
         """Numbers in one image over numbers in its code."""
         return self.pixels / self.code_dim

@@ -18,9 +18,14 @@ class Mlp(Codec):
 
     def __init__(self, image_shape: ImageShape, config: MlpConfig) -> None:
         super().__init__(image_shape, config.code_dim)
+        self._hidden = config.hidden
         widths = (self.pixels, *config.hidden, config.code_dim)
         self.encoder = nn.Sequential(*_layers(widths))
         self.decoder = nn.Sequential(*_layers(widths[::-1]), nn.Sigmoid())
+
+    @property
+    def narrowest_layer(self) -> int:
+        return min(self.code_dim, *self._hidden) if self._hidden else self.code_dim
 
     def encode(self, images: Tensor) -> Tensor:
         codes: Tensor = self.encoder(images.flatten(start_dim=1))

@@ -41,6 +41,14 @@ class Pca(ClosedFormCodec):
         self.components.copy_(torch.from_numpy(pca.components_))
         self.variances.copy_(torch.from_numpy(pca.explained_variance_))
 
+    def truncated(self, code_dim: int) -> "Pca":
+        """PCA with the first `code_dim` of these components."""
+        fewer = Pca(self.image_shape, PcaConfig(code_dim=code_dim))
+        fewer.mean.copy_(self.mean)
+        fewer.components.copy_(self.components[:code_dim])
+        fewer.variances.copy_(self.variances[:code_dim])
+        return fewer
+
     def encode(self, images: Tensor) -> Tensor:
         return (images.flatten(start_dim=1) - self.mean) @ self.components.T
 

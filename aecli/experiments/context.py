@@ -21,10 +21,13 @@ class Context:
 class Result:
     """A finished run.
 
-    metrics: what metrics.json holds. summary: name and value pairs for the user, under `title`.
+    metrics: what metrics.json holds. summary: rows for the user, under `title`, with `header` over
+    their columns; without one they are name and value pairs. notes: sentences below.
     """
 
     path: Path
     metrics: Mapping[str, Any]
     title: str
-    summary: Sequence[tuple[str, str]]
+    summary: Sequence[tuple[str, ...]]
+    header: tuple[str, ...] | None = None
+    notes: Sequence[str] = ()

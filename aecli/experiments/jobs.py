@@ -31,7 +31,9 @@ class Job:
 
     @property
     def title(self) -> str:
-        return f"{self.codec.name}{self.codec.code_dim} seed {self.seed}"
+        hidden = "-".join(map(str, getattr(self.codec, "hidden", ())))
+        layers = f" ({hidden})" if hidden else ""
+        return f"{self.codec.name} code {self.codec.code_dim}{layers}, seed {self.seed}"
 
 
 @dataclass(frozen=True)

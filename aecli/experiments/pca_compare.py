@@ -1,0 +1,210 @@
+"""`aecli pca-compare`, the third exercise: network, linear autoencoder, PCA and DCT compared."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from aecli import chapter, data, device, figures, metrics
+from aecli.chapter import Advantage, LinearCheck
+from aecli.codecs import Dct, Linear, Pca
+from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
+from aecli.data import Images
+from aecli.experiments.context import Context, Result
+from aecli.experiments.jobs import Job, train_all
+from aecli.experiments.sweep_codedim import full_pca, mean, spread
+from aecli.rundir import RunDir, new_run
+
+# Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
+LINEAR_FIT = FitConfig(recipe="muon", epochs=10)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured."""
+
+    advantages: Sequence[Advantage]
+    linear_checks: Sequence[LinearCheck]
+    curve: Sequence[dict[str, Any]]
+    """A row of curve.csv per code dimension."""
+
+    def numbers(self, seeds: int) -> dict[str, Any]:
+        """metrics.json, flat."""
+        trend = chapter.judge_advantage(self.advantages)
+        flat: dict[str, Any] = {
+            "seeds": seeds,
+            "largest_advantage_at": trend.largest_at,
+            "smallest_advantage_at": trend.smallest_at,
+            "largest_relative_advantage_at": trend.largest_relative_at,
+            "smallest_relative_advantage_at": trend.smallest_relative_at,
+            "beats_pca_everywhere": all(a.network_mse < a.pca_mse for a in self.advantages),
+            "eckart_young_holds": chapter.judge_eckart_young(self.linear_checks).holds,
+            "largest_linear_excess_percent": max(c.excess_percent for c in self.linear_checks),
+            "largest_principal_angle_degrees": max(c.angle_degrees for c in self.linear_checks),
+        }
+        for row in self.curve:
+            for name in ("ae", "pca", "dct", "linear"):
+                flat[f"{name}_test_mse_{row['code_dim']}"] = row[f"{name}_test_mse"]
+        return flat
+
+
+def run(config: PcaCompareConfig, context: Context) -> Result:
+    """Train, solve and compare, and leave curve, checks and figures. Raises every AecliError."""
+    device.prepare(config)
+    slug = config.name or f"{config.codec.name}-{config.train.recipe}"
+    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+        images = data.load(config.data, context.places, context.terminal.say)
+        run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
+        result = measure_comparison(config, images, run_dir, context)
+        numbers = result.numbers(config.seeds)
+        run_dir.write_metrics(numbers)
+    header = ("code", config.codec.name, "linear", "PCA", "DCT", "advantage", "in percent")
+    rows = [_printed(row) for row in result.curve]
+    title = (
+        f"{images.name}: test mse per pixel, {config.seeds} seed(s), recipe {config.train.recipe}"
+    )
+    notes = [
+        chapter.explain_trend(result.advantages),
+        chapter.judge_eckart_young(result.linear_checks).reason,
+    ]
+    return Result(run_dir.path, numbers, title, rows, header, notes)
+
+
+def measure_comparison(
+    config: PcaCompareConfig, images: Images, run_dir: RunDir, context: Context
+) -> Comparison:
+    """The comparison that `config` asks for; its tables and figures are left in `run_dir`."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    networks = {
+        k: [
+            Job(config.codec.model_copy(update={"code_dim": k}), config.train, seed)
+            for seed in seeds
+        ]
+        for k in config.code_dims
+    }
+    linears = {k: Job(LinearConfig(code_dim=k), LINEAR_FIT, config.seed) for k in config.code_dims}
+    jobs = [*linears.values(), *(job for of_dim in networks.values() for job in of_dim)]
+    trained = dict(
+        zip(jobs, train_all(jobs, images, config, run_dir, context.terminal), strict=True)
+    )
+    pca = full_pca(images)
+    test = images.test.images
+    curve, advantages, checks = [], [], []
+    for k in config.code_dims:
+        ae = [metrics.mse(trained[job].codec, test) for job in networks[k]]
+        linear = trained[linears[k]].codec
+        assert isinstance(linear, Linear)
+        pca_mse = metrics.mse(pca.truncated(k), test)
+        advantages.append(Advantage(k, mean(ae), pca_mse, _kept_percent(pca, k)))
+        checks.append(_check_linear(linear, pca, images))
+        curve.append(
+            {
+                "code_dim": k,
+                "ae_test_mse": mean(ae),
+                "ae_test_mse_sd": spread(ae),
+                "pca_test_mse": pca_mse,
+                "dct_test_mse": metrics.mse(Dct(images.shape, DctConfig(code_dim=k)), test),
+                "advantage": advantages[-1].absolute,
+                "advantage_percent": advantages[-1].percent,
+                "linear_test_mse": metrics.mse(linear, test),
+                "pca_variance_kept_percent": advantages[-1].pca_kept_percent,
+            }
+        )
+    result = Comparison(advantages, checks, curve)
+    run_dir.write_csv("curve.csv", curve)
+    run_dir.write_csv("eckart_young.csv", [check.row() for check in checks])
+    run_dir.write_text("explanation.md", _explanation(result))
+    _draw(result, trained[linears[max(config.code_dims)]].codec, pca, images, config, run_dir)
+    return result
+
+
+def _check_linear(linear: Linear, pca: Pca, images: Images) -> LinearCheck:
+    """The linear autoencoder against the Eckart-Young-Mirsky theorem, on its training images."""
+    k = linear.code_dim
+    mix = _mix(linear, pca)
+    norms = mix.norm(dim=0).clamp_min(1e-30)
+    columns, _ = torch.linalg.qr(linear.decoder.weight.detach().double())
+    cosines = torch.linalg.svdvals(columns.T @ pca.components[:k].double().T).clamp(max=1)
+    return LinearCheck(
+        code_dim=k,
+        tail_mse=_tail(pca, k, len(images.train)),
+        train_mse=metrics.mse(linear, images.train.images),
+        pca_train_mse=metrics.mse(pca.truncated(k), images.train.images),
+        angle_degrees=math.degrees(math.acos(cosines.min().item())),
+        mix_condition=torch.linalg.cond(mix).item(),
+        own_axes=((mix.abs().max(dim=0).values / norms) ** 2).mean().item(),
+    )
+
+
+def _mix(linear: Linear, pca: Pca) -> torch.Tensor:
+    """M (k, k) with W_d = U M: the linear decoder's columns in terms of PCA's components."""
+    return pca.components[: linear.code_dim].double() @ linear.decoder.weight.detach().double()
+
+
+def _tail(pca: Pca, k: int, n: int) -> float:
+    """The mse that no rank-k map can avoid: the sum of the discarded eigenvalues, per pixel."""
+    return pca.variances[k:].double().sum().item() * (n - 1) / n / pca.pixels
+
+
+def _kept_percent(pca: Pca, k: int) -> float:
+    kept = pca.variances[:k].double().sum() / pca.variances.double().sum()
+    return 100 * kept.item()
+
+
+def _printed(row: dict[str, Any]) -> tuple[str, ...]:
+    sd = "" if math.isnan(row["ae_test_mse_sd"]) else f" ± {row['ae_test_mse_sd']:.5f}"
+    return (
+        str(row["code_dim"]),
+        f"{row['ae_test_mse']:.5f}{sd}",
+        *(f"{row[f'{name}_test_mse']:.5f}" for name in ("linear", "pca", "dct")),
+        f"{row['advantage']:+.5f}",
+        f"{row['advantage_percent']:+.1f}%",
+    )
+
+
+def _explanation(result: Comparison) -> str:
+    verdict = chapter.judge_eckart_young(result.linear_checks)
+    return f"{chapter.explain_trend(result.advantages)}\n\n{verdict.reason}\n"
+
+
+def _draw(
+    result: Comparison,
+    linear: Any,
+    pca: Pca,
+    images: Images,
+    config: PcaCompareConfig,
+    run_dir: RunDir,
+) -> None:
+    dims = [row["code_dim"] for row in result.curve]
+
+    def column(name: str) -> list[float]:
+        return [row[name] for row in result.curve]
+
+    sds = column("ae_test_mse_sd")
+    run_dir.save_figure(
+        "comparison",
+        figures.comparison(
+            dims,
+            [
+                (
+                    f"network ({config.codec.name})",
+                    column("ae_test_mse"),
+                    None if math.isnan(sds[0]) else sds,
+                ),
+                ("PCA", column("pca_test_mse"), None),
+                ("linear autoencoder", column("linear_test_mse"), None),
+                ("DCT, lowest frequencies", column("dct_test_mse"), None),
+            ],
+            f"Network against linear maps ({images.name}, recipe {config.train.recipe})",
+        ),
+    )
+    mix = _mix(linear, pca)
+    run_dir.save_figure(
+        "unit_mix",
+        figures.unit_mix(
+            (mix / mix.norm(dim=0)).numpy(),
+            f"The linear code's units are mixes of PCA's ({images.name}, code {linear.code_dim})",
+        ),
+    )

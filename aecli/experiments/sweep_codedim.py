@@ -1,0 +1,361 @@
+"""`aecli sweep-codedim`: the chapter's trade-off table, every row measured over several seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aecli import chapter, data, device, figures, metrics, probes
+from aecli.chapter import CodeReading
+from aecli.codecs import Pca
+from aecli.config import CodecConfig, FitConfig, ManyConfig, MlpConfig, PcaConfig, SweepConfig
+from aecli.data import Images, Split, to_unit
+from aecli.experiments.context import Context, Result
+from aecli.experiments.jobs import Job, Trained, train_all
+from aecli.fit import corrupt
+from aecli.rundir import RunDir, new_run
+
+N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
+
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "gaussian": {"noise": "gaussian", "noise_level": 0.3},
+    "masking": {"noise": "masking", "noise_level": 0.5},
+    "sparse": {"l1": 0.01},
+}
+_DENOISING = FitConfig(
+    noise="gaussian", noise_level=0.3
+)  # what every row's denoising is tested with
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """One row of the table: a codec trained in one way."""
+
+    codec: CodecConfig
+    variant: str
+    wide: bool
+    """Whether it stands for a codec whose layers would be narrower than its code."""
+
+    @property
+    def key(self) -> str:
+        """As it stands in the names of metrics."""
+        parts = [str(self.codec.code_dim)]
+        parts += ["wide"] if self.wide else []
+        parts += [self.variant] if self.variant != "plain" else []
+        return "_".join(parts)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one row, a value per seed."""
+
+    spec: RowSpec
+    trained: Sequence[Trained]
+    test_mse: Sequence[float]
+    train_mse: Sequence[float]
+    denoising_mse: Sequence[float]
+    pca_test_mse: float | None
+    reading: CodeReading
+    """Means over the seeds."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A measured table."""
+
+    rows: Sequence[Row]
+    raw_probe_accuracy: float
+
+    def table(self) -> list[dict[str, Any]]:
+        """table.csv: a dict per row."""
+        return [_table_row(row, self.raw_probe_accuracy) for row in self.rows]
+
+    def numbers(self, seeds: int) -> dict[str, Any]:
+        """metrics.json: flat, by row."""
+        flat: dict[str, Any] = {
+            "seeds": seeds,
+            "rows": len(self.rows),
+            "raw_pixels_probe_accuracy": self.raw_probe_accuracy,
+        }
+        for row in self.rows:
+            flat[f"test_mse_{row.spec.key}"] = mean(row.test_mse)
+            flat[f"test_mse_sd_{row.spec.key}"] = spread(row.test_mse)
+            flat[f"pca_test_mse_{row.spec.key}"] = row.pca_test_mse
+            flat[f"probe_accuracy_{row.spec.key}"] = row.reading.probe_accuracy
+            flat[f"denoising_mse_{row.spec.key}"] = mean(row.denoising_mse)
+        return flat
+
+
+def run(config: SweepConfig, context: Context) -> Result:
+    """Train and measure every row, and leave the table. Raises every AecliError."""
+    device.prepare(config)
+    slug = config.name or "-".join(map(str, config.code_dims))[:40]
+    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+        images = data.load(config.data, context.places, context.terminal.say)
+        run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
+        sweep = measure_sweep(config, images, run_dir, context)
+        numbers = sweep.numbers(config.seeds)
+        run_dir.write_metrics(numbers)
+    header, rows = _printed(sweep.table())
+    title = f"{images.name}: {config.codec.name} over code dimensions, {config.seeds} seed(s)"
+    return Result(run_dir.path, numbers, title, rows, header)
+
+
+def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
+    """The measured table of `config`; its tables and figures are left in `run_dir`."""
+    specs = row_specs(config)
+    seeds = range(config.seed, config.seed + config.seeds)
+    fits = {name: config.train.model_copy(update=told) for name, told in _VARIANTS.items()}
+    jobs = {spec: [Job(spec.codec, fits[spec.variant], seed) for seed in seeds] for spec in specs}
+    every = [job for of_row in jobs.values() for job in of_row]
+    trained = dict(
+        zip(every, train_all(every, images, config, run_dir, context.terminal), strict=True)
+    )
+    reader = _Reader(images)
+    pca = full_pca(images)
+    rows = []
+    for spec in specs:
+        context.terminal.say(f"measuring {spec.key}")
+        rows.append(_measure(spec, [trained[job] for job in jobs[spec]], images, pca, reader))
+    sweep = Sweep(rows, reader.raw_accuracy())
+    run_dir.write_csv("table.csv", sweep.table())
+    run_dir.write_text("table.md", _markdown(sweep.table(), images, config))
+    _draw(sweep, images, pca, run_dir)
+    return sweep
+
+
+def row_specs(config: SweepConfig) -> list[RowSpec]:
+    """The rows of a sweep: each code dimension in each variant, and, for a code as large as the
+    image behind narrower layers, one more without hidden layers, where an identity is possible."""
+    pixels = math.prod(data.image_shape(config.data))
+    codecs = []
+    for code_dim in config.code_dims:
+        codec = config.codec.model_copy(update={"code_dim": code_dim})
+        codecs.append((codec, False))
+        if (
+            isinstance(codec, MlpConfig)
+            and code_dim >= pixels
+            and min(codec.hidden, default=code_dim) < code_dim
+        ):
+            codecs.append((codec.model_copy(update={"hidden": ()}), True))
+    return [RowSpec(codec, v, wide) for codec, wide in codecs for v in config.variants]
+
+
+def full_pca(images: Images) -> Pca:
+    """PCA with as many components as the training images have."""
+    most = min(math.prod(images.shape), len(images.train))
+    pca = Pca(images.shape, PcaConfig(code_dim=most))
+    pca.solve(images.train.images)
+    return pca
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean over seeds."""
+    return float(np.mean(values))
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation over seeds (n - 1); nan of a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+class _Reader:
+    """The probes, on the same images for every codec, with what is read off the images once."""
+
+    def __init__(self, images: Images) -> None:
+        self.train = _first(images.train)
+        self.test = _first(images.test)
+        self._slants = [probes.slant_degrees(part.images) for part in (self.train, self.test)]
+        self._thicknesses = [probes.thickness_pixels(p.images) for p in (self.train, self.test)]
+
+    def read(self, trained: Trained, copies: bool) -> CodeReading:
+        """What the probes read from the codes of one codec."""
+        codes, test_codes = (
+            metrics.encode(trained.codec, p.images) for p in (self.train, self.test)
+        )
+        labels = (codes, self.train.labels, test_codes, self.test.labels)
+        slant, test_slant = self._slants
+        thickness, test_thickness = self._thicknesses
+        with torch.no_grad():
+            decoded = trained.codec.decode(test_codes)
+        return CodeReading(
+            probe_accuracy=probes.linear_probe_accuracy(*labels),
+            knn_accuracy=probes.knn_accuracy(*labels),
+            slant_r2=probes.linear_r2(codes, slant, test_codes, test_slant),
+            thickness_r2=probes.linear_r2(codes, thickness, test_codes, test_thickness),
+            sharpness=probes.sharpness(decoded, to_unit(self.test.images)),
+            copies=copies,
+        )
+
+    def raw_accuracy(self) -> float:
+        """What the linear probe reads from the pixels."""
+        pixels, test_pixels = (to_unit(p.images).flatten(1) for p in (self.train, self.test))
+        return probes.linear_probe_accuracy(
+            pixels, self.train.labels, test_pixels, self.test.labels
+        )
+
+
+def _first(split: Split) -> Split:
+    return Split(split.images[:N_PROBE], split.labels[:N_PROBE])
+
+
+def _measure(
+    spec: RowSpec, trained: Sequence[Trained], images: Images, pca: Pca, reader: _Reader
+) -> Row:
+    test = images.test.images
+    variance = to_unit(test).flatten(1).var(dim=0, correction=0).mean().item()
+    test_mse = [metrics.mse(t.codec, test) for t in trained]
+    readings = [
+        reader.read(t, mse < variance / 1000) for t, mse in zip(trained, test_mse, strict=True)
+    ]
+    k = spec.codec.code_dim
+    return Row(
+        spec,
+        trained,
+        test_mse,
+        [metrics.mse(t.codec, images.train.images) for t in trained],
+        [_denoising_mse(t, test) for t in trained],
+        metrics.mse(pca.truncated(k), test) if k <= pca.code_dim else None,
+        CodeReading(
+            **{
+                name: mean([getattr(r, name) for r in readings])
+                for name in (
+                    "probe_accuracy",
+                    "knn_accuracy",
+                    "slant_r2",
+                    "thickness_r2",
+                    "sharpness",
+                )
+            },
+            copies=all(r.copies for r in readings),
+        ),
+    )
+
+
+@torch.no_grad()
+def _denoising_mse(trained: Trained, test: Tensor) -> float:
+    """The error against the clean images of what is decoded from noisy ones (Gaussian, sd 0.3)."""
+    clean = to_unit(test)
+    noisy = corrupt(clean, _DENOISING, torch.Generator().manual_seed(0))
+    return (trained.codec(noisy) - clean).square().mean().item()
+
+
+def _table_row(row: Row, raw_probe_accuracy: float) -> dict[str, Any]:
+    codec = row.trained[0].codec
+    reading = row.reading
+    return {
+        "code_dim": codec.code_dim,
+        "compression_ratio": codec.compression_ratio,
+        "narrowest_layer": codec.narrowest_layer,
+        "test_mse": mean(row.test_mse),
+        "test_mse_sd": spread(row.test_mse),
+        "train_mse": mean(row.train_mse),
+        "pca_test_mse": row.pca_test_mse,
+        "probe_accuracy": reading.probe_accuracy,
+        "chapter_mse": chapter.TABLE_MSE.get(codec.code_dim),
+        "what_it_learns": chapter.describe_code(reading, raw_probe_accuracy),
+        "hidden": "-".join(map(str, getattr(row.spec.codec, "hidden", ()))) or "none",
+        "variant": row.spec.variant,
+        "knn_accuracy": reading.knn_accuracy,
+        "slant_r2": reading.slant_r2,
+        "thickness_r2": reading.thickness_r2,
+        "sharpness": reading.sharpness,
+        "denoising_mse": mean(row.denoising_mse),
+    }
+
+
+def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The table as a person reads it: the chapter's value beside the measured one."""
+    several = len({row["variant"] for row in table}) > 1
+    header: tuple[str, ...] = (
+        "code",
+        "ratio",
+        "narrowest",
+        "test mse",
+        "chapter",
+        "PCA",
+        "probe",
+        "what it learns",
+    )
+    rows: list[tuple[str, ...]] = []
+    for row in table:
+        sd = "" if math.isnan(row["test_mse_sd"]) else f" ± {row['test_mse_sd']:.5f}"
+        variant = f" {row['variant']}" if several else ""
+        rows.append(
+            (
+                f"{row['code_dim']}{variant}",
+                f"{row['compression_ratio']:g}:1",
+                str(row["narrowest_layer"]),
+                f"{row['test_mse']:.5f}{sd}",
+                "" if row["chapter_mse"] is None else f"{row['chapter_mse']:.3f}",
+                "" if row["pca_test_mse"] is None else f"{row['pca_test_mse']:.5f}",
+                f"{100 * row['probe_accuracy']:.1f}%",
+                row["what_it_learns"],
+            )
+        )
+    return header, rows
+
+
+def _markdown(table: list[dict[str, Any]], images: Images, config: ManyConfig) -> str:
+    header, rows = _printed(table)
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
+    about = (
+        f"{images.name}, {len(images.train):,} training and {len(images.test):,} test images,"
+        f" mean ± sd over {config.seeds} seed(s); mse per pixel in [0, 1]."
+    )
+    return "\n".join([*lines, "", about, ""])
+
+
+def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
+    plain = [row for row in sweep.rows if row.spec.variant == "plain"]
+    if plain:
+        most = max(row.spec.codec.code_dim for row in plain)
+        dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
+        line = np.array([metrics.mse(pca.truncated(int(k)), images.test.images) for k in dims])
+        run_dir.save_figure(
+            "tradeoff",
+            figures.tradeoff(
+                [_point(row) for row in plain],
+                (dims, line),
+                chapter.TABLE_MSE,
+                f"The error falls as the code widens ({images.name}, {plain[0].spec.codec.name})",
+            ),
+        )
+    shown = [
+        int((images.test.labels == digit).nonzero()[0]) for digit in images.test.labels.unique()
+    ]
+    originals = to_unit(images.test.images[shown])
+    decoded = []
+    with torch.no_grad():
+        for row in sweep.rows:
+            decoded.append(
+                (row.spec.key.replace("_", " "), row.trained[0].codec(originals).numpy())
+            )
+    run_dir.save_figure(
+        "decoded",
+        figures.decoded_grid(
+            originals.numpy(),
+            decoded,
+            f"The same test images at every code dimension ({images.name})",
+        ),
+    )
+    for row in plain:
+        if row.spec.codec.code_dim == 2:
+            codes = metrics.encode(row.trained[0].codec, images.test.images)
+            title = f"Codes of the test images ({images.name}, {row.spec.codec.name}, code 2)"
+            run_dir.save_figure(
+                "code_scatter",
+                figures.code_scatter(codes.numpy(), images.test.labels.numpy(), title),
+            )
+
+
+def _point(row: Row) -> figures.TradeoffPoint:
+    sd = spread(row.test_mse)
+    return figures.TradeoffPoint(
+        row.spec.codec.code_dim, mean(row.test_mse), 0.0 if math.isnan(sd) else sd, row.spec.wide
+    )

@@ -1,0 +1,112 @@
+"""What can be read from codes: the digit, its slant and its stroke thickness, by simple readers."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aecli.data.images import to_unit
+
+NEIGHBOURS = 5
+_INK = 0.5  # a pixel at least this bright is ink
+
+
+def linear_probe_accuracy(
+    codes: Tensor, labels: Tensor, test_codes: Tensor, test_labels: Tensor
+) -> float:
+    """The test accuracy, in [0, 1], of logistic regression on standardised codes.
+
+    The linear probe of Alain & Bengio, "Understanding intermediate layers using linear classifier
+    probes", 2016. codes: (N, k), test_codes: (M, k), labels: (N,) and (M,).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = _standardised(codes, test_codes)
+    probe = LogisticRegression(C=1.0, max_iter=500, tol=1e-3).fit(x, labels.numpy())
+    return float(probe.score(y, test_labels.numpy()))
+
+
+def knn_accuracy(codes: Tensor, labels: Tensor, test_codes: Tensor, test_labels: Tensor) -> float:
+    """The test accuracy, in [0, 1], of a vote of the 5 nearest codes (Euclidean, standardised)."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = _standardised(codes, test_codes)
+    vote = KNeighborsClassifier(NEIGHBOURS, algorithm="brute").fit(x, labels.numpy())
+    return float(vote.score(y, test_labels.numpy()))
+
+
+def linear_r2(codes: Tensor, values: Tensor, test_codes: Tensor, test_values: Tensor) -> float:
+    """R^2 on test codes of a value read by linear regression; 1 is perfect, 0 the mean.
+
+    codes: (N, k), values: (N,), test_codes: (M, k), test_values: (M,).
+    """
+    from sklearn.linear_model import Ridge
+
+    x, y = _standardised(codes, test_codes)
+    return float(Ridge(1e-3).fit(x, values.numpy()).score(y, test_values.numpy()))
+
+
+def slant_degrees(images: Tensor) -> Tensor:
+    """The slant of each image's ink from the vertical, (N,) float32 in degrees, right is positive.
+
+    From second image moments, as in Morpho-MNIST (Castro et al., JMLR 2019, section 3.1):
+    arctan(-mu_11 / mu_02) with y downwards. images: (N, C, H, W); an image without ink has 0.
+    """
+    ink = to_unit(images).mean(dim=1)
+    height, width = ink.shape[1:]
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32),
+        torch.arange(width, dtype=torch.float32),
+        indexing="ij",
+    )
+    mass = ink.sum(dim=(1, 2)).clamp_min(1e-6)
+    centre_y, centre_x = (ink * y).sum(dim=(1, 2)) / mass, (ink * x).sum(dim=(1, 2)) / mass
+    dy, dx = y - centre_y[:, None, None], x - centre_x[:, None, None]
+    mu_11 = (ink * dx * dy).sum(dim=(1, 2))
+    mu_02 = (ink * dy * dy).sum(dim=(1, 2)).clamp_min(1e-6)
+    return torch.rad2deg(torch.atan(-mu_11 / mu_02))
+
+
+def thickness_pixels(images: Tensor) -> Tensor:
+    """The mean stroke thickness of each image, (N,) float32 in pixels; 0 without ink.
+
+    Four times the mean distance from ink to paper, exact for a straight stroke of any width
+    (a stroke's distances rise evenly from 0 to half its width). As Morpho-MNIST, on images
+    enlarged four times. images: (N, C, H, W).
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    scale = 4
+    thickness = np.zeros(len(images), np.float32)
+    for start in range(0, len(images), 1000):
+        grey = to_unit(images[start : start + 1000]).mean(dim=1, keepdim=True)
+        large = F.interpolate(grey, scale_factor=scale, mode="bilinear", align_corners=False)
+        for i, ink in enumerate((large[:, 0] >= _INK).numpy(), start=start):
+            if ink.any():
+                # A pixel's centre is half a pixel further from the edge than the edge itself.
+                thickness[i] = 4 * (distance_transform_edt(ink)[ink].mean() - 0.5) / scale
+    return torch.from_numpy(thickness)
+
+
+def sharpness(reconstructions: Tensor, originals: Tensor) -> float:
+    """The share of the originals' edge contrast that reconstructions keep: 1 is sharp, 0 is grey.
+
+    The regression slope of the reconstructions' pixel differences on the originals', so that noise,
+    which has contrast of its own, does not count. Both (N, C, H, W) float32.
+    """
+    kept, whole = 0.0, 0.0
+    for dim in (2, 3):
+        edges = originals.diff(dim=dim)
+        kept += (reconstructions.diff(dim=dim) * edges).sum().item()
+        whole += edges.square().sum().item()
+    return kept / max(whole, 1e-12)
+
+
+def _standardised(
+    codes: Tensor, test_codes: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both at the training codes' mean 0 and deviation 1; a unit that never varies stays 0."""
+    mean, deviation = codes.mean(dim=0), codes.std(dim=0, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1)
+    return ((codes - mean) / scale).numpy(), ((test_codes - mean) / scale).numpy()

@@ -1,0 +1,156 @@
+"""Sweeps and comparisons: the same numbers however many jobs run, and rows that tell the truth."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from aecli.config import FitConfig, MlpConfig, SweepConfig
+from aecli.experiments.jobs import Job, train_all
+from aecli.experiments.sweep_codedim import row_specs
+from aecli.fit import corrupt
+from aecli.rundir import new_run
+from aecli.terminal import Terminal
+from tests.conftest import SMALL, digits
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def small_mlp():
+    return Job(MlpConfig(code_dim=3, hidden=(16,)), FitConfig(epochs=2, batch_size=50), seed=1)
+
+
+def test_tables_do_not_depend_on_the_number_of_jobs(inside):
+    told = ("sweep-codedim", "2", "4", *SMALL, "--seeds", "2", "-q")
+    one, two = (inside(*told, "--jobs", jobs) for jobs in ("1", "2"))
+    assert (one.code, two.code) == (0, 0), one.stderr + two.stderr
+    assert (one.run / "table.csv").read_text() == (two.run / "table.csv").read_text()
+    assert (one.run / "metrics.json").read_text() == (two.run / "metrics.json").read_text()
+    rows = rows_of(one.run / "table.csv")
+    assert list(rows[0])[:10] == [
+        "code_dim",
+        "compression_ratio",
+        "narrowest_layer",
+        "test_mse",
+        "test_mse_sd",
+        "train_mse",
+        "pca_test_mse",
+        "probe_accuracy",
+        "chapter_mse",
+        "what_it_learns",
+    ]
+    assert [row["chapter_mse"] for row in rows] == ["0.052", ""]
+    metrics = json.loads((one.run / "metrics.json").read_text())
+    assert float(rows[1]["test_mse"]) == metrics["test_mse_4"]
+    names = {path.name for path in one.run.glob("*.png")}
+    assert names == {"tradeoff.png", "decoded.png", "code_scatter.png"}
+    assert (one.run / "table.md").read_text().startswith("| code | ratio |")
+
+
+def test_finished_jobs_are_not_trained_again(images, tmp_path, small_mlp, capsys):
+    config = SweepConfig(seeds=1, jobs=1)
+    with new_run(tmp_path, config, "x", []) as run_dir:
+        [first] = train_all([small_mlp], images, config, run_dir, Terminal())
+        [again, same] = train_all([small_mlp, small_mlp], images, config, run_dir, Terminal())
+    assert capsys.readouterr().err.count("trained") == 1
+    assert first.records == again.records
+    states = [t.codec.state_dict() for t in (first, again, same)]
+    assert all(torch.equal(states[0][k], s[k]) for s in states for k in s)
+
+
+def test_a_code_as_large_as_the_image_gets_a_row_where_an_identity_is_possible():
+    specs = row_specs(SweepConfig(code_dims=(2, 784)))
+    assert [(spec.key, spec.codec.hidden) for spec in specs] == [
+        ("2", (256, 64)),
+        ("784", (256, 64)),
+        ("784_wide", ()),
+    ]
+    assert len(row_specs(SweepConfig(code_dims=(784,), codec=MlpConfig(hidden=(800,))))) == 1
+    many = row_specs(SweepConfig(code_dims=(2,), variants=("plain", "gaussian", "sparse")))
+    assert [spec.key for spec in many] == ["2", "2_gaussian", "2_sparse"]
+
+
+def test_noise_is_what_it_says():
+    images = torch.full((50, 1, 28, 28), 0.5)
+    generator = torch.Generator().manual_seed(0)
+    assert corrupt(images, FitConfig(), generator) is images
+    noisy = corrupt(images, FitConfig(noise="gaussian", noise_level=0.2), generator)
+    assert noisy.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert noisy.std().item() == pytest.approx(0.2, abs=0.01)
+    masked = corrupt(images, FitConfig(noise="masking", noise_level=0.3), generator)
+    assert sorted(masked.unique().tolist()) == [0, 0.5]
+    assert (masked == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_an_l1_penalty_makes_codes_smaller(images):
+    from aecli import codecs
+    from aecli.fit import fit
+
+    sizes = []
+    for l1 in (0.0, 0.1):
+        torch.manual_seed(0)
+        codec = codecs.build(MlpConfig(code_dim=8, hidden=(32,)), (1, 28, 28))
+        config = FitConfig(epochs=5, batch_size=50, l1=l1)
+        list(
+            fit(
+                codec,
+                images.train.images,
+                images.val.images,
+                config,
+                torch.Generator().manual_seed(0),
+            )
+        )
+        sizes.append(codec.encode(digits(50) / 255).abs().mean().item())
+    assert sizes[1] < 0.3 * sizes[0]
+
+
+def test_pca_compare_leaves_its_curve_and_its_checks(inside):
+    done = inside("pca-compare", "2", "5", *SMALL, "--seeds", "2", "--expect", "pca_test_mse_5>0")
+    assert done.code == 0, done.stderr
+    rows = rows_of(done.run / "curve.csv")
+    assert list(rows[0])[:7] == [
+        "code_dim",
+        "ae_test_mse",
+        "ae_test_mse_sd",
+        "pca_test_mse",
+        "dct_test_mse",
+        "advantage",
+        "advantage_percent",
+    ]
+    for row in rows:
+        gap = float(row["pca_test_mse"]) - float(row["ae_test_mse"])
+        assert float(row["advantage"]) == pytest.approx(gap)
+        assert float(row["linear_test_mse"]) > 0
+    checks = rows_of(done.run / "eckart_young.csv")
+    for check in checks:
+        assert float(check["linear_train_mse"]) >= float(check["discarded_tail_mse"]) * (1 - 1e-4)
+        assert float(check["pca_train_mse"]) == pytest.approx(
+            float(check["discarded_tail_mse"]), rel=1e-3
+        )
+    metrics = json.loads((done.run / "metrics.json").read_text())
+    assert {metrics["largest_advantage_at"], metrics["smallest_advantage_at"]} <= {2, 5}
+    assert "largest at code dimension" in (done.run / "explanation.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["sweep-codedim", "pca-compare"])
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["0"], 2, "K: code_dims.0=0 must be at least 1"),
+        (["2", "--", "-8"], 2, "code_dims.1=-8 must be at least 1"),
+        (["2", "2"], 2, "K: code_dims=[2, 2]: [2] stand twice"),
+        (["x"], 2, "Invalid value for '[K]...'"),
+        (["2", "--seeds", "0"], 2, "--seeds: seeds=0 must be at least 1"),
+        (["2", "--jobs", "0"], 2, "--jobs: jobs=0 must be at least 1"),
+        (["400", *SMALL, "--codec", "pca"], 2, "must be at most 300 (training images)"),
+    ],
+)
+def test_bad_input(inside, command, arguments, code, message):
+    done = inside(command, *arguments)
+    assert (done.code, done.stdout) == (code, ""), done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
