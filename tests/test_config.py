@@ -78,6 +78,13 @@ def test_another_codec_keeps_only_the_code_dimension(from_yaml):
     assert config.codec.model_dump() == {"name": "pca", "code_dim": 7}
 
 
+def test_setting_one_key_of_a_section_leaves_the_experiments_other_defaults():
+    sweep = resolve(EXPERIMENTS["sweep-codedim"], [set_layer(["data.dataset=mnist"])])
+    assert (sweep.data.dataset, sweep.data.val) == ("mnist", 0)
+    path = resolve(EXPERIMENTS["interpolate"], [set_layer(["codec.name=pca"])])
+    assert path.codec.model_dump() == {"name": "pca", "code_dim": 2}
+
+
 def test_every_mistake_at_once_with_its_place(from_yaml):
     lines = errors_of(
         from_yaml(

@@ -185,6 +185,8 @@ class SweepConfig(ManyConfig):
     """`aecli sweep-codedim`: the chapter's trade-off table, measured."""
 
     experiment: Literal["sweep-codedim"] = "sweep-codedim"
+    data: DataConfig = DataConfig(val=0)
+    """By default all training images train, as in the chapter: a table selects nothing."""
     code_dims: CodeDims = (2, 8, 32, 784)
     variants: Annotated[
         tuple[Literal["plain", "gaussian", "masking", "sparse"], ...],
@@ -198,6 +200,8 @@ class PcaCompareConfig(ManyConfig):
     """`aecli pca-compare`: network, linear autoencoder, PCA and DCT on the same axes."""
 
     experiment: Literal["pca-compare"] = "pca-compare"
+    data: DataConfig = DataConfig(val=0)
+    """By default all training images train, as in the chapter: a table selects nothing."""
     code_dims: CodeDims = (2, 8, 16, 32)
 
 

@@ -33,7 +33,7 @@ def resolve(model: type[Config], layers: Sequence[Layer]) -> Config:
 
     Raises UsageError, a line per mistake with its place: file, line and column, or flag.
     """
-    values: dict[str, Any] = {}
+    values = _section_defaults(model)
     places: dict[KeyPath, str] = {}
     for layer in layers:
         _start_over(values, layer.values)
@@ -126,6 +126,17 @@ def _assign(
             )
     section[str(path[-1])] = value
     places[path] = place
+
+
+def _section_defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """What an experiment's own defaults say of its sections, so that setting one key of a section
+    leaves the others as they were."""
+    defaults = {name: field.default for name, field in model.model_fields.items()}
+    return {
+        name: default.model_dump(exclude_unset=True)
+        for name, default in defaults.items()
+        if isinstance(default, BaseModel)
+    }
 
 
 def _start_over(below: dict[str, Any], above: dict[str, Any]) -> None:
