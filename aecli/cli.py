@@ -113,6 +113,9 @@ CodeDims = Annotated[
 ]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Seeds per code dimension.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Trainings side by side.")]
+Continued = Annotated[
+    bool, typer.Option("--continue", help="Go on in the newest unfinished run of this config.")
+]
 
 
 @app.command("sweep-codedim")
@@ -122,6 +125,7 @@ def sweep_codedim(
     code_dims: CodeDims = None,
     seeds: Seeds = None,
     jobs: Jobs = None,
+    continued: Continued = False,
     codec: CodecName = None,
     recipe: Recipe = None,
     epochs: Epochs = None,
@@ -136,7 +140,7 @@ def sweep_codedim(
         "--jobs": ("jobs", jobs),
         **_network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
     }
-    _launch("sweep-codedim", options, flags)
+    _launch("sweep-codedim", options, flags, continued)
 
 
 @app.command("pca-compare")
@@ -146,6 +150,7 @@ def pca_compare(
     code_dims: CodeDims = None,
     seeds: Seeds = None,
     jobs: Jobs = None,
+    continued: Continued = False,
     codec: CodecName = None,
     recipe: Recipe = None,
     epochs: Epochs = None,
@@ -160,7 +165,27 @@ def pca_compare(
         "--jobs": ("jobs", jobs),
         **_network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
     }
-    _launch("pca-compare", options, flags)
+    _launch("pca-compare", options, flags, continued)
+
+
+@app.command()
+@with_common_options
+def reproduce(
+    options: Options,
+    quick: Annotated[
+        bool | None, typer.Option("--quick", help="Few images and epochs: a look, not a result.")
+    ] = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    continued: Continued = False,
+) -> None:
+    """Measure and judge every claim of the chapter; write the ledger."""
+    flags: Flags = {
+        "--quick": ("quick", quick),
+        "--seeds": ("seeds", seeds),
+        "--jobs": ("jobs", jobs),
+    }
+    _launch("reproduce", options, flags, continued)
 
 
 @app.command()
@@ -192,10 +217,10 @@ def _network_flags(
     }
 
 
-def _launch(experiment: str, options: Options, flags: Flags) -> None:
+def _launch(experiment: str, options: Options, flags: Flags, continued: bool = False) -> None:
     from aecli.launch import launch  # imports pydantic, which --help has no use for
 
-    launch(experiment, options, flags, sys.argv)
+    launch(experiment, options, flags, sys.argv, continued)
 
 
 @configs_app.callback(invoke_without_command=True)

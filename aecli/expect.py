@@ -51,6 +51,12 @@ METRICS: dict[str, tuple[str, ...]] = {
         "dct_test_mse_<row>",
         "linear_test_mse_<row>",
     ),
+    "reproduce": (
+        "claims",
+        "claims_that_hold",
+        "claims_that_hold_only_if",
+        "claims_that_do_not_hold",
+    ),
 }
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {

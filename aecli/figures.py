@@ -255,6 +255,39 @@ def tradeoff(
         return figure
 
 
+def chapter_training(losses: Array, printed: Mapping[int, float], title: str) -> Figure:
+    """The training mse per epoch of each seed (seeds, epochs), and what the chapter prints."""
+    with mpl.rc_context(_STYLE):
+        figure = _figure(8, 4.5)
+        axes = figure.subplots()
+        epochs = np.arange(losses.shape[1])
+        for i, seed in enumerate(losses):
+            label = f"measured, {len(losses)} seed(s)" if i == 0 else None
+            axes.plot(epochs, seed, "o-", color=NETWORK, alpha=0.7, label=label)
+        axes.plot(
+            list(printed),
+            list(printed.values()),
+            "x",
+            color=BASELINE,
+            ms=11,
+            mew=2.5,
+            label="the chapter prints",
+        )
+        for epoch, mse in printed.items():
+            axes.annotate(
+                f"{mse:.4f}",
+                (epoch, mse),
+                xytext=(9, -4),
+                textcoords="offset points",
+                color=BASELINE,
+            )
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", ylabel="training mse per pixel (running mean)", title=title)
+        axes.legend()
+        return figure
+
+
 def decoded_grid(originals: Array, decoded: Sequence[tuple[str, Array]], title: str) -> Figure:
     """A row of originals (n, C, H, W) and a labelled row of reconstructions per codec."""
     rows = [("original", originals), *decoded]

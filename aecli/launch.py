@@ -21,9 +21,16 @@ from aecli.terminal import Terminal
 
 
 def launch(
-    experiment: str, options: Options, flags: Mapping[str, tuple[str, Any]], argv: list[str]
+    experiment: str,
+    options: Options,
+    flags: Mapping[str, tuple[str, Any]],
+    argv: list[str],
+    continued: bool = False,
 ) -> None:
-    """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
+    """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError.
+
+    continued: go on in the newest unfinished run of the same config, if there is one.
+    """
     expectations = [expect.parse(text, experiment) for text in options.expectations or ()]
     config = _resolve(experiment, options, flags)
     terminal = Terminal(options.quiet, options.as_json)
@@ -37,7 +44,9 @@ def launch(
     data_dir = Path(config.data.dir) if config.data.dir else None
     places = default_places(data_dir, options.offline)
     module = importlib.import_module(f"aecli.experiments.{experiment.replace('-', '_')}")
-    result: Result = module.run(config, Context(options.runs_dir, places, argv, terminal))
+    result: Result = module.run(
+        config, Context(options.runs_dir, places, argv, terminal, continued)
+    )
     if options.as_json:
         terminal.json({**result.metrics, "run": str(result.path)})
     else:

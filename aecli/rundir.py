@@ -106,6 +106,10 @@ class RunDir:
             raise DataError(f"{folder}: not a finished job: {error}") from None
         return state, [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
 
+    def write_json(self, name: str, data: Any) -> None:
+        """`name`: JSON; a number that is not finite is null."""
+        self._write(name, _json(data))
+
     def write_text(self, name: str, text: str) -> None:
         """A file of the experiment's own, such as table.md."""
         self._write(name, text.encode())
@@ -152,12 +156,18 @@ class RunDir:
 
 @contextlib.contextmanager
 def new_run(
-    runs_dir: Path, config: ExperimentConfig, slug: str, argv: Sequence[str]
+    runs_dir: Path,
+    config: ExperimentConfig,
+    slug: str,
+    argv: Sequence[str],
+    continued: bool = False,
 ) -> Iterator[RunDir]:
     """A fresh run folder, its config and provenance written; its status follows how the block ends.
 
+    continued: take the newest unfinished run of the same config instead, if there is one.
     Raises StorageError if the folder cannot be made.
     """
+    path = unfinished_run(runs_dir, config) if continued else None
     record = {
         "status": "running",
         "command": config.experiment,
@@ -168,7 +178,9 @@ def new_run(
         "git_commit": _git_commit(),
         "platform": platform.platform(),
     }
-    run = RunDir(_make_folder(runs_dir, f"{config.experiment}-{slug}"), record)
+    if path is not None:
+        record["continues"] = json.loads((path / "run.json").read_text("utf-8"))["started"]
+    run = RunDir(path or _make_folder(runs_dir, f"{config.experiment}-{slug}"), record)
     run.note()
     run.write_config(config)
     try:
@@ -182,6 +194,17 @@ def new_run(
             run._finish("failed")
         raise
     run._finish("completed")
+
+
+def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Path | None:
+    """The newest run folder of exactly this config that did not complete, or None."""
+    for path in sorted(runs_dir.glob(f"*Z-{config.experiment}-*"), reverse=True):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            record = json.loads((path / "run.json").read_text("utf-8"))
+            same = (path / "config.yaml").read_text("utf-8").endswith("\n" + to_yaml(config))
+            if same and record["status"] != "completed":
+                return path.absolute()
+    return None
 
 
 def _make_folder(runs_dir: Path, name: str) -> Path:

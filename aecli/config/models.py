@@ -172,8 +172,13 @@ CodeDims = Annotated[Widths, AfterValidator(_not_twice)]
 class ManyConfig(NetworkConfig):
     """What an experiment is told that trains many codecs, several at a time.
 
-    `threads` is of each job, 1 if it is null, so that numbers do not depend on `jobs`.
+    `threads` is of each job, 1 if it is null, so that numbers do not depend on `jobs`. By default
+    all training images train, as in the chapter: a table selects nothing.
     """
+
+    data: DataConfig = DataConfig(val=0)
+    train: FitConfig = FitConfig(recipe="muon", batch_size=128, momentum=0.95)
+    """Half the batch of `train` alone: twice the time, and a lower error at small codes."""
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     """How many seeds: `seed`, `seed` + 1, ..."""
@@ -185,8 +190,6 @@ class SweepConfig(ManyConfig):
     """`aecli sweep-codedim`: the chapter's trade-off table, measured."""
 
     experiment: Literal["sweep-codedim"] = "sweep-codedim"
-    data: DataConfig = DataConfig(val=0)
-    """By default all training images train, as in the chapter: a table selects nothing."""
     code_dims: CodeDims = (2, 8, 32, 784)
     variants: Annotated[
         tuple[Literal["plain", "gaussian", "masking", "sparse"], ...],
@@ -200,8 +203,6 @@ class PcaCompareConfig(ManyConfig):
     """`aecli pca-compare`: network, linear autoencoder, PCA and DCT on the same axes."""
 
     experiment: Literal["pca-compare"] = "pca-compare"
-    data: DataConfig = DataConfig(val=0)
-    """By default all training images train, as in the chapter: a table selects nothing."""
     code_dims: CodeDims = (2, 8, 16, 32)
 
 

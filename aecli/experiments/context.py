@@ -15,6 +15,8 @@ class Context:
     places: Places
     argv: Sequence[str]
     terminal: Terminal
+    continued: bool = False
+    """Whether to go on in the newest unfinished run of the same config."""
 
 
 @dataclass(frozen=True)

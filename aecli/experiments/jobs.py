@@ -65,7 +65,7 @@ def train_all(
     results: Iterator[tuple[State, list[EpochRecord]]] = parallel(tasks)
     for done, (job, (state, records)) in enumerate(zip(missing, results, strict=True), start=1):
         run_dir.save_job(names[job], state, [asdict(record) for record in records])
-        last = f"  val_mse {records[-1].val_mse:.5f}" if records else ""
+        last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
         terminal.say(f"trained {done} of {len(missing)}: {job.title}{last}")
     return [_load(job, names[job], images.shape, run_dir) for job in jobs]
 

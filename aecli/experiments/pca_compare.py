@@ -18,7 +18,7 @@ from aecli.experiments.sweep_codedim import full_pca, mean, spread
 from aecli.rundir import RunDir, new_run
 
 # Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
-LINEAR_FIT = FitConfig(recipe="muon", epochs=10)
+LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     """Train, solve and compare, and leave curve, checks and figures. Raises every AecliError."""
     device.prepare(config)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
-    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+    with new_run(context.runs_dir, config, slug, context.argv, context.continued) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
         result = measure_comparison(config, images, run_dir, context)

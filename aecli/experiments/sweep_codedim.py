@@ -95,7 +95,7 @@ def run(config: SweepConfig, context: Context) -> Result:
     """Train and measure every row, and leave the table. Raises every AecliError."""
     device.prepare(config)
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
-    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+    with new_run(context.runs_dir, config, slug, context.argv, context.continued) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
         sweep = measure_sweep(config, images, run_dir, context)

@@ -1,19 +1,9 @@
-"""What the chapter claims, and how a measurement is judged against it."""
+"""The linear case (section 3): network against PCA, linear autoencoder against the theorem."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Table 31.1.1: code dimension -> reconstruction mse (the last one is printed as "~0.000").
-TABLE_MSE: Mapping[int, float] = {2: 0.052, 8: 0.028, 32: 0.020, 784: 0.000}
-TABLE_RATIO: Mapping[int, float] = {2: 392, 8: 98, 32: 24.5, 784: 1}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a claim holds, and a sentence that says why."""
-
-    holds: bool
-    reason: str
+from aecli.chapter.verdict import Verdict
 
 
 def judge_sanity_check(mse: float, pca_mse: float) -> Verdict:
@@ -23,47 +13,6 @@ def judge_sanity_check(mse: float, pca_mse: float) -> Verdict:
     return Verdict(
         False, f"does not beat PCA: its error is {100 * (mse / pca_mse - 1):.1f}% higher"
     )
-
-
-@dataclass(frozen=True)
-class CodeReading:
-    """What simple readers get out of a codec's codes, on test images."""
-
-    probe_accuracy: float
-    knn_accuracy: float
-    slant_r2: float
-    thickness_r2: float
-    sharpness: float
-    copies: bool
-    """Whether the error is below a thousandth of the pixels' variance: an identity in effect."""
-
-
-def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
-    """A sentence on what a code holds, from measured numbers only.
-
-    raw_probe_accuracy: what the same linear probe reads from the pixels themselves.
-    """
-    best = max(reading.probe_accuracy, reading.knn_accuracy)
-    if reading.copies:
-        gain = 100 * (reading.probe_accuracy - raw_probe_accuracy)
-        return (
-            f"a near copy; the digit is read from it {abs(gain):.1f} points"
-            f" {'better' if gain > 0 else 'worse'} than from the pixels"
-        )
-    identity = _grade(best, (0.95, "the digit"), (0.80, "most digits"), (0.50, "coarse identity"))
-    style = [
-        name
-        for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
-        if r2 >= 0.5
-    ]
-    hints = [
-        f"a hint of {name}"
-        for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
-        if 0.2 <= r2 < 0.5
-    ]
-    look = _grade(reading.sharpness, (0.9, "sharp"), (0.75, "slightly soft"), (0.0, "blurred"))
-    held = ", ".join([identity, *style, *hints])
-    return f"{held} ({100 * best:.0f}% read right); decoded {look}"
 
 
 @dataclass(frozen=True)
@@ -198,8 +147,3 @@ def judge_eckart_young(checks: Sequence[LinearCheck]) -> Verdict:
     if worst.excess_percent > 1 or widest.angle_degrees > 10 or singular:
         return Verdict(False, f"Eckart-Young is not reached by this training: {evidence}.")
     return Verdict(True, f"Eckart-Young holds: {evidence}.")
-
-
-def _grade(value: float, *grades: tuple[float, str]) -> str:
-    """The word of the first grade that `value` reaches."""
-    return next((word for least, word in grades if value >= least), "little of the digit")

@@ -1,0 +1,49 @@
+"""What a code holds, in words that follow from the probes' numbers (table 31.1.1, last column)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CodeReading:
+    """What simple readers get out of a codec's codes, on test images."""
+
+    probe_accuracy: float
+    knn_accuracy: float
+    slant_r2: float
+    thickness_r2: float
+    sharpness: float
+    copies: bool
+    """Whether the error is below a thousandth of the pixels' variance: an identity in effect."""
+
+
+def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
+    """A sentence on what a code holds, from measured numbers only.
+
+    raw_probe_accuracy: what the same linear probe reads from the pixels themselves.
+    """
+    best = max(reading.probe_accuracy, reading.knn_accuracy)
+    if reading.copies:
+        gain = 100 * (reading.probe_accuracy - raw_probe_accuracy)
+        return (
+            f"a near copy; the digit is read from it {abs(gain):.1f} points"
+            f" {'better' if gain > 0 else 'worse'} than from the pixels"
+        )
+    identity = _grade(best, (0.95, "the digit"), (0.80, "most digits"), (0.50, "coarse identity"))
+    style = [
+        name
+        for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
+        if r2 >= 0.5
+    ]
+    hints = [
+        f"a hint of {name}"
+        for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
+        if 0.2 <= r2 < 0.5
+    ]
+    look = _grade(reading.sharpness, (0.9, "sharp"), (0.75, "slightly soft"), (0.0, "blurred"))
+    held = ", ".join([identity, *style, *hints])
+    return f"{held} ({100 * best:.0f}% read right); decoded {look}"
+
+
+def _grade(value: float, *grades: tuple[float, str]) -> str:
+    """The word of the first grade that `value` reaches."""
+    return next((word for least, word in grades if value >= least), "little of the digit")
