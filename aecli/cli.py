@@ -188,6 +188,65 @@ def reproduce(
     _launch("reproduce", options, flags, continued)
 
 
+Run = Annotated[
+    str | None,
+    typer.Option(
+        "--run", metavar="PATH|latest", help="A trained run to look into (default: train now)."
+    ),
+]
+
+
+@app.command()
+@with_common_options
+def interpolate(
+    options: Options,
+    run: Run = None,
+    from_digit: Annotated[
+        int | None, typer.Option("--from-digit", help="Start at a test image of this digit.")
+    ] = None,
+    to_digit: Annotated[
+        int | None, typer.Option("--to-digit", help="End at a test image of this digit.")
+    ] = None,
+    from_index: Annotated[
+        int | None, typer.Option("--from-index", help="Start at this test image.")
+    ] = None,
+    to_index: Annotated[
+        int | None, typer.Option("--to-index", help="End at this test image.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Images on the line, its ends included.")
+    ] = None,
+    pairs: Annotated[
+        int | None, typer.Option("--pairs", help="Random pairs for the statistics.")
+    ] = None,
+    code_dim: CodeDim = None,
+    codec: CodecName = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    limit_train: LimitTrain = None,
+) -> None:
+    """Walk the straight line between two test images' codes, and see where it meets holes.
+
+    A code is in a hole if its mean distance to the 5 nearest training codes, after whitening, is
+    above the 99% quantile of that distance over the validation images' codes.
+    """
+    flags = {
+        "--run": ("run", run),
+        "--from-digit": ("from_digit", from_digit),
+        "--to-digit": ("to_digit", to_digit),
+        "--from-index": ("from_index", from_index),
+        "--to-index": ("to_index", to_index),
+        "--steps": ("steps", steps),
+        "--pairs": ("pairs", pairs),
+        "--code-dim": ("codec.code_dim", code_dim),
+        "--codec": ("codec.name", codec),
+        "--recipe": ("train.recipe", recipe),
+        "--epochs": ("train.epochs", epochs),
+        "--limit-train": ("data.limit_train", limit_train),
+    }
+    _launch("interpolate", options, flags)
+
+
 @app.command()
 def schema(
     experiment: Annotated[str, typer.Argument(help="Which experiment's config.")] = "train",

@@ -9,6 +9,7 @@ from aecli import expect
 from aecli.config import (
     EXPERIMENTS,
     ExperimentConfig,
+    TrainedConfig,
     find_config,
     flag_layer,
     resolve,
@@ -35,7 +36,7 @@ def launch(
     config = _resolve(experiment, options, flags)
     terminal = Terminal(options.quiet, options.as_json)
     if options.dry_run:
-        _dry_run(config, terminal)
+        _dry_run(config, options.runs_dir, terminal)
         return
 
     from aecli.data import default_places
@@ -77,12 +78,16 @@ def _resolve(
     return resolve(EXPERIMENTS[experiment], layers)
 
 
-def _dry_run(config: Any, terminal: Terminal) -> None:
+def _dry_run(config: Any, runs_dir: Path, terminal: Terminal) -> None:
     """Print the resolved config and the parameter count; nothing is written, no memory is taken."""
     import torch
 
     from aecli import codecs, data
 
+    if isinstance(config, TrainedConfig):
+        from aecli.experiments.trained import settled
+
+        config = settled(config, runs_dir)
     with torch.device("meta"):
         codec = codecs.build(config.codec, data.image_shape(config.data))
     parameters = codec.count_parameters()

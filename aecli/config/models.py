@@ -231,6 +231,24 @@ class InterpolateConfig(TrainedConfig):
     pairs: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Random pairs of different digits for the statistics."""
 
+    @model_validator(mode="after")
+    def _name_two_ends(self) -> "InterpolateConfig":
+        mistakes = [
+            f"{end}_digit={digit} and {end}_index={index} both choose the same end: give one"
+            for end, digit, index in (
+                ("from", self.from_digit, self.from_index),
+                ("to", self.to_digit, self.to_index),
+            )
+            if digit is not None and index is not None
+        ]
+        if self.from_digit is not None and self.from_digit == self.to_digit:
+            mistakes.append(f"to_digit={self.to_digit} must be another than from_digit")
+        if self.from_index is not None and self.from_index == self.to_index:
+            mistakes.append(f"to_index={self.to_index} must be another than from_index")
+        if mistakes:
+            raise PydanticCustomError("ends", "\n".join(mistakes))
+        return self
+
 
 class SampleConfig(TrainedConfig):
     """`aecli sample`: what decodes from codes that no image was encoded to."""

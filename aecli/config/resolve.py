@@ -197,6 +197,8 @@ def _path_in(values: Any, loc: tuple[str | int, ...]) -> KeyPath:
 def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
     dotted = ".".join(map(str, path))
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if not path:  # of settings that do not go together: the message names them
+        return detail["msg"]
     if kind == "extra_forbidden":
         keys = _keys_beside(model, detail["loc"])
         near = difflib.get_close_matches(str(path[-1]), keys, n=1)

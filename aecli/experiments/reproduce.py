@@ -87,7 +87,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     for key, subject in subjects.items():
         walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=subject_config(config, key))
         section = run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
-        paths[key] = measure_paths(walk, subject, section, context)
+        paths[key] = measure_paths(walk, subject, section, context).numbers()
     say("reproduce 5/5: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
@@ -136,7 +136,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
 def _train_as_the_chapter(
     config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context
 ) -> dict[int, Sequence[Trained]]:
-    """The chapter's rows by its own recipe, on all training images, and the figure of its losses."""
+    """The chapter's rows by its own recipe, on all training images; draws its losses."""
     everything = data.load(
         config.data.model_copy(update={"dataset": images.name, "val": 0}),
         context.places,
@@ -150,7 +150,8 @@ def _train_as_the_chapter(
         zip(every, train_all(every, everything, config, run_dir, context.terminal), strict=True)
     )
     own: dict[int, Sequence[Trained]] = {
-        k: [trained[job] for job in of_dim] for k, of_dim in jobs.items()}
+        k: [trained[job] for job in of_dim] for k, of_dim in jobs.items()
+    }
     losses = np.array([[r.train_mse for r in t.records] for t in own[32]])
     title = f"The chapter's own training ({images.name}, mlp, code 32)"
     run_dir.save_figure(

@@ -1,0 +1,489 @@
+"""`aecli interpolate`: straight lines between codes, and where they leave the occupied region.
+
+The rule: a code is in a hole if its distance, the mean one to its 5 nearest training codes after
+whitening, is above the 99% quantile of the distances of the validation images' codes. It is set
+before any path is seen, and no decoded image has a say in it; its rate over the test images is
+measured too and should be near one in a hundred. A path leaves the region if a code strictly
+between its ends is in a hole.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aecli import figures_latent as figures
+from aecli import metrics
+from aecli.classifier import Classifier, judge
+from aecli.codecs import Codec, Pca
+from aecli.config import InterpolateConfig, PcaConfig
+from aecli.data import Images, to_unit
+from aecli.errors import UsageError
+from aecli.experiments.context import Context, Result
+from aecli.experiments.trained import Subject, load_subject, settled
+from aecli.latent import NEIGHBOURS, OccupiedRegion, straight_path
+from aecli.rundir import RunDir, new_run
+
+PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
+_BATCH = 4096  # codes decoded and judged at once
+_TILES = 22  # decoded images along each side of the plane
+_GRID = 140  # distances along each side of the plane, for the contour
+
+
+def run(config: InterpolateConfig, context: Context) -> Result:
+    """Walk between two test images and between many pairs. Raises every AecliError."""
+    config = settled(config, context.runs_dir)
+    if config.data.val == 0:
+        whose = f", with which --run {config.run} was trained," if config.run else ""
+        raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
+    slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
+    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+        subject = load_subject(config, context, run_dir, lambda images: _check(config, images))
+        outcome = measure_paths(config, subject, run_dir, context)
+        numbers = outcome.numbers()
+        run_dir.write_metrics(numbers)
+    title = f"{subject.images.name}: {config.codec.name} with a code of {subject.codec.code_dim}"
+    return Result(run_dir.path, numbers, title, _summary(outcome, numbers))
+
+
+def measure_paths(
+    config: InterpolateConfig, subject: Subject, run_dir: RunDir, context: Context
+) -> "Outcome":
+    """The path and the many that `config` asks for; tables and figures go to `run_dir`."""
+    images = subject.images
+    classifier = judge(images, context.places.cache_dir.parent / "classifiers", context.terminal)
+    context.terminal.say(f"walking between {config.pairs:,} pairs of test images")
+    pairs = draw_pairs(images.test.labels, config.pairs, config.seed)
+    ends = choose_ends(config, images.test.labels)
+    own = CodeSpace.of(subject.codec, images)
+    pca = _pca_space(own, images)
+    journey = walk(own, ends.unsqueeze(0), config.steps, classifier)
+    many = walk(own, pairs, PAIR_STEPS, classifier)
+    pca_many: Paths | None = None
+    if pca is not None:
+        pca_many = many if pca is own else walk(pca, pairs, PAIR_STEPS, classifier)
+    outcome = Outcome(images, classifier, ends, own, pca, journey, many, pca_many)
+    run_dir.write_csv("path.csv", _path_rows(own, journey))
+    run_dir.write_csv("rates.csv", _rate_rows(many, pca_many))
+    _draw(outcome, subject.title, run_dir)
+    return outcome
+
+
+def choose_ends(config: InterpolateConfig, labels: Tensor) -> Tensor:
+    """The indices (2,) of the two test images; what `config` leaves open is drawn from its seed.
+
+    labels: (n_test,). What is drawn is of another digit than the other end; two images named by
+    index may be of the same. Raises UsageError for an index or a digit that is not there.
+    """
+    for name, index in (("from_index", config.from_index), ("to_index", config.to_index)):
+        if index is not None and index >= len(labels):
+            raise UsageError(
+                f"{name}={index} must be at most {len(labels) - 1} ({len(labels):,} test images)"
+            )
+    generator = torch.Generator().manual_seed(config.seed)
+    digits = [
+        digit if index is None else int(labels[index])
+        for digit, index in (
+            (config.from_digit, config.from_index),
+            (config.to_digit, config.to_index),
+        )
+    ]
+    one_is_named = (config.from_index is None) != (config.to_index is None)
+    if one_is_named and None not in digits and digits[0] == digits[1]:
+        raise UsageError(f"both ends are of digit {digits[0]}; they must be of different ones")
+    ends: list[int] = []
+    for i, index in enumerate((config.from_index, config.to_index)):
+        if index is None:
+            mine, others = digits[i], digits[1 - i]
+            fits = (
+                labels == mine if mine is not None else labels != (-1 if others is None else others)
+            )
+            index = _draw_one(
+                fits, f"of digit {mine}" if mine is not None else "of another digit", generator
+            )
+            digits[i] = int(labels[index])
+        ends.append(index)
+    return torch.tensor(ends)
+
+
+def draw_pairs(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Indices (count, 2) of random images of different labels (n,), the same for the same seed."""
+    if len(labels.unique()) < 2:
+        raise UsageError(
+            "the test images are all of one digit; there are no pairs of different ones"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    pairs = torch.randint(len(labels), (count, 2), generator=generator)
+    while len(same := (labels[pairs[:, 0]] == labels[pairs[:, 1]]).nonzero().flatten()):
+        pairs[same, 1] = torch.randint(len(labels), (len(same),), generator=generator)
+    return pairs
+
+
+@dataclass(frozen=True)
+class CodeSpace:
+    """A codec, its codes, and the region they occupy."""
+
+    codec: Codec
+    training_codes: Tensor
+    """(n_train, k)."""
+    test_codes: Tensor
+    """(n_test, k)."""
+    region: OccupiedRegion
+    """Calibrated on the validation images."""
+
+    @classmethod
+    def of(cls, codec: Codec, images: Images) -> "CodeSpace":
+        training, held_out, test = (
+            metrics.encode(codec, split.images) for split in (images.train, images.val, images.test)
+        )
+        return cls(codec, training, test, OccupiedRegion.calibrated(training, held_out))
+
+    def path(self, ends: Tensor, steps: int) -> Tensor:
+        """The codes (steps, k) on the line between two test images: ends (2,), their indices."""
+        start, end = self.test_codes[ends]
+        return straight_path(start, end, steps)[1]
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images (N, C, H, W) as they are looked at, clipped to [0, 1]."""
+        return self.codec.decode(codes).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What is met on straight lines through a code space; all but `t` are (paths, steps)."""
+
+    t: Tensor
+    """(steps,) from 0 to 1."""
+    distances: Tensor
+    """To the nearest training codes, as the occupied region measures."""
+    in_hole: Tensor
+    confidence: Tensor
+    """The classifier's largest probability for the decoded image."""
+    digits: Tensor
+    """What the classifier reads in it."""
+    cycle_errors: Tensor
+    """The distance between a code and that of its decoded image, in the region's units."""
+
+    @property
+    def inner(self) -> Tensor:
+        """(steps,) bool: strictly between the ends."""
+        return (self.t > 0) & (self.t < 1)
+
+    @property
+    def leaving(self) -> Tensor:
+        """(paths,) bool: in a hole somewhere strictly between the ends."""
+        return (self.in_hole & self.inner).any(dim=1)
+
+    @property
+    def hole_rates(self) -> Tensor:
+        """(steps,) float64: the fraction of paths in a hole at each t."""
+        return self.in_hole.double().mean(dim=0)
+
+
+@torch.no_grad()
+def walk(space: CodeSpace, pairs: Tensor, steps: int, classifier: Classifier) -> Paths:
+    """The straight paths between the codes of test images: pairs (paths, 2) of their indices."""
+    parts = []
+    for some in pairs.split(max(_BATCH // steps, 1)):
+        start, end = space.test_codes[some].unbind(dim=1)
+        t, path = straight_path(start, end, steps)
+        codes = path.flatten(end_dim=1)
+        decoded = space.codec.decode(codes)
+        confidence, digits = classifier.probabilities(decoded.clamp(0, 1)).max(dim=1)
+        whitened = space.region.whitening
+        # Unclipped: a linear codec's cycle is exact only with what its decoder really gave.
+        again = space.codec.encode(decoded)
+        cycle_errors = (whitened(again) - whitened(codes)).norm(dim=1)
+        distances = space.region.distances(codes)
+        met = (distances, distances > space.region.threshold, confidence, digits, cycle_errors)
+        parts.append([values.unflatten(0, (len(some), steps)) for values in met])
+    return Paths(t, *(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The one path that is drawn, and the many that are counted."""
+
+    images: Images
+    classifier: Classifier
+    ends: Tensor
+    """(2,) indices of test images."""
+    own: CodeSpace
+    pca: CodeSpace | None
+    """Of the same code dimension; `own` if that is PCA; None where there is none."""
+    journey: Paths
+    many: Paths
+    pca_many: Paths | None
+
+    @property
+    def digits(self) -> tuple[int, int]:
+        start, end = self.images.test.labels[self.ends].tolist()
+        return start, end
+
+    def numbers(self) -> dict[str, Any]:
+        """What metrics.json holds. Rates and confidences are in [0, 1]."""
+        region, many, rates = self.own.region, self.many, self.many.hole_rates
+        inner = many.in_hole[:, many.inner], many.confidence[:, many.inner]
+        pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
+        own = _at_ends_and_middle(many)
+        return {
+            "code_dim": self.own.codec.code_dim,
+            "from_index": int(self.ends[0]),
+            "to_index": int(self.ends[1]),
+            "from_digit": self.digits[0],
+            "to_digit": self.digits[1],
+            "steps_in_hole": int(self.journey.in_hole.sum()),
+            "hole_threshold": region.threshold,
+            "typical_distance": region.typical,
+            "held_out_in_hole": region.in_hole(self.own.test_codes).double().mean().item(),
+            "pairs": len(many.distances),
+            "pairs_leaving": own["pairs_leaving"],
+            "in_hole_rate_ends": own["in_hole_rate_ends"],
+            "in_hole_rate_middle": own["in_hole_rate_middle"],
+            "worst_t": many.t[rates.argmax()].item() if rates.max() > 0 else None,
+            "confidence_in_hole": _mean(inner[1][inner[0]]),
+            "confidence_outside": _mean(inner[1][~inner[0]]),
+            "confidence_ends": own["confidence_ends"],
+            "confidence_middle": own["confidence_middle"],
+            **{f"pca_{name}": None if pca is None else pca[name] for name in own},
+            "classifier_accuracy": self.classifier.test_accuracy,
+        }
+
+
+def _at_ends_and_middle(paths: Paths) -> dict[str, Any]:
+    middle = (paths.t - 0.5).abs().argmin()
+    confidence = paths.confidence.double().mean(dim=0)
+    return {
+        "pairs_leaving": int(paths.leaving.sum()),
+        "in_hole_rate_ends": paths.hole_rates[~paths.inner].mean().item(),
+        "in_hole_rate_middle": paths.hole_rates[middle].item(),
+        "confidence_ends": confidence[~paths.inner].mean().item(),
+        "confidence_middle": confidence[middle].item(),
+    }
+
+
+def _mean(values: Tensor) -> float | None:
+    return values.double().mean().item() if len(values) else None
+
+
+def _check(config: InterpolateConfig, images: Images) -> None:
+    """Raises UsageError for what is asked of these images and cannot be had."""
+    choose_ends(config, images.test.labels)
+    if len(images.train) < NEIGHBOURS:
+        raise UsageError(
+            f"data.limit_train={len(images.train)} must be at least {NEIGHBOURS}:"
+            f" distances are to the {NEIGHBOURS} nearest training codes"
+        )
+
+
+def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:
+    candidates = fits.nonzero().flatten()
+    if not len(candidates):
+        raise UsageError(f"there is no test image {what}")
+    return int(candidates[torch.randint(len(candidates), (1,), generator=generator)])
+
+
+def _pca_space(own: CodeSpace, images: Images) -> CodeSpace | None:
+    """PCA's at the code dimension of `own`; None if there are not so many components."""
+    if isinstance(own.codec, Pca):
+        return own
+    if own.codec.code_dim > min(own.codec.pixels, len(images.train)):
+        return None
+    pca = Pca(images.shape, PcaConfig(code_dim=own.codec.code_dim))
+    pca.solve(images.train.images)
+    return CodeSpace.of(pca, images)
+
+
+def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
+    return [
+        {
+            "t": t,
+            "nearest_code_distance": distance,
+            "confidence": confidence,
+            "cycle_error": cycle_error,
+            "in_hole": int(in_hole),
+            "digit": digit,
+            "typical_distance": space.region.typical,
+            "threshold": space.region.threshold,
+        }
+        for t, distance, confidence, cycle_error, in_hole, digit in zip(
+            journey.t.tolist(),
+            journey.distances[0].tolist(),
+            journey.confidence[0].tolist(),
+            journey.cycle_errors[0].tolist(),
+            journey.in_hole[0].tolist(),
+            journey.digits[0].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, float]]:
+    """A row per t: rates and means over all pairs."""
+    columns: dict[str, Tensor] = {"t": many.t}
+    for prefix, paths in (("", many), ("pca_", pca_many)):
+        if paths is not None:
+            columns[f"{prefix}in_hole_rate"] = paths.hole_rates
+            columns[f"{prefix}nearest_code_distance"] = paths.distances.double().mean(dim=0)
+            columns[f"{prefix}confidence"] = paths.confidence.double().mean(dim=0)
+            columns[f"{prefix}cycle_error"] = paths.cycle_errors.double().mean(dim=0)
+    return [
+        dict(zip(columns, values, strict=True))
+        for values in zip(*(column.tolist() for column in columns.values()), strict=True)
+    ]
+
+
+def _draw(outcome: Outcome, title: str, run_dir: RunDir) -> None:
+    images, own, pca, digits = outcome.images, outcome.own, outcome.pca, outcome.digits
+    steps = len(outcome.journey.t)
+    rows = [_row("this codec", own, outcome.journey, outcome.ends)]
+    if pca is not None and pca is not own:
+        beside = walk(pca, outcome.ends.unsqueeze(0), steps, outcome.classifier)
+        rows.append(_row(f"PCA-{pca.codec.code_dim}", pca, beside, outcome.ends))
+    run_dir.save_figure(
+        "interpolation",
+        figures.interpolation_row(
+            to_unit(images.test.images[outcome.ends]).numpy(),
+            (f"a {digits[0]}", f"a {digits[1]}"),
+            outcome.journey.t.numpy(),
+            rows,
+            "Framed: in a hole. Below each t: what a classifier reads"
+            f" ({100 * outcome.classifier.test_accuracy:.1f}% right on test images),"
+            " and its confidence.",
+            f"{steps} codes on the straight line from a {digits[0]} to a {digits[1]} ({title})",
+        ),
+    )
+    rates = {"this codec": outcome.many.hole_rates.numpy()}
+    if pca is not own and outcome.pca_many is not None:
+        rates[f"PCA-{own.codec.code_dim}"] = outcome.pca_many.hole_rates.numpy()
+    held_out = own.region.in_hole(own.test_codes).double().mean().item()
+    run_dir.save_figure(
+        "hole_rates",
+        figures.hole_rates(
+            outcome.many.t.numpy(),
+            rates,
+            held_out,
+            len(outcome.many.distances),
+            f"How often straight paths are in a hole ({title})",
+        ),
+    )
+    if own.codec.code_dim == 2:
+        plane = _plane(outcome)
+        walked = f"from a {digits[0]} to a {digits[1]} ({title})"
+        run_dir.save_figure(
+            "latent_map",
+            figures.latent_map(
+                own.training_codes.numpy(), plane, f"Where the codes lie, and the path {walked}"
+            ),
+        )
+        run_dir.save_figure(
+            "decoder_grid",
+            figures.decoder_grid(
+                _tiles(own, plane), plane, f"What each code decodes to, and the path {walked}"
+            ),
+        )
+
+
+def _row(name: str, space: CodeSpace, paths: Paths, ends: Tensor) -> figures.PathRow:
+    codes = space.path(ends, len(paths.t))
+    return figures.PathRow(
+        name,
+        space.decode(codes).numpy(),
+        paths.in_hole[0].numpy(),
+        [
+            f"{digit}  {100 * confidence:.0f}%"
+            for digit, confidence in zip(
+                paths.digits[0].tolist(), paths.confidence[0].tolist(), strict=True
+            )
+        ],
+    )
+
+
+def _plane(outcome: Outcome) -> figures.Plane:
+    """The rectangle that holds 99% of the codes along each unit, and the path."""
+    own, journey = outcome.own, outcome.journey
+    path = own.path(outcome.ends, len(journey.t))
+    edges = torch.quantile(own.training_codes, torch.tensor([0.005, 0.995]), dim=0)
+    low, high = torch.cat([edges, path]).aminmax(dim=0)
+    margin = 0.06 * (high - low)
+    x, y = (
+        torch.linspace(float(a), float(b), _GRID)
+        for a, b in zip(low - margin, high + margin, strict=True)
+    )
+    grid = torch.cartesian_prod(y, x).flip(1)
+    return figures.Plane(
+        x.numpy(),
+        y.numpy(),
+        own.region.distances(grid).unflatten(0, (_GRID, _GRID)).numpy(),
+        own.region.threshold,
+        path.numpy(),
+        journey.in_hole[0].numpy(),
+        (str(outcome.digits[0]), str(outcome.digits[1])),
+    )
+
+
+def _tiles(space: CodeSpace, plane: figures.Plane) -> NDArray[np.float32]:
+    """Images (tiles, tiles, C, H, W) decoded from the centres of a grid over the plane."""
+    x, y = (
+        torch.from_numpy(side[0] + (side[-1] - side[0]) * (np.arange(_TILES) + 0.5) / _TILES)
+        for side in (plane.x, plane.y)
+    )
+    codes = torch.cartesian_prod(y, x).flip(1).float()
+    return space.decode(codes).unflatten(0, (_TILES, _TILES)).numpy()
+
+
+def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    journey, region, pairs = outcome.journey, outcome.own.region, numbers["pairs"]
+    holes = [f"{t:.2f}" for t in journey.t[journey.in_hole[0]].tolist()]
+    start, end = (
+        f"test image {numbers[f'{end}_index']} (a {numbers[f'{end}_digit']})"
+        for end in ("from", "to")
+    )
+    worst = numbers["worst_t"]
+    rates = outcome.many.hole_rates
+    return [
+        ("path", f"{start} to {end}"),
+        ("in holes", f"t = {', '.join(holes)}" if holes else f"none of its {len(journey.t)} codes"),
+        (
+            "paths that leave the region",
+            f"{numbers['pairs_leaving']} of {pairs:,} pairs"
+            + _beside(numbers, numbers["pca_pairs_leaving"]),
+        ),
+        (
+            "in a hole at t = 0.5",
+            _percent(numbers["in_hole_rate_middle"])
+            + _beside(numbers, _percent(numbers["pca_in_hole_rate_middle"])),
+        ),
+        (
+            "most often in holes",
+            "nowhere" if worst is None else f"at t = {worst:.2f}: {_percent(rates.max().item())}",
+        ),
+        (
+            "confidence in decoded images",
+            f"{_percent(numbers['confidence_in_hole'])} in holes,"
+            f" {_percent(numbers['confidence_outside'])} outside",
+        ),
+        (
+            "the rule",
+            f"a code is in a hole if the mean distance to its {NEIGHBOURS} nearest training codes"
+            f" is above {region.threshold:.3g}, the 99% quantile of {len(outcome.images.val):,}"
+            f" held-out codes (typical: {region.typical:.3g})",
+        ),
+        ("test images in holes by it", _percent(numbers["held_out_in_hole"])),
+        ("classifier", f"{_percent(numbers['classifier_accuracy'])} right on the test images"),
+    ]
+
+
+def _beside(numbers: dict[str, Any], pca: object) -> str:
+    code_dim = numbers["code_dim"]
+    if numbers["pca_pairs_leaving"] is None:
+        return f" (PCA-{code_dim}: none, more components than pixels or images)"
+    return f" (PCA-{code_dim}: {pca})"
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}%"
