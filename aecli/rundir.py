@@ -110,7 +110,7 @@ class RunDir:
         """`name`: JSON; a number that is not finite is null."""
         self._write(name, _json(data))
 
-    def write_text(self, name: str, text: str) -> None:
+    def save_text(self, name: str, text: str) -> None:
         """A file of the experiment's own, such as table.md."""
         self._write(name, text.encode())
 

@@ -115,7 +115,7 @@ def measure_comparison(
     result = Comparison(advantages, checks, curve)
     run_dir.write_csv("curve.csv", curve)
     run_dir.write_csv("eckart_young.csv", [check.row() for check in checks])
-    run_dir.write_text("explanation.md", _explanation(result))
+    run_dir.save_text("explanation.md", _explanation(result))
     _draw(result, trained[linears[max(config.code_dims)]].codec, pca, images, config, run_dir)
     return result
 

@@ -55,7 +55,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         evidence = _gather(config, images, run_dir, context)
         judged = chapter.judge_all(evidence)
         run_dir.write_json("claims.json", [_entry(claim, j) for claim, j in judged])
-        run_dir.write_text("claims.md", _ledger(judged, images, config))
+        run_dir.save_text("claims.md", _ledger(judged, images, config))
         numbers = _numbers(judged)
         run_dir.write_metrics(numbers)
     header = ("claim", "chapter", "measured", "verdict")

@@ -124,7 +124,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
         rows.append(_measure(spec, [trained[job] for job in jobs[spec]], images, pca, reader))
     sweep = Sweep(rows, reader.raw_accuracy())
     run_dir.write_csv("table.csv", sweep.table())
-    run_dir.write_text("table.md", _markdown(sweep.table(), images, config))
+    run_dir.save_text("table.md", _markdown(sweep.table(), images, config))
     _draw(sweep, images, pca, run_dir)
     return sweep
 
