@@ -187,7 +187,7 @@ def hole_rates(
         ):
             axes.plot(t, 100 * rate, style, color=colour, ms=5, label=name)
             low, high = _wilson(rate, pairs)
-            axes.fill_between(t, 100 * low, 100 * high, color=colour, alpha=0.15, lw=0)
+            axes.fill_between(t, 100 * low, 100 * high, color=colour, alpha=0.12, lw=0)
         axes.axhline(
             100 * held_out,
             color=HELD_OUT,
@@ -203,9 +203,9 @@ def hole_rates(
             ylabel=f"paths in a hole (% of {pairs:,} pairs)",
             title=title,
             xlim=(-0.02, 1.02),
-            ylim=(0, max(1.3 * top, 2)),  # room for the legend
+            ylim=(0, max(1.4 * top, 2)),  # room for the legend
         )
-        axes.legend(loc="upper left", ncols=1)
+        axes.legend(loc="upper left", title="shaded: 95% interval", alignment="left")
         return figure
 
 

@@ -359,13 +359,13 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
         "interpolation",
         figures.interpolation_row(
             to_unit(images.test.images[outcome.ends]).numpy(),
-            (f"a {digits[0]}", f"a {digits[1]}"),
+            (_a(digits[0]), _a(digits[1])),
             outcome.journey.t.numpy(),
             rows,
             "Framed: in a hole. Below each t: what a classifier reads"
             f" ({100 * outcome.classifier.test_accuracy:.1f}% right on test images),"
             " and its confidence.",
-            f"{steps} codes on the straight line from a {digits[0]} to a {digits[1]} ({title})",
+            f"{steps} codes on the straight line from {_a(digits[0])} to {_a(digits[1])} ({title})",
         ),
     )
     rates = {"this codec": outcome.many.hole_rates.numpy()}
@@ -384,7 +384,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     )
     if own.codec.code_dim == 2:
         plane = _plane(outcome)
-        walked = f"from a {digits[0]} to a {digits[1]} ({title})"
+        walked = f"from {_a(digits[0])} to {_a(digits[1])} ({title})"
         run_dir.save_figure(
             "latent_map",
             figures.latent_map(
@@ -451,7 +451,7 @@ def _summary(outcome: _Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]
     journey, region, pairs = outcome.journey, outcome.own.region, numbers["pairs"]
     holes = [f"{t:.2f}" for t in journey.t[journey.in_hole[0]].tolist()]
     start, end = (
-        f"test image {numbers[f'{end}_index']} (a {numbers[f'{end}_digit']})"
+        f"test image {numbers[f'{end}_index']} ({_a(numbers[f'{end}_digit'])})"
         for end in ("from", "to")
     )
     worst = numbers["worst_t"]
@@ -501,6 +501,10 @@ def _beside(numbers: dict[str, Any], pca: object) -> str:
     if numbers["pca_pairs_leaving"] is None:
         return f" (PCA-{code_dim}: none, more components than pixels or images)"
     return f" (PCA-{code_dim}: {pca})"
+
+
+def _a(digit: int) -> str:
+    return f"an {digit}" if digit == 8 else f"a {digit}"
 
 
 def _percent(fraction: float | None) -> str:
