@@ -26,6 +26,7 @@ from aecli.figures import (
 )
 
 HOLE = BASELINE
+_BRIGHT = "#1fa8e0"  # a path over dark images
 _PER_LINE = 10  # images side by side; a longer path goes on in the next line
 _COUNTS = [digit * 10**power for power in range(6) for digit in (1, 2, 5)]
 _OUTLINE = [mpl.patheffects.withStroke(linewidth=3, foreground="white")]
@@ -142,8 +143,8 @@ def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
         bar.set_label("training codes per cell")
         bar.outline.set_visible(False)
         edge = _draw_edge(axes, plane, HELD_OUT)
-        _draw_path(axes, plane)
-        _finish_plane(figure, axes, plane, edge, title)
+        _draw_path(axes, plane, "black")
+        _finish_plane(figure, axes, plane, edge, "black", title)
         return figure
 
 
@@ -165,8 +166,8 @@ def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
         )
         axes.grid(visible=False)
         edge = _draw_edge(axes, plane, ACCENT)
-        _draw_path(axes, plane)
-        _finish_plane(figure, axes, plane, edge, title)
+        _draw_path(axes, plane, _BRIGHT)
+        _finish_plane(figure, axes, plane, edge, _BRIGHT, title)
         return figure
 
 
@@ -175,7 +176,8 @@ def hole_rates(
 ) -> Figure:
     """How often a path is in a hole at each t, a line per codec, in percent of the pairs.
 
-    rates: (steps,) in [0, 1] each. held_out: the rate over real test images.
+    rates: (steps,) in [0, 1] each, drawn with their 95% intervals (Wilson, JASA 22, 1927).
+    held_out: the rate over real test images.
     """
     with mpl.rc_context(_STYLE):
         figure = _figure(8, 4.5)
@@ -184,6 +186,8 @@ def hole_rates(
             rates.items(), (NETWORK, BASELINE), ("o-", "s--"), strict=False
         ):
             axes.plot(t, 100 * rate, style, color=colour, ms=5, label=name)
+            low, high = _wilson(rate, pairs)
+            axes.fill_between(t, 100 * low, 100 * high, color=colour, alpha=0.12, lw=0)
         axes.axhline(
             100 * held_out,
             color=HELD_OUT,
@@ -191,16 +195,26 @@ def hole_rates(
             ls=":",
             label=f"codes of real test images: {100 * held_out:.1f}%",
         )
-        top = 100 * max(held_out, *(float(rate.max()) for rate in rates.values()))
+        top = 100 * max(
+            held_out, *(float(_wilson(rate, pairs)[1].max()) for rate in rates.values())
+        )
         axes.set(
             xlabel="t, from the first image (0) to the second (1)",
             ylabel=f"paths in a hole (% of {pairs:,} pairs)",
             title=title,
             xlim=(-0.02, 1.02),
-            ylim=(0, max(1.35 * top, 2)),  # room for the legend
+            ylim=(0, max(1.4 * top, 2)),  # room for the legend
         )
-        axes.legend(loc="upper left", ncols=1)
+        axes.legend(loc="upper left", title="shaded: 95% interval", alignment="left")
         return figure
+
+
+def _wilson(rate: Array, count: int) -> tuple[Array, Array]:
+    """The 95% interval of a rate measured on `count` cases."""
+    z = 1.96
+    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * np.sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2) / (1 + z**2 / count)
+    return (middle - half).clip(0), middle + half
 
 
 def _frame(axes: Axes) -> None:
@@ -217,13 +231,11 @@ def _draw_edge(axes: Axes, plane: Plane, colour: str) -> Line2D:
     return Line2D([], [], color=colour, lw=1.3, label="edge of the occupied region")
 
 
-def _draw_path(axes: Axes, plane: Plane) -> None:
-    axes.plot(plane.path[:, 0], plane.path[:, 1], "-", color="black", lw=2, path_effects=_OUTLINE)
-    for hole, colour in ((False, "black"), (True, HOLE)):
+def _draw_path(axes: Axes, plane: Plane, colour: str) -> None:
+    axes.plot(plane.path[:, 0], plane.path[:, 1], "-", color=colour, lw=2, path_effects=_OUTLINE)
+    for hole, fill in ((False, colour), (True, HOLE)):
         chosen = plane.path[plane.in_hole == hole]
-        axes.plot(
-            chosen[:, 0], chosen[:, 1], "o", color=colour, ms=8, mec="white", mew=1.3, zorder=3
-        )
+        axes.plot(chosen[:, 0], chosen[:, 1], "o", color=fill, ms=8, mec="white", mew=1.3, zorder=3)
     for text, here, there in (
         (plane.ends[0], plane.path[0], plane.path[-1]),
         (plane.ends[1], plane.path[-1], plane.path[0]),
@@ -243,11 +255,13 @@ def _draw_path(axes: Axes, plane: Plane) -> None:
         )
 
 
-def _finish_plane(figure: Figure, axes: Axes, plane: Plane, edge: Line2D, title: str) -> None:
+def _finish_plane(
+    figure: Figure, axes: Axes, plane: Plane, edge: Line2D, colour: str, title: str
+) -> None:
     dot: dict[str, Any] = {"marker": "o", "ms": 8, "mec": "white"}
     handles = [
         edge,
-        Line2D([], [], color="black", lw=2, **dot, label="the path"),
+        Line2D([], [], color=colour, lw=2, **dot, label="the path"),
         Line2D([], [], color=HOLE, lw=0, **dot, label="the path, in a hole"),
     ]
     axes.set(

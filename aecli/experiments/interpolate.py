@@ -4,7 +4,8 @@ The rule: a code is in a hole if its distance, the mean one to its 5 nearest tra
 whitening, is above the 99% quantile of the distances of the validation images' codes. It is set
 before any path is seen, and no decoded image has a say in it; its rate over the test images is
 measured too and should be near one in a hundred. A path leaves the region if a code strictly
-between its ends is in a hole.
+between its ends is in a hole. The threshold is that of the sparse outskirts: a gap between classes
+that is denser than those is no hole by this rule.
 """
 
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ class Outcome:
 
     def numbers(self) -> dict[str, Any]:
         """What metrics.json holds. Rates and confidences are in [0, 1]."""
-        region, many, rates = self.own.region, self.many, self.many.hole_rates
+        region, many = self.own.region, self.many
         inner = many.in_hole[:, many.inner], many.confidence[:, many.inner]
         pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
         own = _at_ends_and_middle(many)
@@ -244,11 +245,13 @@ class Outcome:
             "pairs_leaving": own["pairs_leaving"],
             "in_hole_rate_ends": own["in_hole_rate_ends"],
             "in_hole_rate_middle": own["in_hole_rate_middle"],
-            "worst_t": many.t[rates.argmax()].item() if rates.max() > 0 else None,
+            "worst_t": _worst_t(many),
             "confidence_in_hole": _mean(inner[1][inner[0]]),
             "confidence_outside": _mean(inner[1][~inner[0]]),
             "confidence_ends": own["confidence_ends"],
             "confidence_middle": own["confidence_middle"],
+            "cycle_error_ends": own["cycle_error_ends"],
+            "cycle_error_middle": own["cycle_error_middle"],
             **{f"pca_{name}": None if pca is None else pca[name] for name in own},
             "classifier_accuracy": self.classifier.test_accuracy,
         }
@@ -256,14 +259,28 @@ class Outcome:
 
 def _at_ends_and_middle(paths: Paths) -> dict[str, Any]:
     middle = (paths.t - 0.5).abs().argmin()
-    confidence = paths.confidence.double().mean(dim=0)
+    confidence, cycle_error = (
+        values.double().mean(dim=0) for values in (paths.confidence, paths.cycle_errors)
+    )
     return {
         "pairs_leaving": int(paths.leaving.sum()),
         "in_hole_rate_ends": paths.hole_rates[~paths.inner].mean().item(),
         "in_hole_rate_middle": paths.hole_rates[middle].item(),
         "confidence_ends": confidence[~paths.inner].mean().item(),
         "confidence_middle": confidence[middle].item(),
+        "cycle_error_ends": cycle_error[~paths.inner].mean().item(),
+        "cycle_error_middle": cycle_error[middle].item(),
     }
+
+
+def _worst_t(paths: Paths) -> float | None:
+    """The t between the ends at which most paths are in a hole; None if none is anywhere."""
+    rates = paths.hole_rates.where(paths.inner, 0)
+    return _t(paths)[int(rates.argmax())] if rates.max() > 0 else None
+
+
+def _t(paths: Paths) -> list[float]:
+    return [round(t, 6) for t in paths.t.tolist()]  # without float32's last digits
 
 
 def _mean(values: Tensor) -> float | None:
@@ -311,7 +328,7 @@ def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
             "threshold": space.region.threshold,
         }
         for t, distance, confidence, cycle_error, in_hole, digit in zip(
-            journey.t.tolist(),
+            _t(journey),
             journey.distances[0].tolist(),
             journey.confidence[0].tolist(),
             journey.cycle_errors[0].tolist(),
@@ -324,16 +341,17 @@ def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
 
 def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, float]]:
     """A row per t: rates and means over all pairs."""
-    columns: dict[str, Tensor] = {"t": many.t}
+    columns: dict[str, list[float]] = {"t": _t(many)}
     for prefix, paths in (("", many), ("pca_", pca_many)):
         if paths is not None:
-            columns[f"{prefix}in_hole_rate"] = paths.hole_rates
-            columns[f"{prefix}nearest_code_distance"] = paths.distances.double().mean(dim=0)
-            columns[f"{prefix}confidence"] = paths.confidence.double().mean(dim=0)
-            columns[f"{prefix}cycle_error"] = paths.cycle_errors.double().mean(dim=0)
+            columns[f"{prefix}in_hole_rate"] = paths.hole_rates.tolist()
+            columns[f"{prefix}nearest_code_distance"] = (
+                paths.distances.double().mean(dim=0).tolist()
+            )
+            columns[f"{prefix}confidence"] = paths.confidence.double().mean(dim=0).tolist()
+            columns[f"{prefix}cycle_error"] = paths.cycle_errors.double().mean(dim=0).tolist()
     return [
-        dict(zip(columns, values, strict=True))
-        for values in zip(*(column.tolist() for column in columns.values()), strict=True)
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 
@@ -348,13 +366,13 @@ def _draw(outcome: Outcome, title: str, run_dir: RunDir) -> None:
         "interpolation",
         figures.interpolation_row(
             to_unit(images.test.images[outcome.ends]).numpy(),
-            (f"a {digits[0]}", f"a {digits[1]}"),
+            (_a(digits[0]), _a(digits[1])),
             outcome.journey.t.numpy(),
             rows,
             "Framed: in a hole. Below each t: what a classifier reads"
             f" ({100 * outcome.classifier.test_accuracy:.1f}% right on test images),"
             " and its confidence.",
-            f"{steps} codes on the straight line from a {digits[0]} to a {digits[1]} ({title})",
+            f"{steps} codes on the straight line from {_a(digits[0])} to {_a(digits[1])} ({title})",
         ),
     )
     rates = {"this codec": outcome.many.hole_rates.numpy()}
@@ -373,7 +391,7 @@ def _draw(outcome: Outcome, title: str, run_dir: RunDir) -> None:
     )
     if own.codec.code_dim == 2:
         plane = _plane(outcome)
-        walked = f"from a {digits[0]} to a {digits[1]} ({title})"
+        walked = f"from {_a(digits[0])} to {_a(digits[1])} ({title})"
         run_dir.save_figure(
             "latent_map",
             figures.latent_map(
@@ -440,11 +458,11 @@ def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]
     journey, region, pairs = outcome.journey, outcome.own.region, numbers["pairs"]
     holes = [f"{t:.2f}" for t in journey.t[journey.in_hole[0]].tolist()]
     start, end = (
-        f"test image {numbers[f'{end}_index']} (a {numbers[f'{end}_digit']})"
+        f"test image {numbers[f'{end}_index']} ({_a(numbers[f'{end}_digit'])})"
         for end in ("from", "to")
     )
     worst = numbers["worst_t"]
-    rates = outcome.many.hole_rates
+    rates = outcome.many.hole_rates[outcome.many.inner]
     return [
         ("path", f"{start} to {end}"),
         ("in holes", f"t = {', '.join(holes)}" if holes else f"none of its {len(journey.t)} codes"),
@@ -459,12 +477,14 @@ def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]
             + _beside(numbers, _percent(numbers["pca_in_hole_rate_middle"])),
         ),
         (
-            "most often in holes",
+            "most often in holes between the ends",
             "nowhere" if worst is None else f"at t = {worst:.2f}: {_percent(rates.max().item())}",
         ),
         (
             "confidence in decoded images",
-            f"{_percent(numbers['confidence_in_hole'])} in holes,"
+            f"{_percent(numbers['confidence_ends'])} at the ends,"
+            f" {_percent(numbers['confidence_middle'])} at t = 0.5;"
+            f" between the ends {_percent(numbers['confidence_in_hole'])} in holes,"
             f" {_percent(numbers['confidence_outside'])} outside",
         ),
         (
@@ -472,6 +492,11 @@ def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]
             f"a code is in a hole if the mean distance to its {NEIGHBOURS} nearest training codes"
             f" is above {region.threshold:.3g}, the 99% quantile of {len(outcome.images.val):,}"
             f" held-out codes (typical: {region.typical:.3g})",
+        ),
+        (
+            "cycle error",
+            f"{numbers['cycle_error_ends']:.3g} at the ends,"
+            f" {numbers['cycle_error_middle']:.3g} at t = 0.5 (deviations of the codes)",
         ),
         ("test images in holes by it", _percent(numbers["held_out_in_hole"])),
         ("classifier", f"{_percent(numbers['classifier_accuracy'])} right on the test images"),
@@ -483,6 +508,10 @@ def _beside(numbers: dict[str, Any], pca: object) -> str:
     if numbers["pca_pairs_leaving"] is None:
         return f" (PCA-{code_dim}: none, more components than pixels or images)"
     return f" (PCA-{code_dim}: {pca})"
+
+
+def _a(digit: int) -> str:
+    return f"an {digit}" if digit == 8 else f"a {digit}"
 
 
 def _percent(fraction: float | None) -> str:
