@@ -1,7 +1,7 @@
 """`aecli reproduce`: run the whole chapter, judge every claim, and write the ledger."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from aecli.config import (
     SampleConfig,
     SweepConfig,
 )
-from aecli.data import Images
+from aecli.data import Images, Split
 from aecli.experiments.context import Context, Result
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.jobs import Job, Trained, train_all
@@ -81,7 +81,8 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
 
     say("reproduce 4/5: paths")
     networks = {row.spec.key: row for row in sweep.rows}
-    subjects = {key: _subject(networks[key].trained[0], images, config.seed) for key in ("2", "32")}
+    halves = _with_held_out(images)
+    subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
     pairs = _QUICK_PAIRS if config.quick else InterpolateConfig().pairs
     paths = {}
     for key, subject in subjects.items():
@@ -136,18 +137,13 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
 def _train_as_the_chapter(
     config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context
 ) -> dict[int, Sequence[Trained]]:
-    """The chapter's rows by its own recipe, on all training images; draws its losses."""
-    everything = data.load(
-        config.data.model_copy(update={"dataset": images.name, "val": 0}),
-        context.places,
-        context.terminal.say,
-    )
+    """The chapter's rows by its own recipe; draws its losses."""
     fit = FitConfig(recipe="chapter")
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {k: [Job(MlpConfig(code_dim=k), fit, seed) for seed in seeds] for k in chapter.TABLE_MSE}
     every = [job for of_dim in jobs.values() for job in of_dim]
     trained = dict(
-        zip(every, train_all(every, everything, config, run_dir, context.terminal), strict=True)
+        zip(every, train_all(every, images, config, run_dir, context.terminal), strict=True)
     )
     own: dict[int, Sequence[Trained]] = {
         k: [trained[job] for job in of_dim] for k, of_dim in jobs.items()
@@ -158,6 +154,20 @@ def _train_as_the_chapter(
         "chapter_training", figures.chapter_training(losses, chapter.TRAINING_MSE, title)
     )
     return own
+
+
+def _with_held_out(images: Images) -> Images:
+    """The same images with the first half of the test set as validation split.
+
+    All training images train here, as in the chapter; holes are calibrated on this half, and paths
+    and samples measured on the other.
+    """
+    half = len(images.test) // 2
+    first, second = (
+        Split(images.test.images[part], images.test.labels[part])
+        for part in (slice(half), slice(half, None))
+    )
+    return replace(images, val=first, test=second)
 
 
 def subject_config(config: ReproduceConfig, code_dim: str) -> Any:

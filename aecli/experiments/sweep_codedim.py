@@ -27,6 +27,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "masking": {"noise": "masking", "noise_level": 0.5},
     "sparse": {"l1": 0.01},
 }
+_WIDE = {"optimizer": "adam", "lr": 5e-3, "warmup": 0.2, "batch_size": 256}
 _DENOISING = FitConfig(
     noise="gaussian", noise_level=0.3
 )  # what every row's denoising is tested with
@@ -110,8 +111,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     """The measured table of `config`; its tables and figures are left in `run_dir`."""
     specs = row_specs(config)
     seeds = range(config.seed, config.seed + config.seeds)
-    fits = {name: config.train.model_copy(update=told) for name, told in _VARIANTS.items()}
-    jobs = {spec: [Job(spec.codec, fits[spec.variant], seed) for seed in seeds] for spec in specs}
+    jobs = {spec: [Job(spec.codec, _fit(spec, config), seed) for seed in seeds] for spec in specs}
     every = [job for of_row in jobs.values() for job in of_row]
     trained = dict(
         zip(every, train_all(every, images, config, run_dir, context.terminal), strict=True)
@@ -162,6 +162,16 @@ def mean(values: Sequence[float]) -> float:
 def spread(values: Sequence[float]) -> float:
     """The standard deviation over seeds (n - 1); nan of a single one."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
+    """How a row is trained: as the config says, with its variant's noise or penalty.
+
+    A widened row is two square matrices as large as the image, on which a step of Muon costs tens
+    of times what it does on the chapter's; Adam, warmed up and decayed, serves it instead.
+    """
+    told = _WIDE if spec.wide and config.train.optimizer == "muon" else {}
+    return config.train.model_copy(update={**told, **_VARIANTS[spec.variant]})
 
 
 class _Reader:
