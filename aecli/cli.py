@@ -83,6 +83,10 @@ LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning 
 LimitTrain = Annotated[
     int | None, typer.Option("--limit-train", help="Train on the first N images only.")
 ]
+Run = Annotated[
+    str | None,
+    typer.Option("--run", metavar="DIR|latest", help="A run with a model (default: train one)."),
+]
 
 
 @app.command()
@@ -110,6 +114,33 @@ def train(
         "--limit-train": ("data.limit_train", limit_train),
     }
     launch("train", options, flags, sys.argv)
+
+
+@app.command()
+@with_common_options
+def sample(
+    options: Options,
+    run: Run = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="Drawn by each sampler.")] = None,
+    code_dim: CodeDim = None,
+    codec: CodecName = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    limit_train: LimitTrain = None,
+) -> None:
+    """Decode codes that no image was encoded to, and judge how real the samples are."""
+    from aecli.launch import launch
+
+    flags = {
+        "--run": ("run", run),
+        "--samples": ("samples", samples),
+        "--code-dim": ("codec.code_dim", code_dim),
+        "--codec": ("codec.name", codec),
+        "--recipe": ("train.recipe", recipe),
+        "--epochs": ("train.epochs", epochs),
+        "--limit-train": ("data.limit_train", limit_train),
+    }
+    launch("sample", options, flags, sys.argv)
 
 
 @app.command()
