@@ -86,6 +86,10 @@ LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning 
 LimitTrain = Annotated[
     int | None, typer.Option("--limit-train", help="Train on the first N images only.")
 ]
+Run = Annotated[
+    str | None,
+    typer.Option("--run", metavar="DIR|latest", help="A run with a model (default: train one)."),
+]
 
 
 @app.command()
@@ -188,14 +192,6 @@ def reproduce(
     _launch("reproduce", options, flags, continued)
 
 
-Run = Annotated[
-    str | None,
-    typer.Option(
-        "--run", metavar="PATH|latest", help="A trained run to look into (default: train now)."
-    ),
-]
-
-
 @app.command()
 @with_common_options
 def interpolate(
@@ -245,6 +241,31 @@ def interpolate(
         "--limit-train": ("data.limit_train", limit_train),
     }
     _launch("interpolate", options, flags)
+
+
+@app.command()
+@with_common_options
+def sample(
+    options: Options,
+    run: Run = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="Drawn by each sampler.")] = None,
+    code_dim: CodeDim = None,
+    codec: CodecName = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    limit_train: LimitTrain = None,
+) -> None:
+    """Decode codes that no image was encoded to, and judge how real the samples are."""
+    flags = {
+        "--run": ("run", run),
+        "--samples": ("samples", samples),
+        "--code-dim": ("codec.code_dim", code_dim),
+        "--codec": ("codec.name", codec),
+        "--recipe": ("train.recipe", recipe),
+        "--epochs": ("train.epochs", epochs),
+        "--limit-train": ("data.limit_train", limit_train),
+    }
+    _launch("sample", options, flags)
 
 
 @app.command()

@@ -87,6 +87,28 @@ METRICS: dict[str, tuple[str, ...]] = {
         "pca_cycle_error_middle",
         "classifier_accuracy",
     ),
+    "sample": (
+        "code_dim",
+        "samples",
+        "classifier_accuracy",
+        "frechet_floor",
+        "frechet_decoded",
+        "frechet_standard_normal",
+        "frechet_gaussian",
+        "frechet_full_gaussian",
+        "frechet_mixture",
+        "frechet_jittered",
+        "frechet_untrained",
+        "mixture_components",
+        "jitter_length",
+        "in_holes_standard_normal",
+        "smear_low_trained",
+        "smear_high_trained",
+        "smear_low_untrained",
+        "smear_high_untrained",
+        "code_range_smallest",
+        "code_range_largest",
+    ),
 }
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {

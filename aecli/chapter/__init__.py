@@ -20,6 +20,7 @@ from aecli.chapter.linear import (
     judge_eckart_young,
     judge_sanity_check,
 )
+from aecli.chapter.sampling import judge_grey_smear
 from aecli.chapter.table import TABLE_MSE, TABLE_RATIO, TRAINING_MSE
 from aecli.chapter.verdict import Verdict
 
@@ -44,5 +45,6 @@ __all__ = [
     "judge_advantage",
     "judge_all",
     "judge_eckart_young",
+    "judge_grey_smear",
     "judge_sanity_check",
 ]

@@ -11,7 +11,8 @@ from aecli.chapter.linear import (
     judge_advantage,
     judge_eckart_young,
 )
-from aecli.chapter.table import PCA_32_MSE, SMEAR_RANGE, TABLE_MSE, TABLE_RATIO, TRAINING_MSE
+from aecli.chapter.sampling import judge_grey_smear
+from aecli.chapter.table import PCA_32_MSE, TABLE_MSE, TABLE_RATIO, TRAINING_MSE
 
 HOLDS, FAILS, ONLY_IF = "holds", "does not hold", "holds only if"
 
@@ -236,18 +237,15 @@ def _unordered(e: Evidence) -> Judgement:
 
 
 def _smear(e: Evidence) -> Judgement:
-    def grey(found: tuple[float, float]) -> bool:
-        return all(abs(a - b) <= 0.05 for a, b in zip(found, SMEAR_RANGE, strict=True))
-
     trained, untrained = e.smear_trained, e.smear_untrained
     measured = (
         f"{trained[0]:.2f} to {trained[1]:.2f} trained,"
         f" {untrained[0]:.2f} to {untrained[1]:.2f} untrained"
     )
-    if grey(trained):
+    if judge_grey_smear(*trained).holds:
         return Judgement(HOLDS, measured, "a trained decoder gives a flat mid-grey band")
-    if grey(untrained):
-        reason = "a trained decoder paints black paper and ink; only an untrained one is flat grey"
+    if judge_grey_smear(*untrained).holds:
+        reason = "a trained decoder paints paper and ink; only an untrained one is flat grey"
         return Judgement(f"{ONLY_IF} the decoder was never trained", measured, reason)
     return Judgement(FAILS, measured, "neither decoder gives a flat mid-grey band")
 

@@ -29,6 +29,7 @@ from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import full_pca, measure_sweep
 from aecli.experiments.trained import Subject
 from aecli.rundir import RunDir, new_run
+from aecli.samplers import SAMPLERS
 
 CODE_DIMS = (2, 8, 16, 32, 64, 784)
 COMPARED_DIMS = (2, 8, 16, 32)
@@ -92,7 +93,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     say("reproduce 5/5: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
-    sampled = measure_samples(draw, subjects["32"], run_dir.section("sample"), context)
+    _, sampled = measure_samples(draw, subjects["32"], run_dir.section("sample"), context)
 
     thirty_two = [t.codec for t in networks["32"].trained]
     test = images.test.images
@@ -121,16 +122,13 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         pca_unit_correlation=_unit_correlation(pca_codes),
         smear_trained=(sampled["smear_low_trained"], sampled["smear_high_trained"]),
         smear_untrained=(sampled["smear_low_untrained"], sampled["smear_high_untrained"]),
-        normal_in_hole=sampled["in_hole_standard_normal"],
+        normal_in_hole=sampled["in_holes_standard_normal"],
         code_deviations=[_deviations(codec, images) for codec in thirty_two],
         leaving_2=paths["2"]["pairs_leaving"] / pairs,
         leaving_32=paths["32"]["pairs_leaving"] / pairs,
         leaving_pca_2=paths["2"]["pca_pairs_leaving"] / pairs,
-        frechet={
-            name.removeprefix("frechet_").replace("_", "-"): value
-            for name, value in sampled.items()
-            if name.startswith("frechet_")
-        },
+        frechet={"floor": sampled["frechet_floor"]}
+        | {name: sampled[f"frechet_{name.replace('-', '_')}"] for name in SAMPLERS},
     )
 
 

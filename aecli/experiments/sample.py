@@ -1,0 +1,264 @@
+"""`aecli sample`: what decodes from codes that no image was encoded to, and how real it is."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aecli import chapter, classifier, figures_samples, metrics, sample_metrics
+from aecli.classifier import Classifier
+from aecli.codecs import ClosedFormCodec, Codec
+from aecli.config import SampleConfig
+from aecli.data import Images, to_unit
+from aecli.errors import UsageError
+from aecli.experiments.context import Context, Result
+from aecli.experiments.trained import Subject, load_subject, settled
+from aecli.latent import OccupiedRegion, nearest_distances
+from aecli.rundir import RunDir, new_run
+from aecli.sample_metrics import Moments, frechet_distance
+from aecli.samplers import SAMPLERS
+
+REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untrained decoder"
+_SHOWN = 12  # samples drawn per row of the figure
+_FEWEST = 50  # training images, from which a sampler and the references can be made
+
+
+def run(config: SampleConfig, context: Context) -> Result:
+    """Draw from every sampler, decode, judge, and leave a run folder. Raises every AecliError."""
+    config = settled(config, context.runs_dir)
+    slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
+    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+        subject = load_subject(config, context, run_dir, _check)
+        rows, numbers = measure_samples(config, subject, run_dir, context)
+        run_dir.write_metrics(numbers)
+    title = (
+        f"{subject.title}: {config.samples:,} samples each, Frechet distance in classifier features"
+    )
+    return Result(run_dir.path, numbers, title, _summary(rows, numbers))
+
+
+def measure_samples(
+    config: SampleConfig, subject: Subject, run_dir: RunDir, context: Context
+) -> tuple[list["_Row"], dict[str, Any]]:
+    """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
+    images = subject.images
+    judge = classifier.judge(
+        images, context.places.cache_dir.parent / "classifiers", context.terminal
+    )
+    context.terminal.say(
+        f"drawing {config.samples:,} samples from each of {len(SAMPLERS)} samplers"
+    )
+    references = _References.of(subject, judge)
+    found: dict[str, float] = {}
+    sets = _sets(subject, references, config, found)
+    rows = [_row(each, references, judge) for each in sets]
+    run_dir.write_csv("samplers.csv", [asdict(row) for row in rows])
+    ranges = _code_ranges(references.codes)
+    _draw(sets, rows, ranges, subject.title, run_dir)
+    return rows, _numbers(subject, judge, rows, found, ranges)
+
+
+def _check(images: Images) -> None:
+    if len(images.train) < _FEWEST:
+        raise UsageError(f"limit_train={len(images.train)} must be at least {_FEWEST} for sample")
+
+
+@dataclass(frozen=True)
+class _References:
+    """The real images that samples are held against."""
+
+    images: Tensor
+    """(N, C, H, W) float32: the training images."""
+    codes: Tensor
+    """(N, k): theirs."""
+    moments: Moments
+    """Of the classifier's features of the training images."""
+    region: OccupiedRegion
+
+    @classmethod
+    def of(cls, subject: Subject, judge: Classifier) -> "_References":
+        splits = subject.images
+        codes = metrics.encode(subject.codec, splits.train.images)
+        held_out = splits.val if len(splits.val) else splits.test  # the chapter has no validation
+        return cls(
+            to_unit(splits.train.images),
+            codes,
+            Moments.of(judge.features(splits.train.images)),
+            OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, held_out.images)),
+        )
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Images to judge. codes: theirs in the trained code space; None if they have none there."""
+
+    name: str
+    images: Tensor
+    codes: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of samplers.csv."""
+
+    sampler: str
+    samples: int
+    pixel_low: float
+    """The median over the samples of the darkest pixel; `pixel_high` of the brightest."""
+    pixel_high: float
+    ink: float
+    nearest_code_distance: float
+    """The mean distance to the nearest training code, after whitening."""
+    in_holes: float
+    """The share of the codes outside the occupied region."""
+    nearest_image_rms: float
+    confidence: float
+    entropy_bits: float
+    classes_covered: int
+    class_entropy_bits: float
+    frechet_distance: float
+
+
+def _sets(
+    subject: Subject, references: _References, config: SampleConfig, found: dict[str, float]
+) -> list[_Set]:
+    """What is judged, the real images first; what the samplers found out goes into `found`."""
+    codec, n = subject.codec, config.samples
+    test = _some_test_images(subject.images, config)
+    codes = metrics.encode(codec, test)
+    sets = [_Set(REAL, test, codes), _Set(DECODED, _decode(codec, codes), codes)]
+    for name, sampler in SAMPLERS.items():
+        # A stream of its own for each, so that one more sampler changes no other's samples.
+        drawn = sampler(references.codes, n, torch.Generator().manual_seed(config.seed))
+        found |= drawn.found
+        sets.append(_Set(name, _decode(codec, drawn.codes), drawn.codes))
+        if name == "standard-normal" and not isinstance(codec, ClosedFormCodec):
+            sets.append(_Set(UNTRAINED, _decode(subject.untrained, drawn.codes), None))
+    return sets
+
+
+def _some_test_images(images: Images, config: SampleConfig) -> Tensor:
+    """As many test images as there are samples, or all: a Frechet distance falls with their number,
+    so that a floor from more images than samples could not be reached."""
+    generator = torch.Generator().manual_seed(config.seed)
+    order = torch.randperm(len(images.test), generator=generator)
+    return to_unit(images.test.images[order[: config.samples]])
+
+
+@torch.no_grad()
+def _decode(codec: Codec, codes: Tensor) -> Tensor:
+    return torch.cat([codec.decode(batch) for batch in codes.split(metrics.BATCH)])
+
+
+def _row(each: _Set, references: _References, judge: Classifier) -> _Row:
+    low, high = sample_metrics.pixel_range(each.images)
+    shown = each.images.clamp(0, 1)  # as an eye and the classifier see a linear codec's
+    probabilities = judge.probabilities(shown)
+    code_distance = in_holes = math.nan
+    if each.codes is not None:
+        region = references.region
+        whitened = region.whitening(each.codes)
+        code_distance = nearest_distances(whitened, region.references).mean().item()
+        in_holes = region.in_hole(each.codes).double().mean().item()
+    return _Row(
+        each.name,
+        len(shown),
+        low,
+        high,
+        sample_metrics.ink(shown),
+        code_distance,
+        in_holes,
+        sample_metrics.nearest_image_rms(shown, references.images),
+        sample_metrics.confidence(probabilities),
+        sample_metrics.entropy_bits(probabilities),
+        sample_metrics.classes_covered(probabilities),
+        sample_metrics.class_entropy_bits(probabilities),
+        frechet_distance(Moments.of(judge.features(shown)), references.moments),
+    )
+
+
+_QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+
+
+def _code_ranges(codes: Tensor) -> Tensor:
+    """The _QUANTILES of each unit, (5, k) float64."""
+    quantiles = torch.tensor(_QUANTILES, dtype=torch.float64)
+    return torch.quantile(codes.double(), quantiles, dim=0)
+
+
+def _numbers(
+    subject: Subject,
+    judge: Classifier,
+    rows: list[_Row],
+    found: dict[str, float],
+    ranges: Tensor,
+) -> dict[str, Any]:
+    """What metrics.json holds."""
+    by_name = {row.sampler: row for row in rows}
+    normal, untrained = by_name["standard-normal"], by_name.get(UNTRAINED)
+    widths = ranges[-1] - ranges[0]
+    return {
+        "code_dim": subject.codec.code_dim,
+        "samples": normal.samples,
+        "classifier_accuracy": judge.test_accuracy,
+        "frechet_floor": by_name[REAL].frechet_distance,
+        "frechet_decoded": by_name[DECODED].frechet_distance,
+        **{
+            f"frechet_{name.replace('-', '_')}": by_name[name].frechet_distance for name in SAMPLERS
+        },
+        "frechet_untrained": None if untrained is None else untrained.frechet_distance,
+        "mixture_components": found["mixture_components"],
+        "jitter_length": found["jitter_length"],
+        "in_holes_standard_normal": normal.in_holes,
+        "smear_low_trained": normal.pixel_low,
+        "smear_high_trained": normal.pixel_high,
+        "smear_low_untrained": None if untrained is None else untrained.pixel_low,
+        "smear_high_untrained": None if untrained is None else untrained.pixel_high,
+        "code_range_smallest": widths.min().item(),
+        "code_range_largest": widths.max().item(),
+    }
+
+
+def _draw(sets: list[_Set], rows: list[_Row], ranges: Tensor, title: str, run_dir: RunDir) -> None:
+    run_dir.save_figure(
+        "sample_grids",
+        figures_samples.sample_grids(
+            [each.images[:_SHOWN].clamp(0, 1).numpy() for each in sets],
+            [row.sampler for row in rows],
+            [row.frechet_distance for row in rows],
+            [row.confidence for row in rows],
+            f"What decodes from each sampler's codes ({title})",
+        ),
+    )
+    run_dir.save_figure(
+        "code_ranges",
+        figures_samples.code_ranges(
+            ranges.numpy(), f"Where the training codes lie, and where N(0, I) looks ({title})"
+        ),
+    )
+
+
+def _summary(rows: list[_Row], numbers: dict[str, Any]) -> list[tuple[str, str]]:
+    table = [
+        (
+            row.sampler,
+            f"Frechet {row.frechet_distance:6.1f}  confidence {row.confidence:.2f}"
+            f"  classes covered {row.classes_covered:2d}",
+        )
+        for row in rows
+    ]
+    for which in ("trained", "untrained"):
+        low, high = numbers[f"smear_low_{which}"], numbers[f"smear_high_{which}"]
+        if low is not None:
+            verdict = chapter.judge_grey_smear(low, high)
+            held = "holds: " if verdict.holds else "fails: "
+            table.append((f"chapter's grey smear, {which}", held + verdict.reason))
+    smallest, largest = numbers["code_range_smallest"], numbers["code_range_largest"]
+    return [
+        *table,
+        ("mixture components, by BIC", str(numbers["mixture_components"])),
+        ("range of a unit, 1% to 99%", f"{smallest:.3g} to {largest:.3g}; 4.65 of N(0, 1)"),
+        ("classifier's test accuracy", f"{100 * numbers['classifier_accuracy']:.2f}%"),
+    ]
