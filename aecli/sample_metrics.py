@@ -27,7 +27,10 @@ def ink(images: Tensor) -> float:
 
 
 def confidence(probabilities: Tensor) -> float:
-    """The mean over the samples of the largest probability; 1 / classes to 1."""
+    """The mean over the samples of the largest probability; 1 / classes to 1.
+
+    Alone it shows nothing: a classifier may be wholly sure of flat grey, which no label taught it.
+    """
     return probabilities.amax(dim=1).double().mean().item()
 
 
