@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from aecli import codecs, expect
-from aecli import figures_latent as figures
+from aecli import codecs, expect, figures
 from aecli.codecs import Codec, Pca
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data import Images, Split

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from aecli import chapter, classifier, codecs, data, expect, figures_samples, sample_metrics
+from aecli import chapter, classifier, codecs, data, expect, figures, sample_metrics
 from aecli.config import DataConfig, DctConfig, MlpConfig
 from aecli.data import to_unit
 from aecli.latent import Whitening
@@ -243,7 +243,7 @@ def test_sample_grids_show_every_sampler_and_its_scores(channels, rows):
     rng = np.random.default_rng(0)
     samples = [rng.random((12 - i, channels, 28, 28)) for i in range(rows)]
     names = [f"sampler {i}" for i in range(rows)]
-    figure = figures_samples.sample_grids(samples, names, [7.25] * rows, [0.5] * rows, "t")
+    figure = figures.sample_grids(samples, names, [7.25] * rows, [0.5] * rows, "t")
     assert png(figure).startswith(b"\x89PNG")
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts == ["7.2", "0.50"] * rows
@@ -253,7 +253,7 @@ def test_sample_grids_show_every_sampler_and_its_scores(channels, rows):
 @pytest.mark.parametrize("k", [1, 32, 784])
 def test_code_ranges_at_odd_sizes(k):
     quantiles = np.sort(np.random.default_rng(0).normal(size=(5, k)), axis=0)
-    figure = figures_samples.code_ranges(quantiles, "t")
+    figure = figures.code_ranges(quantiles, "t")
     assert png(figure).startswith(b"\x89PNG")
     assert figure.axes[0].get_xlabel() == "code unit"
 

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecli import figures_latent as figures
-from aecli import metrics
+from aecli import figures, metrics
 from aecli.classifier import Classifier, judge
 from aecli.codecs import Codec, Pca
 from aecli.config import InterpolateConfig, PcaConfig

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import chapter, classifier, figures_samples, metrics, sample_metrics
+from aecli import chapter, classifier, figures, metrics, sample_metrics
 from aecli.classifier import Classifier
 from aecli.codecs import ClosedFormCodec, Codec
 from aecli.config import SampleConfig
@@ -224,7 +224,7 @@ def _numbers(
 def _draw(sets: list[_Set], rows: list[_Row], ranges: Tensor, title: str, run_dir: RunDir) -> None:
     run_dir.save_figure(
         "sample_grids",
-        figures_samples.sample_grids(
+        figures.sample_grids(
             [each.images[:_SHOWN].clamp(0, 1).numpy() for each in sets],
             [row.sampler for row in rows],
             [row.frechet_distance for row in rows],
@@ -234,7 +234,7 @@ def _draw(sets: list[_Set], rows: list[_Row], ranges: Tensor, title: str, run_di
     )
     run_dir.save_figure(
         "code_ranges",
-        figures_samples.code_ranges(
+        figures.code_ranges(
             ranges.numpy(), f"Where the training codes lie, and where N(0, I) looks ({title})"
         ),
     )

@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from aecli.figures import (
-    _STYLE,
+from aecli.figures.style import (
     ACCENT,
     BASELINE,
     HELD_OUT,
     NETWORK,
+    STYLE,
     Array,
-    _figure,
-    _picture,
+    new_figure,
+    picture,
 )
 
 HOLE = BASELINE
@@ -79,8 +79,8 @@ def interpolation_row(
     """
     per_line = min(len(t), _PER_LINE)
     lines = -(-len(t) // per_line)
-    with mpl.rc_context(_STYLE):
-        figure = _figure(max(6.5, 0.98 * (per_line + 2)), 0.9 + 1.24 * len(rows) * lines)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(max(6.5, 0.98 * (per_line + 2)), 0.9 + 1.24 * len(rows) * lines)
         grid = figure.subplots(
             len(rows) * lines, per_line + 2, squeeze=False, gridspec_kw={"wspace": 0.08}
         )
@@ -90,7 +90,7 @@ def interpolation_row(
             for i, image in enumerate(row.decoded):
                 axes = grid[(i // per_line) * len(rows) + r, i % per_line + 1]
                 axes.set_axis_on()
-                _picture(axes, image)
+                picture(axes, image)
                 axes.set_xlabel(f"t = {t[i]:.2f}\n{row.captions[i]}", fontsize=9.5, labelpad=4)
                 if row.in_hole[i]:
                     _frame(axes)
@@ -102,7 +102,7 @@ def interpolation_row(
             (grid[-len(rows), -1], originals[1], ends[1]),
         ):
             axes.set_axis_on()
-            _picture(axes, image)
+            picture(axes, image)
             axes.set_xlabel(f"original\n{end}", fontsize=9.5, labelpad=4, color=HELD_OUT)
         figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
         figure.supxlabel(note, fontsize=9.5)
@@ -111,8 +111,8 @@ def interpolation_row(
 
 def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
     """The density of the training codes (N, 2), the region they occupy, and the path over it."""
-    with mpl.rc_context(_STYLE):
-        figure = _figure(8.4, 6.6)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8.4, 6.6)
         axes = figure.subplots()
         extent = (plane.x[0], plane.x[-1], plane.y[0], plane.y[-1])
         inside = (
@@ -153,8 +153,8 @@ def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
     its code lies, the first row at the lowest y; the path over them."""
     rows, columns, channels, height, width = images.shape
     tiles = images[::-1].transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
-    with mpl.rc_context(_STYLE):
-        figure = _figure(8.4, 7.4)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8.4, 7.4)
         axes = figure.subplots()
         axes.imshow(
             tiles.clip(0, 1) if channels == 3 else tiles[:, :, 0],
@@ -179,8 +179,8 @@ def hole_rates(
     rates: (steps,) in [0, 1] each, drawn with their 95% intervals (Wilson, JASA 22, 1927).
     held_out: the rate over real test images.
     """
-    with mpl.rc_context(_STYLE):
-        figure = _figure(8, 4.5)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8, 4.5)
         axes = figure.subplots()
         for (name, rate), colour, style in zip(
             rates.items(), (NETWORK, BASELINE), ("o-", "s--"), strict=False

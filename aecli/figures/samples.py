@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from aecli.figures import _STYLE, ACCENT, NETWORK, Array, _figure, _picture
+from aecli.figures.style import ACCENT, NETWORK, STYLE, Array, new_figure
 
 _NORMAL_99, _NORMAL_75 = 2.326, 0.674  # N(0, 1)'s quantiles
 
@@ -25,8 +25,8 @@ def sample_grids(
     samples: of each sampler (n, C, H, W) in [0, 1]; rows may differ in n.
     """
     columns = max(map(len, samples))
-    with mpl.rc_context(_STYLE):
-        figure = _figure(10, 0.66 * len(samples) + 1.2)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(10, 0.66 * len(samples) + 1.2)
         grid = figure.subplots(
             len(samples), columns + 2, squeeze=False, width_ratios=[1] * columns + [1.1, 1.1]
         )
@@ -35,7 +35,7 @@ def sample_grids(
             axes.set_axis_off()
         for row, (pictures, name) in enumerate(zip(samples, names, strict=True)):
             for axes, picture in zip(grid[row], pictures, strict=False):
-                _picture(axes, picture)
+                picture(axes, picture)
                 axes.set_axis_on()
             grid[row, 0].set_ylabel(
                 name.replace(", ", ",\n"), rotation=0, ha="right", va="center", fontsize=10.5
@@ -63,8 +63,8 @@ def code_ranges(quantiles: Array, title: str) -> Figure:
     lowest, lower, middle, upper, highest = quantiles
     units = np.arange(quantiles.shape[1])
     thick = float(np.clip(220 / len(units), 1, 9))  # points; the bars of 784 units must not touch
-    with mpl.rc_context(_STYLE):
-        figure = _figure(10, 4.6)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(10, 4.6)
         axes = figure.subplots()
         axes.axhspan(-_NORMAL_99, _NORMAL_99, color=ACCENT, alpha=0.22, lw=0)
         axes.axhspan(-_NORMAL_75, _NORMAL_75, color=ACCENT, alpha=0.35, lw=0)
