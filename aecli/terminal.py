@@ -118,15 +118,16 @@ class Terminal:
             console=_console(sys.stderr),
             transient=True,
         )
-        task = bar.add_task("fit", total=None, epoch=f"0/{epochs}", mse=float("nan"), rate=0.0)
+        task = bar.add_task("fit", visible=False, epoch="", mse=0.0, rate=0.0)
 
         def move(progress: "Progress") -> None:
             elapsed = bar.tasks[0].elapsed or 0
             bar.update(
                 task,
+                visible=True,
                 completed=progress.step,
                 total=progress.steps,
-                epoch=f"{progress.epoch}/{epochs - 1}",
+                epoch=f"{progress.epoch} of 0..{epochs - 1}",
                 mse=progress.mse,
                 rate=progress.images / elapsed if elapsed else 0.0,
             )

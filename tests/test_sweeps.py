@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -154,3 +155,30 @@ def test_bad_input(inside, command, arguments, code, message):
     assert (done.code, done.stdout) == (code, ""), done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(inside, tmp_path):
+    told = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
+    whole = inside(*told)
+    table = (whole.run / "table.csv").read_text()
+    fresh = inside(*told, "--continue")  # nothing is unfinished: a run of its own
+    assert fresh.run != whole.run
+    shutil.rmtree(fresh.run)
+    record = json.loads((whole.run / "run.json").read_text())
+    (whole.run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    (whole.run / "table.csv").unlink()
+    [lost] = (whole.run / "jobs").glob("mlp3-*")
+    shutil.rmtree(lost)
+    again = inside(*told, "--continue")
+    assert again.run == whole.run
+    assert [line for line in again.stderr.splitlines() if line.startswith("trained")] == [
+        next(
+            line
+            for line in again.stderr.splitlines()
+            if line.startswith("trained 1 of 1: mlp code 3")
+        )
+    ]
+    assert (again.run / "table.csv").read_text() == table
+    record = json.loads((again.run / "run.json").read_text())
+    assert record["status"] == "completed"
+    assert record["continues"]

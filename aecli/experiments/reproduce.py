@@ -53,6 +53,8 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     with new_run(context.runs_dir, config, slug, context.argv, context.continued) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance(), quick=config.quick)
+        if config.quick:  # so that every table and figure says it
+            images = replace(images, name=f"{images.name}, quick look")
         evidence = _gather(config, images, run_dir, context)
         judged = chapter.judge_all(evidence)
         run_dir.write_json("claims.json", [_entry(claim, j) for claim, j in judged])
@@ -61,8 +63,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         run_dir.write_metrics(numbers)
     header = ("claim", "chapter", "measured", "verdict")
     rows = [(c.name, c.printed, j.measured, j.verdict) for c, j in judged]
-    quick = " (quick: a look, not a result)" if config.quick else ""
-    title = f"{images.name}: the chapter's claims, {config.seeds} seed(s){quick}"
+    title = f"{images.name}: the chapter's claims, {config.seeds} seed(s)"
     return Result(run_dir.path, numbers, title, rows, header)
 
 
@@ -246,9 +247,7 @@ def _numbers(judged: Sequence[tuple[Claim, Judgement]]) -> dict[str, Any]:
 def _ledger(
     judged: Sequence[tuple[Claim, Judgement]], images: Images, config: ReproduceConfig
 ) -> str:
-    quick = (
-        "\n**A quick run: few images and epochs. A look, not a result.**\n" if config.quick else ""
-    )
+    quick = "\n**Few images and epochs: a look, not a result.**\n" if config.quick else ""
     lines = [
         "# The chapter's claims, measured",
         quick,
