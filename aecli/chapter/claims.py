@@ -51,7 +51,9 @@ class Evidence:
     normal_in_hole: float
     """The share of N(0, I) codes in a hole of the code-32 region."""
     code_deviations: Sequence[tuple[float, float]]
-    """Code 32: per seed, the smallest and the largest standard deviation of a unit."""
+    """Code 32: per seed and recipe, the smallest and the largest standard deviation of a unit."""
+    code_centres: Sequence[tuple[float, float]]
+    """Likewise of a unit's mean."""
     leaving_2: float
     """The share of straight paths at code 2 that pass through a hole."""
     leaving_32: float
@@ -158,10 +160,9 @@ def _meaningless(e: Evidence) -> Judgement:
         f"a linear probe reads {100 * e.wide_probe_accuracy:.1f}% of digits from it,"
         f" {100 * e.raw_probe_accuracy:.1f}% from the pixels"
     )
-    if abs(gain) <= 1:
+    if gain <= 1:
         return Judgement(HOLDS, measured, "the code says no more of the digit than the image does")
-    word = "more" if gain > 0 else "less"
-    return Judgement(FAILS, measured, f"the code says {word} of the digit than the image does")
+    return Judgement(FAILS, measured, "the code says more of the digit than the image does")
 
 
 def _ratios(e: Evidence) -> Judgement:
@@ -252,7 +253,9 @@ def _smear(e: Evidence) -> Judgement:
 
 def _cannot_sample(e: Evidence) -> Judgement:
     normal, floor = e.frechet["standard-normal"], e.frechet["floor"]
-    best = min((v, k) for k, v in e.frechet.items() if k not in ("floor", "standard-normal"))
+    # Jittered codes are those of real images; of what is drawn blindly, the best beside N(0, I):
+    others = ("floor", "standard-normal", "jittered")
+    best = min((v, k) for k, v in e.frechet.items() if k not in others)
     measured = (
         f"Frechet distance {normal:.0f}; {best[0]:.0f} from {best[1]}, {floor:.1f} of real ones"
     )
@@ -269,16 +272,24 @@ def _normal_in_hole(e: Evidence) -> Judgement:
 
 
 def _no_scale(e: Evidence) -> Judgement:
-    smallest, largest = (
-        [min(low for low, _ in e.code_deviations)],
-        [max(high for _, high in e.code_deviations)],
+    deviations = [value for pair in e.code_deviations for value in pair]
+    centres = [value for pair in e.code_centres for value in pair]
+    low, high, far = min(deviations), max(deviations), max(abs(centre) for centre in centres)
+    measured = (
+        f"units centred from {min(centres):.1f} to {max(centres):.1f},"
+        f" standard deviations {low:.1f} to {high:.1f}"
     )
-    measured = f"a unit's standard deviation is {smallest[0]:.1f} to {largest[0]:.1f}"
-    apart = largest[0] > 2 * smallest[0] or smallest[0] > 2 or largest[0] < 0.5
-    reason = (
-        "nothing in training ties it to 1" if apart else "close to 1, as if it had been asked for"
-    )
-    return Judgement(_plain(apart), measured, reason)
+    found = [
+        what
+        for what, is_so in (
+            ("units lie where N(0, 1) hardly ever draws", far > 2),
+            ("their scales are not 1", low < 0.5 or high > 2),
+        )
+        if is_so
+    ]
+    if found:
+        return Judgement(HOLDS, measured, " and ".join(found))
+    return Judgement(FAILS, measured, "close to N(0, 1), as if it had been asked for")
 
 
 def _holes(e: Evidence) -> Judgement:
@@ -400,7 +411,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "no-scale",
         4,
-        "codes have no fixed scale",
+        "codes have no fixed place or scale",
         "e.g. [-40, 40] and [-2, 2]",
         _no_scale,
         "sample/code_ranges.png",

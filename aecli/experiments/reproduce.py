@@ -101,6 +101,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     pca = full_pca(images)
     pca_codes = metrics.encode(pca.truncated(32), test)
     _draw_units(thirty_two[0], images, run_dir)
+    codes_of_32 = [metrics.encode(c, test) for c in [*thirty_two, *(t.codec for t in own[32])]]
     code_shape, reconstruction_shape = _shapes(config)
     wide = networks["784_wide"]
     return Evidence(
@@ -124,7 +125,8 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         smear_trained=(sampled["smear_low_trained"], sampled["smear_high_trained"]),
         smear_untrained=(sampled["smear_low_untrained"], sampled["smear_high_untrained"]),
         normal_in_hole=sampled["in_holes_standard_normal"],
-        code_deviations=[_deviations(codec, images) for codec in thirty_two],
+        code_deviations=[_extremes(codes.std(dim=0)) for codes in codes_of_32],
+        code_centres=[_extremes(codes.mean(dim=0)) for codes in codes_of_32],
         leaving_2=paths["2"]["pairs_leaving"] / pairs,
         leaving_32=paths["32"]["pairs_leaving"] / pairs,
         leaving_pca_2=paths["2"]["pca_pairs_leaving"] / pairs,
@@ -203,9 +205,8 @@ def _unit_correlation(codes: torch.Tensor) -> float:
     return metrics.mean_abs_correlation(metrics.correlations(codes))
 
 
-def _deviations(codec: Codec, images: Images) -> tuple[float, float]:
-    deviations = metrics.encode(codec, images.test.images).std(dim=0)
-    return deviations.min().item(), deviations.max().item()
+def _extremes(values: torch.Tensor) -> tuple[float, float]:
+    return values.min().item(), values.max().item()
 
 
 def _draw_units(codec: Codec, images: Images, run_dir: RunDir) -> None:
