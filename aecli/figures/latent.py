@@ -21,8 +21,8 @@ from aecli.figures.style import (
     NETWORK,
     STYLE,
     Array,
+    draw_picture,
     new_figure,
-    picture,
 )
 
 HOLE = BASELINE
@@ -90,7 +90,7 @@ def interpolation_row(
             for i, image in enumerate(row.decoded):
                 axes = grid[(i // per_line) * len(rows) + r, i % per_line + 1]
                 axes.set_axis_on()
-                picture(axes, image)
+                draw_picture(axes, image)
                 axes.set_xlabel(f"t = {t[i]:.2f}\n{row.captions[i]}", fontsize=9.5, labelpad=4)
                 if row.in_hole[i]:
                     _frame(axes)
@@ -102,7 +102,7 @@ def interpolation_row(
             (grid[-len(rows), -1], originals[1], ends[1]),
         ):
             axes.set_axis_on()
-            picture(axes, image)
+            draw_picture(axes, image)
             axes.set_xlabel(f"original\n{end}", fontsize=9.5, labelpad=4, color=HELD_OUT)
         figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
         figure.supxlabel(note, fontsize=9.5)

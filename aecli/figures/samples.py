@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from aecli.figures.style import ACCENT, NETWORK, STYLE, Array, new_figure
+from aecli.figures.style import ACCENT, NETWORK, STYLE, Array, draw_picture, new_figure
 
 _NORMAL_99, _NORMAL_75 = 2.326, 0.674  # N(0, 1)'s quantiles
 
@@ -35,7 +35,7 @@ def sample_grids(
             axes.set_axis_off()
         for row, (pictures, name) in enumerate(zip(samples, names, strict=True)):
             for axes, picture in zip(grid[row], pictures, strict=False):
-                picture(axes, picture)
+                draw_picture(axes, picture)
                 axes.set_axis_on()
             grid[row, 0].set_ylabel(
                 name.replace(", ", ",\n"), rotation=0, ha="right", va="center", fontsize=10.5

@@ -36,7 +36,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=_PIXELS_PER_INCH, layout="constrained")
 
 
-def picture(axes: Axes, image: Array) -> None:
+def draw_picture(axes: Axes, image: Array) -> None:
     if len(image) == 3:
         axes.imshow(image.transpose(1, 2, 0).clip(0, 1))
     else:

@@ -17,6 +17,7 @@ from aecli.figures.style import (
     NETWORK,
     STYLE,
     Array,
+    draw_picture,
     new_figure,
 )
 
@@ -104,7 +105,7 @@ def decoded_grid(originals: Array, decoded: Sequence[tuple[str, Array]], title: 
         grid = figure.subplots(len(rows), len(originals), squeeze=False)
         for axes_row, (label, pictures) in zip(grid, rows, strict=True):
             for axes, picture in zip(axes_row, pictures, strict=True):
-                picture(axes, picture)
+                draw_picture(axes, picture)
             axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
         figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
         return figure

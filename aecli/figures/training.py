@@ -19,8 +19,8 @@ from aecli.figures.style import (
     STYLE,
     Array,
     bare,
+    draw_picture,
     new_figure,
-    picture,
 )
 
 
@@ -38,8 +38,8 @@ def reconstructions(
         difference = np.abs(decoded.clip(0, 1) - originals).mean(axis=1)
         top = max(float(difference.max()), 1e-6)
         for i in range(n):
-            picture(grid[0, i], originals[i])
-            picture(grid[1, i], decoded[i])
+            draw_picture(grid[0, i], originals[i])
+            draw_picture(grid[1, i], decoded[i])
             shown = grid[2, i].imshow(difference[i], cmap=ERROR_MAP, vmin=0, vmax=top)
             bare(grid[2, i])
             grid[0, i].set_title(labels[i], fontsize=9.5, weight="normal", loc="center", pad=5)
