@@ -290,6 +290,7 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
         "chapter",
         "PCA",
         "probe",
+        *(["from noisy"] if several else []),
         "what it learns",
     )
     rows: list[tuple[str, ...]] = []
@@ -305,6 +306,7 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
                 "" if row["chapter_mse"] is None else f"{row['chapter_mse']:.3f}",
                 "" if row["pca_test_mse"] is None else f"{row['pca_test_mse']:.5f}",
                 f"{100 * row['probe_accuracy']:.1f}%",
+                *([f"{row['denoising_mse']:.5f}"] if several else []),
                 row["what_it_learns"],
             )
         )
