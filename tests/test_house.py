@@ -15,6 +15,7 @@ LEVELS = [
     {"cli"},
     {"launch"},
     {"experiments"},
+    {"paths"},
     {
         "fit",
         "rundir",

@@ -15,7 +15,8 @@ from aecli.codecs import Codec, Pca
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data import Images, Split
 from aecli.errors import UsageError
-from aecli.experiments.interpolate import PAIR_STEPS, CodeSpace, choose_ends, draw_pairs, walk
+from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
+from aecli.paths import CodeSpace, walk
 from tests.conftest import SMALL
 from tests.test_figures import png
 

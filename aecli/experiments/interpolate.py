@@ -16,19 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecli import figures, metrics
+from aecli import figures
 from aecli.classifier import Classifier, judge
-from aecli.codecs import Codec, Pca
+from aecli.codecs import Pca
 from aecli.config import InterpolateConfig, PcaConfig
 from aecli.data import Images, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result
 from aecli.experiments.trained import Subject, load_subject, settled
-from aecli.latent import NEIGHBOURS, OccupiedRegion, straight_path
+from aecli.latent import NEIGHBOURS
+from aecli.paths import CodeSpace, Paths, walk
 from aecli.rundir import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
-_BATCH = 4096  # codes decoded and judged at once
 _TILES = 22  # decoded images along each side of the plane
 _GRID = 140  # distances along each side of the plane, for the contour
 
@@ -120,88 +120,6 @@ def draw_pairs(labels: Tensor, count: int, seed: int) -> Tensor:
     while len(same := (labels[pairs[:, 0]] == labels[pairs[:, 1]]).nonzero().flatten()):
         pairs[same, 1] = torch.randint(len(labels), (len(same),), generator=generator)
     return pairs
-
-
-@dataclass(frozen=True)
-class CodeSpace:
-    """A codec, its codes, and the region they occupy."""
-
-    codec: Codec
-    training_codes: Tensor
-    """(n_train, k)."""
-    test_codes: Tensor
-    """(n_test, k)."""
-    region: OccupiedRegion
-    """Calibrated on the validation images."""
-
-    @classmethod
-    def of(cls, codec: Codec, images: Images) -> "CodeSpace":
-        training, held_out, test = (
-            metrics.encode(codec, split.images) for split in (images.train, images.val, images.test)
-        )
-        return cls(codec, training, test, OccupiedRegion.calibrated(training, held_out))
-
-    def path(self, ends: Tensor, steps: int) -> Tensor:
-        """The codes (steps, k) on the line between two test images: ends (2,), their indices."""
-        start, end = self.test_codes[ends]
-        return straight_path(start, end, steps)[1]
-
-    @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Images (N, C, H, W) as they are looked at, clipped to [0, 1]."""
-        return self.codec.decode(codes).clamp(0, 1)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """What is met on straight lines through a code space; all but `t` are (paths, steps)."""
-
-    t: Tensor
-    """(steps,) from 0 to 1."""
-    distances: Tensor
-    """To the nearest training codes, as the occupied region measures."""
-    in_hole: Tensor
-    confidence: Tensor
-    """The classifier's largest probability for the decoded image."""
-    digits: Tensor
-    """What the classifier reads in it."""
-    cycle_errors: Tensor
-    """The distance between a code and that of its decoded image, in the region's units."""
-
-    @property
-    def inner(self) -> Tensor:
-        """(steps,) bool: strictly between the ends."""
-        return (self.t > 0) & (self.t < 1)
-
-    @property
-    def leaving(self) -> Tensor:
-        """(paths,) bool: in a hole somewhere strictly between the ends."""
-        return (self.in_hole & self.inner).any(dim=1)
-
-    @property
-    def hole_rates(self) -> Tensor:
-        """(steps,) float64: the fraction of paths in a hole at each t."""
-        return self.in_hole.double().mean(dim=0)
-
-
-@torch.no_grad()
-def walk(space: CodeSpace, pairs: Tensor, steps: int, classifier: Classifier) -> Paths:
-    """The straight paths between the codes of test images: pairs (paths, 2) of their indices."""
-    parts = []
-    for some in pairs.split(max(_BATCH // steps, 1)):
-        start, end = space.test_codes[some].unbind(dim=1)
-        t, path = straight_path(start, end, steps)
-        codes = path.flatten(end_dim=1)
-        decoded = space.codec.decode(codes)
-        confidence, digits = classifier.probabilities(decoded.clamp(0, 1)).max(dim=1)
-        whitened = space.region.whitening
-        # Unclipped: a linear codec's cycle is exact only with what its decoder really gave.
-        again = space.codec.encode(decoded)
-        cycle_errors = (whitened(again) - whitened(codes)).norm(dim=1)
-        distances = space.region.distances(codes)
-        met = (distances, distances > space.region.threshold, confidence, digits, cycle_errors)
-        parts.append([values.unflatten(0, (len(some), steps)) for values in met])
-    return Paths(t, *(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
