@@ -87,7 +87,7 @@ def test_a_linear_codec_reaches_pca_and_never_passes_it():
     linear = codecs.build(LinearConfig(code_dim=4), (1, 28, 28))
     pca = codecs.build(PcaConfig(code_dim=4), (1, 28, 28))
     pca.solve(images)
-    run(linear, FitConfig(epochs=200, batch_size=100), train=images)
+    run(linear, FitConfig(epochs=150, batch_size=50, lr=0.05), train=images)
     bound = metrics.mse(pca, images)
     assert bound * (1 - 1e-6) <= metrics.mse(linear, images) <= bound * 1.01
 

@@ -313,7 +313,7 @@ def test_bad_input_gets_a_clear_line_and_its_exit_code(inside, tmp_path):
         (["--run", "gone"], 3, "--run gone: no such run folder"),
         (["--run", "empty"], 3, "--run empty: a run folder without a model"),
         (["--run", str(small)], 3, "not a model of aecli"),
-        (["--run", str(trained), "--dataset", "mnist"], 2, "not on dataset=mnist"),
+        (["--run", str(trained), "--dataset", "mnist"], 2, "data.dataset=mnist: --run "),
         (["--samples", "9"], 2, "--samples: samples=9 must be at least 10"),
         (
             [*SMALL, "--limit-train", "20", "--set", "train.batch_size=10"],
