@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,6 +36,14 @@ STYLE: dict[Any, Any] = {
 
 def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=_PIXELS_PER_INCH, layout="constrained")
+
+
+def log_mse_axis(axes: Axes) -> None:
+    """A log y axis with plain numbers at 1, 2 and 5 of each decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.4g"))
 
 
 def draw_picture(axes: Axes, image: Array) -> None:

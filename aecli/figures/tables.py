@@ -18,6 +18,7 @@ from aecli.figures.style import (
     STYLE,
     Array,
     draw_picture,
+    log_mse_axis,
     new_figure,
 )
 
@@ -83,15 +84,12 @@ def tradeoff(
             label="the chapter prints",
         )
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        log_mse_axis(axes)
         ticks = sorted({point.code_dim for point in points} | set(drawn))
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         lowest = min(point.mse for point in points)
         axes.set_ylim(bottom=lowest / 1.6)  # PCA's line falls to nothing at full rank
-        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-        axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.4g"))
         axes.set(xlabel="code dimension", ylabel="test mse per pixel", title=title)
         axes.legend()
         return figure
@@ -133,12 +131,9 @@ def comparison(
                 code_dims, lines[0][1], by_label["PCA"], color=NETWORK, alpha=0.08, lw=0
             )
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        log_mse_axis(axes)
         axes.set_xticks(code_dims, [str(k) for k in code_dims])
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-        axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.4g"))
         axes.set(xlabel="code dimension", ylabel="test mse per pixel", title=title)
         axes.legend()
         return figure

@@ -20,6 +20,7 @@ from aecli.figures.style import (
     Array,
     bare,
     draw_picture,
+    log_mse_axis,
     new_figure,
 )
 
@@ -91,10 +92,7 @@ def training_curve(
                 ha="right",
                 color=BASELINE,
             )
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-        axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.4g"))
+        log_mse_axis(axes)
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         axes.set(xlabel="epoch", ylabel="mse per pixel", title=title)
         axes.legend()
