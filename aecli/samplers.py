@@ -101,8 +101,8 @@ def fit_mixture(points: Tensor, seed: int) -> GaussianMixture:
     array = points.double().numpy()
     affordable = len(array) / (MIXTURE_CODES_PER_UNIT * array.shape[1])
     best, best_bic = None, np.inf
-    # One BLAS thread: the products are small, and on a busy machine threads that wait for each
-    # other took a hundred times as long. A fit stopped early is still a mixture; BIC judges it so.
+    # One BLAS thread: the products are small, and threads that wait for each other on a busy
+    # machine take far longer. A fit stopped early is still a mixture; BIC judges it so.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for size in MIXTURE_SIZES:
