@@ -3,9 +3,11 @@
 import json
 
 from aecli.chapter import CLAIMS
+from aecli.experiments import sweep_codedim
 
 
-def test_the_ledger_has_every_claim_with_its_evidence(inside):
+def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
     done = inside(
         "reproduce",
         *("--dataset", "mnist-5k", "--offline", "--seeds", "1", "--jobs", "1"),

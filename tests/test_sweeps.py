@@ -7,17 +7,23 @@ import shutil
 import pytest
 import torch
 
-from aecli.config import FitConfig, MlpConfig, SweepConfig
+from aecli.config import FitConfig, MlpConfig, SweepConfig, resolve, yaml_layer
+from aecli.experiments import sweep_codedim
 from aecli.experiments.jobs import Job, train_all
 from aecli.experiments.sweep_codedim import row_specs
 from aecli.fit import corrupt
-from aecli.rundir import new_run
+from aecli.rundir import new_run, unfinished_run
 from aecli.terminal import Terminal
 from tests.conftest import SMALL, digits
 
 
 def rows_of(path):
     return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(autouse=True)
+def few_images_to_probe(monkeypatch):
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +167,8 @@ def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(insid
     told = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
     whole = inside(*told)
     table = (whole.run / "table.csv").read_text()
-    fresh = inside(*told, "--continue")  # nothing is unfinished: a run of its own
-    assert fresh.run != whole.run
-    shutil.rmtree(fresh.run)
+    config = resolve(SweepConfig, [yaml_layer(whole.run / "config.yaml")])
+    assert unfinished_run(tmp_path / "runs", config) is None
     record = json.loads((whole.run / "run.json").read_text())
     (whole.run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
     (whole.run / "table.csv").unlink()
