@@ -32,8 +32,8 @@ class Terminal:
                 stream.reconfigure(errors="backslashreplace")
 
     def say(self, message: str) -> None:
-        """A message on stderr, unless quiet."""
-        if not self.quiet:
+        """A message on stderr, unless quiet; a WARNING in any case."""
+        if not self.quiet or message.startswith("WARNING"):
             self._message(message)
 
     def error(self, message: str) -> None:

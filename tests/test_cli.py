@@ -134,6 +134,7 @@ def test_dry_run_prints_the_config_and_writes_nothing(inside, tmp_path):
         ),
         (["--no-such-flag"], 2, "No such option: --no-such-flag"),
         (["--device", "cuda", *SMALL], 2, "device=cuda: not on this machine, which has cpu"),
+        (["--data-dir", "gone", *SMALL], 3, "data folder gone: no such folder"),
         (["--dataset", "mnist", "--offline"], 3, "MNIST/raw: no source has it"),
         (["--dataset", "mnist-5k", "--limit-train", "9999"], 2, "must be at most 3667"),
         (["--runs-dir", "/dev/null/runs", *SMALL], 6, "cannot make a run folder in /dev/null/runs"),

@@ -18,6 +18,7 @@ from aecli.data import DATASETS, Places, sources
 from aecli.data.idx import parse_idx
 from aecli.data.sources import NotFoundError, RemoteFile, RemoteFiles, read_files
 from aecli.errors import DataError, UsageError
+from aecli.terminal import Terminal
 
 CONTENT = {"a": b"first file", "b": b"the second"}
 
@@ -97,6 +98,13 @@ def test_auto_falls_back_loudly_and_an_explicit_name_never(tmp_path):
     assert "WARNING: MNIST is not to be had" in "\n".join(said)
     with pytest.raises(DataError, match="no source has it"):
         data.load(DataConfig(dataset="mnist"), nowhere, ignore)
+
+
+def test_the_fall_back_is_told_even_under_quiet(capsys, tmp_path):
+    data.load(DataConfig(), Places(None, tmp_path, offline=True), Terminal(quiet=True).say)
+    told = capsys.readouterr().err.splitlines()
+    assert told
+    assert all(line.startswith("WARNING") for line in told)
 
 
 def test_auto_does_not_fall_back_from_damaged_files(tmp_path):

@@ -10,6 +10,8 @@ def judge_sanity_check(mse: float, pca_mse: float) -> Verdict:
     """Section 3's check: a trained network beats PCA at the same code dimension."""
     if mse < pca_mse:
         return Verdict(True, f"beats PCA: its error is {100 * (1 - mse / pca_mse):.1f}% lower")
+    if mse == pca_mse:
+        return Verdict(False, "does not beat PCA: it is PCA")
     return Verdict(
         False, f"does not beat PCA: its error is {100 * (mse / pca_mse - 1):.1f}% higher"
     )

@@ -88,7 +88,8 @@ def load(config: DataConfig, places: Places, say: Say) -> Images:
         try:
             return _load("mnist", config, places, say)
         except NotFoundError as error:
-            say(f"{error}\nWARNING: MNIST is not to be had; using mnist-5k, 5,000 of its digits.")
+            say(str(error))
+            say("WARNING: MNIST is not to be had; using mnist-5k, 5,000 of its digits.")
             say("WARNING: every figure of this run is mnist-5k's, not MNIST's; for so few images")
             say("WARNING: `--config offline` trains longer, as they need.")
             name = "mnist-5k"

@@ -73,12 +73,17 @@ class UnavailableError(Exception):
 
 
 def default_places(data_dir: Path | None = None, offline: bool = False) -> Places:
-    """The folder given or $AECLI_DATA_DIR, and the user's cache."""
+    """The folder given or $AECLI_DATA_DIR, and the user's cache.
+
+    Raises DataError if the folder is named and not there.
+    """
     import platformdirs
 
     given = data_dir or (
         Path(os.environ["AECLI_DATA_DIR"]) if os.environ.get("AECLI_DATA_DIR") else None
     )
+    if given is not None and not given.is_dir():
+        raise DataError(f"data folder {given}: no such folder")
     return Places(given, platformdirs.user_cache_path("aecli") / "datasets", offline)
 
 
