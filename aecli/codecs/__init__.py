@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from aecli.codecs.base import ClosedFormCodec, Codec
+from aecli.codecs.base import ClosedFormCodec, Codec, NetworkCodec
 from aecli.codecs.dct import Dct
 from aecli.codecs.linear import Linear
 from aecli.codecs.mlp import Mlp
@@ -21,7 +21,18 @@ from aecli.config import CodecConfig
 from aecli.data.images import ImageShape
 from aecli.errors import DataError
 
-__all__ = ["CODECS", "ClosedFormCodec", "Codec", "Dct", "Linear", "Mlp", "Pca", "build", "load"]
+__all__ = [
+    "CODECS",
+    "ClosedFormCodec",
+    "Codec",
+    "Dct",
+    "Linear",
+    "Mlp",
+    "NetworkCodec",
+    "Pca",
+    "build",
+    "load",
+]
 
 CODECS: dict[str, Callable[[ImageShape, Any], Codec]] = {
     "mlp": Mlp,
