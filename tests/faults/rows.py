@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import datasets
+from tests.faults import datasets, models
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -13,4 +13,5 @@ ROWS: dict[str, Row] = {
     "dataset files": datasets.files,
     "downloads": datasets.downloads,
     "archives": datasets.archives,
+    "model folders": models.folders,
 }
