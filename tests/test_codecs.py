@@ -97,12 +97,9 @@ def test_pca_needs_as_many_images_as_components():
 def saved(tmp_path):
     """A model folder as a run leaves it, and the codec in it."""
     codec = made("mlp")
-    description = {
-        "codec": MlpConfig(code_dim=5).model_dump(mode="json"),
-        "image_shape": codec.image_shape,
-    }
+    description, weights = codecs.pack(codec, MlpConfig(code_dim=5))
     (tmp_path / "config.json").write_text(json.dumps(description))
-    save_file(codec.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes(weights)
     return tmp_path, codec
 
 

@@ -57,7 +57,7 @@ def test_nan_is_read():
         ("a: &x 1", "f:1:4: anchor &x: anchors and aliases are not read"),
         ("a: *x", "f:1:4: alias *x: anchors and aliases are not read"),
         ("a: !!python/object/apply:os.system [ls]", "only plain data is read"),
-        ("a: !int 3", "f:1:4: tag !int: only plain data is read"),
+        ("a: !int 3", "f:1:4: tag '!int': only plain data is read"),
         ("a: !!str 3", "only plain data is read"),
         ("1: a", "f:1:1: a key must be a string, not 1"),
         ("[a, b]: c", "a key must be a string"),

@@ -23,8 +23,9 @@ class Dct(ClosedFormCodec):
     def __init__(self, image_shape: ImageShape, config: DctConfig) -> None:
         require_at_most_pixels(config.code_dim, image_shape, "dct")
         super().__init__(image_shape, config.code_dim)
-        basis = torch.from_numpy(_lowest_frequencies(image_shape, config.code_dim))
-        self.register_buffer("basis", basis.to(torch.float32))
+        self.register_buffer("basis", torch.zeros(self.code_dim, self.pixels))
+        if not self.basis.is_meta:  # a codec without memory is asked for its shapes alone
+            self.basis.copy_(torch.from_numpy(_lowest_frequencies(image_shape, self.code_dim)))
 
     def solve(self, images: Tensor) -> None:
         """Nothing depends on the images."""
@@ -40,11 +41,11 @@ def _lowest_frequencies(image_shape: ImageShape, count: int) -> NDArray[np.float
     channels, height, width = image_shape
     v, u = np.meshgrid(np.arange(width), np.arange(height))
     order = np.argsort(((u / height) ** 2 + (v / width) ** 2).ravel(), kind="stable")
-    rows = np.einsum("uy,vx->uvyx", _cosines(height), _cosines(width))
-    rows = rows.reshape(height * width, height * width)
+    rows, columns = _cosines(height), _cosines(width)
     basis = np.zeros((count, channels, height * width))
     for i in range(count):
-        basis[i, i % channels] = rows[order[i // channels]]
+        u_i, v_i = divmod(int(order[i // channels]), width)
+        basis[i, i % channels] = np.outer(rows[u_i], columns[v_i]).ravel()
     return basis.reshape(count, -1)
 
 

@@ -1,5 +1,6 @@
 """The experiments' settings as frozen, typed models; unknown keys and wrong types are errors."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -31,7 +32,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Widths = Annotated[tuple[PositiveInt, ...], Strict(False)]  # a YAML list becomes a tuple
+# A matrix of the two widest layers still has a size that torch can count.
+Width = Annotated[int, Field(ge=1, le=10**9)]
+Widths = Annotated[  # a YAML list becomes a tuple
+    tuple[Width, ...], Strict(False), Field(max_length=64)
+]
+Workers = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Section(BaseModel):
@@ -59,7 +65,7 @@ class MlpConfig(Section):
     """A multilayer perceptron that funnels the pixels into the code, and its mirror image."""
 
     name: Literal["mlp"] = "mlp"
-    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+    code_dim: Width = CODE_DIM_OF_THE_CHAPTER
     hidden: Widths = (256, 64)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
 
@@ -68,21 +74,21 @@ class LinearConfig(Section):
     """One linear map down and one up: its optimum spans PCA's subspace."""
 
     name: Literal["linear"] = "linear"
-    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+    code_dim: Width = CODE_DIM_OF_THE_CHAPTER
 
 
 class PcaConfig(Section):
     """Principal component analysis, solved exactly."""
 
     name: Literal["pca"] = "pca"
-    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+    code_dim: Width = CODE_DIM_OF_THE_CHAPTER
 
 
 class DctConfig(Section):
     """The lowest-frequency coefficients of the discrete cosine transform; nothing is learned."""
 
     name: Literal["dct"] = "dct"
-    code_dim: PositiveInt = CODE_DIM_OF_THE_CHAPTER
+    code_dim: Width = CODE_DIM_OF_THE_CHAPTER
 
 
 def _name_the_default_codec(values: Any) -> Any:
@@ -142,7 +148,7 @@ class ExperimentConfig(Section):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` is cuda where there is one, else cpu."""
-    threads: PositiveInt | None = None
+    threads: Workers | None = None
     """CPU threads (null: one per core this process may use)."""
     data: DataConfig = DataConfig()
 
@@ -161,7 +167,7 @@ class TrainConfig(NetworkConfig):
 
 
 def _not_twice(code_dims: tuple[int, ...]) -> tuple[int, ...]:
-    repeated = {code_dim for code_dim in code_dims if code_dims.count(code_dim) > 1}
+    repeated = {code_dim for code_dim, times in Counter(code_dims).items() if times > 1}
     if repeated or not code_dims:
         raise PydanticCustomError(
             "repeated", f"{sorted(repeated)} stand twice" if repeated else "is empty"
@@ -185,7 +191,7 @@ class ManyConfig(NetworkConfig):
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     """How many seeds: `seed`, `seed` + 1, ..."""
-    jobs: PositiveInt | None = None
+    jobs: Workers | None = None
     """Trainings side by side (null: one per core this process may use)."""
 
 

@@ -48,7 +48,8 @@ def resolve(model: type[Config], layers: Sequence[Layer]) -> Config:
 def yaml_layer(path: Path) -> Layer:
     """The settings of a YAML file. Raises UsageError if it cannot be read or is not a mapping."""
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(yaml12.MAX_BYTES + 1)  # no more, whatever it is
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
     document = yaml12.read(text, str(path))
@@ -217,6 +218,8 @@ def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
         "string_type": "text",
         "bool_type": "true or false",
         "tuple_type": "a list",
+        "too_long": "a list of at most {max_length}",
+        "too_short": "a list of at least {min_length}",
         "finite_number": "a finite number",
         "model_type": "a section of keys and values",
         "model_attributes_type": "a section of keys and values",

@@ -70,7 +70,7 @@ def read(text: bytes, name: str) -> Document:
     Raises UsageError, with every problem found and its line and column.
     """
     if len(text) > MAX_BYTES:
-        raise UsageError(f"{name}: {len(text):,} bytes; a config has at most {MAX_BYTES:,}")
+        raise UsageError(f"{name}: too long: a config has at most {MAX_BYTES:,} bytes")
     try:
         characters = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -135,7 +135,7 @@ def _build(events: Iterator[Any], reader: _Reader) -> Any:
         if event.anchor is not None:
             reader.problem(mark, f"anchor &{event.anchor}: anchors and aliases are not read")
         if (tag := getattr(event, "tag", None)) is not None:
-            reader.problem(mark, f"tag {tag}: only plain data is read")
+            reader.problem(mark, f"tag {tag!r}: only plain data is read")
         if isinstance(event, yaml.ScalarEvent):
             _put(_scalar_of(event, reader), root, stack, reader, mark)
             continue

