@@ -131,7 +131,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     if not rows:
         trainings.require_all()
     run_dir.write_csv("table.csv", sweep.table())
-    run_dir.save_text("table.md", _markdown(sweep.table(), images, config))
+    run_dir.save_text("table.md", _markdown(sweep, images, config))
     _draw(sweep, images, pca, run_dir)
     return sweep
 
@@ -320,14 +320,15 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
     return header, rows
 
 
-def _markdown(table: list[dict[str, Any]], images: Images, config: ManyConfig) -> str:
-    header, rows = _printed(table)
+def _markdown(sweep: Sweep, images: Images, config: ManyConfig) -> str:
+    header, rows = _printed(sweep.table())
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
     about = (
         f"{images.name}, {len(images.train):,} training and {len(images.test):,} test images,"
         f" mean ± sd over {config.seeds} seed(s); mse per pixel in [0, 1]."
     )
-    return "\n".join([*lines, "", about, ""])
+    missing = [f"- missing: {failure}" for failure in sweep.failures]
+    return "\n".join([*lines, "", *missing, about, ""])
 
 
 def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
