@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import datasets, models
+from tests.faults import configs, datasets, models
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -14,4 +14,6 @@ ROWS: dict[str, Row] = {
     "downloads": datasets.downloads,
     "archives": datasets.archives,
     "model folders": models.folders,
+    "YAML": configs.table,
+    "fuzz": configs.fuzz,
 }
