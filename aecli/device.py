@@ -35,3 +35,18 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def product_dtype(precision: str, where: torch.device) -> torch.dtype:
+    """Of the matrix products in training: `precision`, or the faster one on this hardware."""
+    if precision == "auto":
+        precision = "bf16" if fast_bf16(where) else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def fast_bf16(where: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 faster than float32."""
+    if where.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if where.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from aecli import metrics
-from aecli.codecs import Codec
+from aecli import device, metrics
+from aecli.backprop import Backpropagation, FlatParameters
+from aecli.codecs import NetworkCodec
 from aecli.config import FitConfig
 from aecli.errors import DivergedError
+from aecli.optimizers import Adam, Muon, Optimizer
 
 CHECK_EVERY = 32  # steps between looks at the loss; each look waits for the device
 
@@ -46,62 +47,173 @@ class Progress:
     """Running mean over the epoch."""
 
 
+State = dict[str, Tensor]
+"""All that a training's next step depends on besides its images and config."""
+
+
 def fit(
-    codec: Codec,
+    codec: NetworkCodec,
     train: Tensor,
     val: Tensor,
     config: FitConfig,
     generator: torch.Generator,
     watch: Callable[[Progress], None] = lambda progress: None,
+    keep: Callable[[Callable[[], State]], None] = lambda take: None,
+    resumed: State | None = None,
 ) -> Iterator[EpochRecord]:
     """Train `codec` in place, yielding a record after each epoch.
 
     train, val: images (N, C, H, W) uint8, on the codec's device; train not empty.
     generator: a CPU generator; draws the order of the images, anew each epoch, and the noise.
     watch: called every few steps.
+    keep: called after every step with a function that takes the state there.
+    resumed: a state so taken, of a training with the same images and config, goes on from there, to
+    the same bits; records of epochs before it are not yielded again.
     Raises DivergedError at a loss that is not finite; the codec then holds the weights of the last
     epoch that ended well (or its first ones).
     """
-    optimizers = build_optimizers(codec, config)
-    steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    steps = steps_per_epoch * config.epochs
-    losses = torch.empty(steps_per_epoch, device=train.device)
-    weights = torch.full((steps_per_epoch,), float(config.batch_size), dtype=torch.float64)
-    weights[-1] = len(train) - config.batch_size * (steps_per_epoch - 1)
-    good = _snapshot(codec)
-
-    for epoch in range(config.epochs):
+    training = _Training(codec, len(train), config, generator)
+    if resumed is not None:
+        training.restore(resumed)
+    steps = training.steps_per_epoch * config.epochs
+    while training.step < steps:
         codec.train()
-        started = time.perf_counter()
-        order = torch.randperm(len(train), generator=generator).to(train.device)
-        for i, batch in enumerate(_batches(train, order, config.batch_size)):
-            step = epoch * steps_per_epoch + i
-            lr = _set_learning_rates(optimizers, learning_rate_factor(step, steps, config))
-            codes = codec.encode(corrupt(batch, config, generator))
-            loss = F.mse_loss(codec.decode(codes), batch)
-            penalized = loss + config.l1 * codes.abs().mean() if config.l1 else loss
-            codec.zero_grad()
-            penalized.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            losses[i] = loss.detach()
-            if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps_per_epoch:
-                mse = _running_mean(losses[: i + 1], weights[: i + 1])
+        epoch, start = divmod(training.step, training.steps_per_epoch)
+        order = training.order().to(train.device)
+        started = time.perf_counter() - training.seconds
+        for i, batch in enumerate(_batches(train, order, config.batch_size, start), start):
+            lr = training.take_step(batch, learning_rate_factor(training.step, steps, config))
+            training.seconds = time.perf_counter() - started
+            if (i + 1) % CHECK_EVERY == 0 or i + 1 == training.steps_per_epoch:
+                mse = training.running_mse(i + 1)
                 if not math.isfinite(mse):
-                    codec.load_state_dict(good)
-                    raise _diverged(losses[: i + 1], epoch, steps_per_epoch, steps, config)
-                images = epoch * len(train) + int(weights[: i + 1].sum())
-                watch(Progress(step + 1, steps, epoch, images, mse))
-        seconds = time.perf_counter() - started
+                    raise training.diverged(steps)
+                images = epoch * len(train) + min((i + 1) * config.batch_size, len(train))
+                watch(Progress(training.step, steps, epoch, images, mse))
+            if i + 1 < training.steps_per_epoch:
+                keep(training.state)
+        seconds = training.seconds
         codec.eval()
         val_mse = metrics.mse(codec, val)
         if len(val) and not math.isfinite(val_mse):
-            codec.load_state_dict(good)
+            training.take_back()
             raise DivergedError(
                 f"training diverged: validation mse {val_mse} after epoch {epoch} (lr={lr:.3g})"
             )
-        good = _snapshot(codec)
+        training.end_epoch()
         yield EpochRecord(epoch, mse, val_mse, lr, seconds)
+        keep(training.state)
+
+
+class _Training:
+    """A training under way: what it steps, and where it stands."""
+
+    def __init__(
+        self, codec: NetworkCodec, images: int, config: FitConfig, generator: torch.Generator
+    ) -> None:
+        self._config, self._generator = config, generator
+        self.steps_per_epoch = math.ceil(images / config.batch_size)
+        self.step = 0
+        """Steps done, in all epochs."""
+        self.seconds = 0.0
+        """Spent on this epoch's steps."""
+        self._images = images
+        self._parameters = FlatParameters(codec)
+        dtype = device.product_dtype(config.precision, codec.device)
+        batch_size = min(config.batch_size, images)
+        self._gradient = Backpropagation(codec, self._parameters, batch_size, dtype)
+        self._optimizers = _build_optimizers(self._parameters, config)
+        self._losses = torch.zeros(self.steps_per_epoch, device=codec.device)
+        self._good = self._parameters.vector.clone()
+        self._before_order = generator.get_state()
+
+    def order(self) -> Tensor:
+        """This epoch's order of the images; drawn again, the same, in the middle of an epoch."""
+        if self.step % self.steps_per_epoch == 0:
+            self._before_order = self._generator.get_state()
+            return torch.randperm(self._images, generator=self._generator)
+        again = torch.Generator()
+        again.set_state(self._before_order)
+        return torch.randperm(self._images, generator=again)
+
+    def take_step(self, images: Tensor, factor: float) -> float:
+        """One step on a batch, with the peak rates times `factor`; returns the first rate."""
+        noisy = corrupt(images, self._config, self._generator)
+        i = self.step % self.steps_per_epoch
+        self._losses[i] = self._gradient(noisy, images, self._config.l1)
+        for optimizer, peak in self._optimizers:
+            optimizer.step(peak * factor)
+        self.step += 1
+        return self._optimizers[0][1] * factor
+
+    def running_mse(self, steps: int) -> float:
+        """The mean over the images of this epoch's first `steps` steps."""
+        sizes = torch.full((steps,), float(self._config.batch_size), dtype=torch.float64)
+        if steps == self.steps_per_epoch:
+            sizes[-1] = self._images - self._config.batch_size * (steps - 1)
+        return (self._losses[:steps].cpu().double() @ sizes / sizes.sum()).item()
+
+    def end_epoch(self) -> None:
+        self._good.copy_(self._parameters.vector)
+        self.seconds = 0.0
+
+    def take_back(self) -> None:
+        """Give the codec the weights of the last epoch that ended well."""
+        self._parameters.vector.copy_(self._good)
+
+    def diverged(self, steps: int) -> DivergedError:
+        """The error that says where; the last good weights are back."""
+        self.take_back()
+        first = int((~self._losses.isfinite()).nonzero()[0])
+        epoch = (self.step - 1) // self.steps_per_epoch
+        step = epoch * self.steps_per_epoch + first
+        lr = self._config.lr * learning_rate_factor(step, steps, self._config)
+        return DivergedError(
+            f"training diverged: loss {self._losses[first].item()} at step {step} of {steps}"
+            f" (epoch {epoch}, lr={lr:.3g}); a lower --lr may help"
+        )
+
+    def state(self) -> State:
+        """The tensors themselves, not copies."""
+        return {
+            **self._tensors(),
+            "step": torch.tensor(self.step),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "generator": self._generator.get_state(),
+            "generator_before_order": self._before_order,
+        }
+
+    def restore(self, state: State) -> None:
+        for name, tensor in self._tensors().items():
+            tensor.copy_(state[name])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self._generator.set_state(state["generator"])
+        self._before_order = state["generator_before_order"]
+
+    def _tensors(self) -> State:
+        return {
+            "parameters": self._parameters.vector,
+            "last_good": self._good,
+            "losses": self._losses,
+            **{
+                f"{type(optimizer).__name__.lower()}_{name}": tensor
+                for optimizer, _ in self._optimizers
+                for name, tensor in optimizer.state().items()
+            },
+        }
+
+
+def _build_optimizers(
+    parameters: FlatParameters, config: FitConfig
+) -> list[tuple[Optimizer, float]]:
+    """Optimisers and their peak rates: Adam on everything; or, under `muon`, Muon on the weight
+    matrices and Adam on the rest."""
+    vector, gradient = parameters.vector, parameters.gradient
+    if config.optimizer == "adam":
+        return [(Adam(vector, gradient), config.lr)]
+    n = sum(shape.numel() for shape in parameters.matrices)
+    muon = Muon(vector[:n], gradient[:n], parameters.matrices, config.momentum)
+    return [(muon, config.lr), (Adam(vector[n:], gradient[n:]), config.adam_lr)]
 
 
 def corrupt(images: Tensor, config: FitConfig, generator: torch.Generator) -> Tensor:
@@ -119,20 +231,6 @@ def corrupt(images: Tensor, config: FitConfig, generator: torch.Generator) -> Te
     return images * kept.to(images.device)
 
 
-def build_optimizers(codec: Codec, config: FitConfig) -> list[torch.optim.Optimizer]:
-    """Adam on everything; or, under `muon`, Muon on the weight matrices and Adam on the rest.
-
-    Adam: Kingma & Ba, ICLR 2015. Muon, which steps by the nearest orthogonal matrix to the
-    momentum: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
-    """
-    if config.optimizer == "adam":
-        return [torch.optim.Adam(codec.parameters(), lr=config.lr, fused=True)]
-    matrices = [parameter for parameter in codec.parameters() if parameter.ndim == 2]
-    rest = [parameter for parameter in codec.parameters() if parameter.ndim != 2]
-    muon = torch.optim.Muon(matrices, lr=config.lr, momentum=config.momentum, weight_decay=0)
-    return [muon, torch.optim.Adam(rest, lr=config.adam_lr, fused=True)]
-
-
 def learning_rate_factor(step: int, steps: int, config: FitConfig) -> float:
     """The learning rate of `step` (from 0) of `steps`, as a fraction of its peak, in (0, 1]."""
     position = (step + 0.5) / steps
@@ -148,41 +246,11 @@ def learning_rate_factor(step: int, steps: int, config: FitConfig) -> float:
             return 0.5 * (1 - math.cos(math.pi * remaining))
 
 
-def _set_learning_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> float:
-    """Set every group to its peak times `factor`; returns the first optimizer's rate."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            peak = group.setdefault("initial_lr", group["lr"])
-            group["lr"] = peak * factor
-    lr: float = optimizers[0].param_groups[0]["lr"]
-    return lr
-
-
-def _batches(images: Tensor, order: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """The images as float batches in [0, 1], gathered into one reused pair of buffers."""
+def _batches(images: Tensor, order: Tensor, batch_size: int, start: int) -> Iterator[Tensor]:
+    """The images as float batches in [0, 1], from batch `start` on, in reused buffers."""
     raw = torch.empty((batch_size, *images.shape[1:]), dtype=images.dtype, device=images.device)
     unit = torch.empty(raw.shape, device=images.device)
-    for index in order.split(batch_size):
+    for index in order.split(batch_size)[start:]:
         n = len(index)
         torch.index_select(images, 0, index, out=raw[:n])
         yield unit[:n].copy_(raw[:n]).div_(255)
-
-
-def _running_mean(losses: Tensor, weights: Tensor) -> float:
-    return (losses.cpu().double() @ weights / weights.sum()).item()
-
-
-def _diverged(
-    losses: Tensor, epoch: int, steps_per_epoch: int, steps: int, config: FitConfig
-) -> DivergedError:
-    first = int((~losses.isfinite()).nonzero()[0])
-    step = epoch * steps_per_epoch + first
-    lr = config.lr * learning_rate_factor(step, steps, config)
-    return DivergedError(
-        f"training diverged: loss {losses[first].item()} at step {step} of {steps}"
-        f" (epoch {epoch}, lr={lr:.3g}); a lower --lr may help"
-    )
-
-
-def _snapshot(codec: Codec) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in codec.state_dict().items()}

@@ -69,6 +69,7 @@ def _resolve(
                 "--seed": ("seed", options.seed),
                 "--device": ("device", options.device),
                 "--threads": ("threads", options.threads),
+                "--precision": ("train.precision", options.precision),
                 "--dataset": ("data.dataset", options.dataset),
                 "--data-dir": ("data.dir", options.data_dir),
                 **flags,

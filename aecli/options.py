@@ -36,6 +36,10 @@ class Options:
         str | None, _option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")
     ]
     threads: Annotated[int | None, _option("--threads", help="CPU threads.")]
+    precision: Annotated[
+        str | None,
+        _option("--precision", metavar="auto|fp32|bf16", help="Of training's matrix products."),
+    ]
     dataset: Annotated[
         str | None, _option("--dataset", metavar="NAME", help="`aecli data` lists them.")
     ]

@@ -68,16 +68,11 @@ class RunDir:
 
     def save_model(self, codec: "Codec", config: NetworkConfig) -> None:
         """model/: config.json and model.safetensors; no pickle."""
-        from safetensors.torch import save
+        from aecli.codecs import pack
 
-        description = {
-            "format": 1,
-            "codec": config.codec.model_dump(mode="json"),
-            "image_shape": codec.image_shape,
-        }
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in codec.state_dict().items()}
+        description, weights = pack(codec, config.codec)
         self._write("model/config.json", _json(description))
-        self._write("model/model.safetensors", save(tensors))
+        self._write("model/model.safetensors", weights)
 
     def has_job(self, name: str) -> bool:
         """Whether the job of that name is finished; its last file is there only then."""

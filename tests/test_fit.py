@@ -18,11 +18,14 @@ def network(seed=0, code_dim=4, hidden=(32,)):
     return codecs.build(MlpConfig(code_dim=code_dim, hidden=hidden), (1, 28, 28))
 
 
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
 def run(codec, config, train=None, val=None, seed=0):
-    generator = torch.Generator().manual_seed(seed)
     train = digits(200) if train is None else train
     val = digits(50, seed=1) if val is None else val
-    return list(fit(codec, train, val, config, generator))
+    return list(fit(codec, train, val, config, generator(seed)))
 
 
 @pytest.mark.parametrize("recipe", ["muon", "chapter"])
@@ -52,7 +55,8 @@ def test_the_chapter_recipe_is_the_chapters_loop():
     # The chapter's own loop, as printed, over the same order of images.
     codec, twin = network(), network()
     images = digits(100)
-    records = run(codec, FitConfig(recipe="chapter", epochs=2, batch_size=32), train=images)
+    config = FitConfig(recipe="chapter", epochs=2, batch_size=32, precision="fp32")
+    records = run(codec, config, train=images)
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(0)
     for epoch in range(2):
@@ -72,7 +76,9 @@ def test_any_batch_size_uses_every_image_once(batch_size):
     # At a learning rate of nothing the running mean is the plain mean over all images.
     codec = network()
     expected = metrics.mse(codec, digits(200))
-    config = FitConfig(recipe="chapter", epochs=1, batch_size=batch_size, lr=1e-30)
+    config = FitConfig(
+        recipe="chapter", epochs=1, batch_size=batch_size, lr=1e-30, precision="fp32"
+    )
     assert run(codec, config)[0].train_mse == pytest.approx(expected, rel=1e-5)
 
 
@@ -87,7 +93,7 @@ def test_a_linear_codec_reaches_pca_and_never_passes_it():
     linear = codecs.build(LinearConfig(code_dim=4), (1, 28, 28))
     pca = codecs.build(PcaConfig(code_dim=4), (1, 28, 28))
     pca.solve(images)
-    run(linear, FitConfig(epochs=150, batch_size=50, lr=0.05), train=images)
+    run(linear, FitConfig(epochs=150, batch_size=50, lr=0.05, precision="fp32"), images)
     bound = metrics.mse(pca, images)
     assert bound * (1 - 1e-6) <= metrics.mse(linear, images) <= bound * 1.01
 
@@ -120,3 +126,31 @@ def test_a_huge_rate_diverges_after_a_good_epoch():
     with pytest.raises(DivergedError, match="diverged"):
         run(codec, FitConfig(**{**config.model_dump(), "lr": 1e18}))
     assert math.isfinite(metrics.mse(codec, digits(50)))
+
+
+@pytest.mark.parametrize("noise", ["none", "gaussian"])
+@pytest.mark.parametrize("recipe", ["muon", "chapter"])
+@pytest.mark.parametrize("stop", [1, 3, 4, 5, 7, 8])
+def test_a_training_resumed_after_any_step_ends_with_the_same_bits(recipe, noise, stop):
+    config = FitConfig(recipe=recipe, epochs=2, batch_size=50, noise=noise)  # 4 steps an epoch
+    whole, stopped, resumed = network(), network(), network(seed=1)
+    expected = run(whole, config)
+    states = []
+
+    def keep(take):
+        states.append({name: tensor.clone() for name, tensor in take().items()})
+
+    list(fit(stopped, digits(200), digits(50, seed=1), config, generator(0), keep=keep))
+    assert [int(state["step"]) for state in states] == [1, 2, 3, 4, 5, 6, 7, 8]
+    rest = fit(
+        resumed,
+        digits(200),
+        digits(50, seed=1),
+        config,
+        generator(99),
+        resumed=states[stop - 1],
+    )
+    rows = [(r.epoch, r.train_mse, r.val_mse, r.lr) for r in rest]
+    assert rows == [(r.epoch, r.train_mse, r.val_mse, r.lr) for r in expected][stop // 4 :]
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)

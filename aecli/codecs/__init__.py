@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
-from aecli.codecs.base import ClosedFormCodec, Codec
+from aecli.codecs.base import ClosedFormCodec, Codec, NetworkCodec
 from aecli.codecs.dct import Dct
 from aecli.codecs.linear import Linear
 from aecli.codecs.mlp import Mlp
@@ -33,6 +33,7 @@ __all__ = [
     "Dct",
     "Linear",
     "Mlp",
+    "NetworkCodec",
     "Pca",
     "build",
     "load",

@@ -1,5 +1,6 @@
 """What a codec is: anything that encodes images into codes and decodes codes into images."""
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 
@@ -54,6 +55,27 @@ class Codec(nn.Module, ABC):
     def count_parameters(self) -> int:
         """How many numbers were learned from the data."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+class NetworkCodec(Codec):
+    """A codec that is trained: an encoder and a decoder of linear layers, ReLUs and a sigmoid."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Its layers, from pixels to pixels."""
+        modules = itertools.chain(self.encoder.modules(), self.decoder.modules())
+        return [module for module in modules if not isinstance(module, nn.Sequential)]
+
+    def encode(self, images: Tensor) -> Tensor:
+        codes: Tensor = self.encoder(images.flatten(start_dim=1))
+        return codes
+
+    def decode(self, codes: Tensor) -> Tensor:
+        pixels: Tensor = self.decoder(codes)
+        return pixels.unflatten(1, self.image_shape)
 
 
 class ClosedFormCodec(Codec):

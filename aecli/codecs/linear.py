@@ -1,24 +1,19 @@
 """The linear autoencoder: the chapter's special case, whose optimum spans PCA's subspace."""
 
-from torch import Tensor, nn
+from torch import nn
 
-from aecli.codecs.base import Codec
+from aecli.codecs.base import NetworkCodec
 from aecli.config import LinearConfig
 from aecli.data.images import ImageShape
 
 
-class Linear(Codec):
+class Linear(NetworkCodec):
     """z = W_e x + b_e and x_hat = W_d z + b_d (section 3); the biases learn the centring."""
+
+    encoder: nn.Linear
+    decoder: nn.Linear
 
     def __init__(self, image_shape: ImageShape, config: LinearConfig) -> None:
         super().__init__(image_shape, config.code_dim)
         self.encoder = nn.Linear(self.pixels, config.code_dim)
         self.decoder = nn.Linear(config.code_dim, self.pixels)
-
-    def encode(self, images: Tensor) -> Tensor:
-        codes: Tensor = self.encoder(images.flatten(start_dim=1))
-        return codes
-
-    def decode(self, codes: Tensor) -> Tensor:
-        pixels: Tensor = self.decoder(codes)
-        return pixels.unflatten(1, self.image_shape)

@@ -3,14 +3,14 @@
 import itertools
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
-from aecli.codecs.base import Codec
+from aecli.codecs.base import NetworkCodec
 from aecli.config import MlpConfig
 from aecli.data.images import ImageShape
 
 
-class Mlp(Codec):
+class Mlp(NetworkCodec):
     """Linear layers with ReLU between, a bare linear code, a sigmoid on the pixels (section 1).
 
     With the default widths: 784-256-64-k-64-256-784.
@@ -26,14 +26,6 @@ class Mlp(Codec):
     @property
     def narrowest_layer(self) -> int:
         return min(self.code_dim, *self._hidden) if self._hidden else self.code_dim
-
-    def encode(self, images: Tensor) -> Tensor:
-        codes: Tensor = self.encoder(images.flatten(start_dim=1))
-        return codes
-
-    def decode(self, codes: Tensor) -> Tensor:
-        pixels: Tensor = self.decoder(codes)
-        return pixels.unflatten(1, self.image_shape)
 
 
 def _layers(widths: Sequence[int]) -> list[nn.Module]:

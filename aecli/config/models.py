@@ -124,6 +124,9 @@ class FitConfig(Section):
     """What is done to the input, not to the target: a denoising autoencoder."""
     noise_level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
     """Of gaussian noise the standard deviation; of masking the fraction of pixels set to zero."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the matrix products in training, never of a measurement; `auto` is bf16 where the hardware
+    is faster at it."""
     l1: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """The weight of the codes' mean absolute value in the loss: a sparse autoencoder."""
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from aecli import codecs, device
-from aecli.codecs import ClosedFormCodec, Codec
+from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.data import Images, ImageShape
 from aecli.fit import EpochRecord, fit
@@ -98,11 +98,11 @@ def _train(
         codec = codecs.build(job.codec, image_shape)
         images = torch.tensor(train)
         records: list[EpochRecord] = []
-        if isinstance(codec, ClosedFormCodec):
-            codec.solve(images)
-        else:
+        if isinstance(codec, NetworkCodec):
             order = torch.Generator().manual_seed(job.seed)
             records = list(fit(codec, images, torch.tensor(val), job.fit, order))
+        elif isinstance(codec, ClosedFormCodec):
+            codec.solve(images)
     finally:
         torch.set_num_threads(threads_before)
     return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}, records

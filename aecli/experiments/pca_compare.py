@@ -18,7 +18,7 @@ from aecli.experiments.sweep_codedim import full_pca, mean, spread
 from aecli.rundir import RunDir, new_run
 
 # Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
-LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1)
+LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _train_as_the_chapter(
     config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context
 ) -> dict[int, Sequence[Trained]]:
     """The chapter's rows by its own recipe; draws its losses."""
-    fit = FitConfig(recipe="chapter")
+    fit = FitConfig(recipe="chapter", precision="fp32")
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {k: [Job(MlpConfig(code_dim=k), fit, seed) for seed in seeds] for k in chapter.TABLE_MSE}
     every = [job for of_dim in jobs.values() for job in of_dim]

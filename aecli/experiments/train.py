@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, codecs, data, device, figures, metrics
-from aecli.codecs import ClosedFormCodec, Codec, Pca
+from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
 from aecli.errors import DivergedError, UsageError
@@ -52,6 +52,7 @@ def train_codec(
         codec.solve(images.train.images)
         run_dir.write_csv("history.csv", [])
         return []
+    assert isinstance(codec, NetworkCodec)
     if config.train.batch_size > len(images.train):
         raise UsageError(
             f"batch_size={config.train.batch_size} must be at most {len(images.train)}"

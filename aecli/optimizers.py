@@ -1,0 +1,125 @@
+"""Adam and Muon on flat vectors: few, large operations, and a state that is a few plain tensors.
+
+torch's own give the same steps (a test holds them against each other), but importing them costs
+more than a second, and they step the matrices of a small network one at a time.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# Of torch.optim.Muon and of the paper: coefficients of the quintic, steps of it.
+NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
+
+
+class Optimizer(ABC):
+    """Steps a part of a flat parameter vector by the same part of its gradient, in place."""
+
+    def __init__(self, parameters: Tensor, gradient: Tensor) -> None:
+        self._parameters = parameters
+        self._gradient = gradient
+
+    @abstractmethod
+    def step(self, lr: float) -> None:
+        """One step at this learning rate."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """What the next step depends on besides parameters and gradient; the tensors themselves."""
+
+
+class Adam(Optimizer):
+    """Kingma & Ba, "Adam: A method for stochastic optimization", ICLR 2015, algorithm 1."""
+
+    def __init__(self, parameters: Tensor, gradient: Tensor) -> None:
+        super().__init__(parameters, gradient)
+        self._mean = torch.zeros_like(parameters)
+        self._square = torch.zeros_like(parameters)
+        self._steps = torch.zeros((), device=parameters.device)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        self._steps += 1
+        torch._fused_adam_(  # the kernel of torch.optim.Adam(fused=True): one pass over all
+            [self._parameters],
+            [self._gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [self._steps],
+            lr=lr,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
+
+
+class Muon(Optimizer):
+    """Steps weight matrices by the nearest orthogonal matrix to their (Nesterov) momentum.
+
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, with its rule
+    for the rate of a matrix taller than wide. A network and its mirror image have matrices of the
+    same two sides in pairs, which go through the iteration together.
+
+    parameters, gradient: the matrices of `shapes`, one after the other, flat.
+    """
+
+    def __init__(
+        self,
+        parameters: Tensor,
+        gradient: Tensor,
+        shapes: Sequence[torch.Size],
+        momentum: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, gradient)
+        self._shapes = shapes
+        self._beta, self._decay = momentum, weight_decay
+        self._momentum = torch.zeros_like(parameters)
+        self._groups: dict[tuple[int, ...], list[int]] = {}
+        for i, shape in enumerate(shapes):
+            self._groups.setdefault(tuple(sorted(shape)), []).append(i)
+
+    def step(self, lr: float) -> None:
+        self._momentum.lerp_(self._gradient, 1 - self._beta)
+        nesterov = self._matrices(self._gradient.lerp(self._momentum, self._beta))
+        self._parameters.mul_(1 - lr * self._decay)
+        weights = self._matrices(self._parameters)
+        for group in self._groups.values():
+            wide = torch.stack([_wide(nesterov[i]) for i in group])
+            for i, direction in zip(group, orthogonalized(wide), strict=True):
+                rows, columns = weights[i].shape
+                rate = lr * max(1, rows / columns) ** 0.5
+                weights[i].add_(direction if rows <= columns else direction.T, alpha=-rate)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"momentum": self._momentum}
+
+    def _matrices(self, vector: Tensor) -> list[Tensor]:
+        parts = vector.split([shape.numel() for shape in self._shapes])
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """About U V^T of each matrix U S V^T: singular values between 0.7 and 1.2, by Newton-Schulz.
+
+    matrices: (m, rows, columns) with rows at most columns. In bfloat16, as in the paper.
+    """
+    x = matrices.bfloat16()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for a, b, c in NEWTON_SCHULZ:
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

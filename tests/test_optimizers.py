@@ -1,0 +1,43 @@
+"""Our optimisers take torch.optim's steps."""
+
+import torch
+
+from aecli.optimizers import Adam, Muon, orthogonalized
+
+
+def test_adam_is_torchs():
+    torch.manual_seed(0)
+    theirs = torch.nn.Parameter(torch.randn(50))
+    reference = torch.optim.Adam([theirs], lr=0.01)
+    own, gradient = theirs.detach().clone(), torch.zeros(50)
+    optimizer = Adam(own, gradient)
+    for _ in range(5):
+        theirs.grad = torch.randn(50)
+        gradient.copy_(theirs.grad)
+        reference.step()
+        optimizer.step(0.01)
+    torch.testing.assert_close(own, theirs.detach(), rtol=1e-6, atol=1e-7)
+
+
+def test_muon_is_torchs():
+    torch.manual_seed(0)
+    theirs = [torch.nn.Parameter(torch.randn(shape)) for shape in ((20, 30), (30, 20), (7, 9))]
+    reference = torch.optim.Muon(theirs, lr=0.02, momentum=0.9, weight_decay=0.1)
+    own = torch.cat([matrix.detach().flatten() for matrix in theirs])
+    gradient = torch.zeros_like(own)
+    shapes = [matrix.shape for matrix in theirs]
+    optimizer = Muon(own, gradient, shapes, momentum=0.9, weight_decay=0.1)
+    for _ in range(5):
+        for matrix in theirs:
+            matrix.grad = torch.randn_like(matrix)
+        gradient.copy_(torch.cat([matrix.grad.flatten() for matrix in theirs]))
+        reference.step()
+        optimizer.step(0.02)
+    flat = torch.cat([matrix.detach().flatten() for matrix in theirs])
+    torch.testing.assert_close(own, flat, rtol=1e-3, atol=1e-4)
+
+
+def test_orthogonalized_matrices_have_singular_values_near_one():
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalized(torch.randn(3, 16, 40)).float())
+    assert 0.6 < values.min() <= values.max() < 1.3
