@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import configs, datasets, models
+from tests.faults import configs, datasets, models, runs, streams, training
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -16,4 +16,10 @@ ROWS: dict[str, Row] = {
     "model folders": models.folders,
     "YAML": configs.table,
     "fuzz": configs.fuzz,
+    "divergence": training.divergence,
+    "clock": training.clock,
+    "same second": runs.same_second,
+    "paths": runs.paths,
+    "storage": runs.storage,
+    "streams": streams.streams,
 }
