@@ -59,7 +59,7 @@ def launch(
 
 def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     """Go on in a run folder, to the end that it would have had. Raises every AecliError."""
-    from aecli.rundir import read_record, recorded_config
+    from aecli.rundir import read_record, recorded_config, tidy
 
     path = Path(run)
     if not path.is_dir():
@@ -69,6 +69,7 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     assert isinstance(config, NetworkConfig)
     terminal = Terminal(options.quiet, options.as_json)
     if read_record(path).get("status") == "completed":
+        tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
         terminal.path(path)
         return

@@ -166,16 +166,7 @@ class RunDir:
         seconds = round(time.monotonic() - self._started, 3)
         self.note(status=status, finished=_now().isoformat(timespec="seconds"), seconds=seconds)
         if status == "completed":
-            shutil.rmtree(self.path / "checkpoint", ignore_errors=True)  # nothing is left to resume
-            self._point_latest_here()
-
-    def _point_latest_here(self) -> None:
-        latest = self.path.parent / "latest"
-        temporary = self.path.parent / f".latest-{self.path.name}"
-        with contextlib.suppress(OSError):  # a file system without links has no latest
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(self.path.name)
-            temporary.replace(latest)
+            tidy(self.path)
 
     def _write(self, name: str, content: bytes) -> None:
         storage.write_whole(self.path / name, content)
@@ -197,6 +188,8 @@ def new_run(
     path = resumed or _make_folder(runs_dir, f"{config.experiment}-{slug}")
     with _alone_in(path):
         before = read_record(path) if resumed else {}
+        for leftover in path.rglob(".*.part"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
         began: dict[str, Any] = {
             key: before[key] for key in ("id", "started", "warnings") if key in before
         }
@@ -233,6 +226,20 @@ def new_run(
                 run._finish("failed")
             raise
         run._finish("failed" if "error" in record else "completed")
+
+
+def tidy(path: Path) -> None:
+    """Do for a completed run what a kill may have left undone: there is nothing more to resume, and
+    `latest` points to it, unless to a newer one."""
+    shutil.rmtree(path / "checkpoint", ignore_errors=True)
+    latest = path.parent / "latest"
+    temporary = path.parent / f".latest-{path.name}"
+    with contextlib.suppress(OSError):  # a file system without links has no latest
+        if latest.is_symlink() and latest.readlink().name > path.name and latest.exists():
+            return
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(path.name)
+        temporary.replace(latest)
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -1,19 +1,26 @@
 """What the user sees: data on stdout, messages and progress on stderr; either may be closed."""
 
 import contextlib
+import errno
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from aecli.errors import StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     from aecli.fit import EpochRecord, Progress
+
+# A terminal would obey these; they can stand in a file's name or in what a server says.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Terminal:
@@ -145,6 +152,7 @@ class Terminal:
                 self._bar = None
 
     def _message(self, message: str) -> None:
+        message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], message)
         if self._bar is not None:
             self._bar.console.print(message, highlight=False, markup=False)
         else:
@@ -160,17 +168,25 @@ def _write(stream: IO[str] | None, text: str) -> None:
 
 @contextlib.contextmanager
 def _tolerating_closed(stream: IO[str]) -> Iterator[None]:
-    """Send a stream whose reader has left to the null device from here on."""
+    """Send a stream that cannot be written to the null device from here on.
+
+    Raises StorageError if it is stdout and its disk is full.
+    """
     try:
         yield
     except (BrokenPipeError, ValueError):  # ValueError: write to a closed file object
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _silence(stream)
     except OSError as error:
-        import errno
+        if error.errno == errno.EBADF:  # closed by the shell: `>&-`
+            return
+        _silence(stream)  # else what could not be written is tried again at exit
+        if stream is sys.stdout:  # a full disk: what was asked for is not there
+            raise StorageError(f"cannot write standard output: {error.strerror}") from None
 
-        if error.errno != errno.EBADF:  # closed by the shell: `>&-`
-            raise
+
+def _silence(stream: IO[str]) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:

@@ -8,13 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import pexpect
 import pytest
 
 from aecli import codecs, expect
 from tests.conftest import SMALL, environment
 
-QUICK = (*SMALL, "--codec", "dct")  # nothing to train: for tests of streams and paths alone
 COMMAND = str(Path(sys.executable).with_name("aecli"))
 
 
@@ -186,67 +184,6 @@ def test_a_signal_ends_the_run_with_its_code(tmp_path, number, code, status):
     assert "aecli: interrupted" in stderr
     [record] = (tmp_path / "runs").glob("*/run.json")
     assert json.loads(record.read_text())["status"] == status
-
-
-def test_a_reader_that_leaves_does_not_stop_the_run(tmp_path):
-    piped = f"'{COMMAND}' train {' '.join(QUICK)} | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["bash", "-c", piped],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (0, "mnist-5k: dct with a code of 32\n")
-    assert "BrokenPipe" not in done.stderr
-    assert json.loads((tmp_path / "runs/latest/run.json").read_text())["status"] == "completed"
-
-
-@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
-def test_a_closed_stream_does_not_stop_the_run(tmp_path, closed):
-    done = subprocess.run(
-        ["bash", "-c", f"'{COMMAND}' train {' '.join(QUICK)} {closed}"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-    )
-    assert done.returncode == 0
-    assert (tmp_path / "runs/latest/metrics.json").exists()
-
-
-def test_any_locale_and_any_path(aecli, tmp_path):
-    folder = tmp_path / "läufe und mehr"
-    done = aecli(
-        "train",
-        *QUICK,
-        "--runs-dir",
-        str(folder),
-        env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "NO_COLOR": "1"},
-    )
-    assert done.code == 0, done.stderr
-    assert done.run.parent == folder
-    assert done.metrics()["code_dim"] == 32
-
-
-def test_on_a_terminal_there_is_a_table_and_the_path_stands_alone(tmp_path):
-    for arguments, extra, colour in (
-        (SMALL, {"TERM": "xterm-256color"}, True),
-        (QUICK, {"TERM": "dumb"}, False),
-    ):
-        child = pexpect.spawn(
-            COMMAND,
-            ["train", *arguments],
-            cwd=str(tmp_path),
-            env=environment(tmp_path, **extra, COLUMNS="40", LINES="24"),
-            encoding="utf-8",
-            timeout=120,
-            dimensions=(24, 40),
-        )
-        child.expect(pexpect.EOF)
-        child.close()
-        assert child.exitstatus == 0
-        assert ("\x1b[" in child.before) == colour
-        assert Path(child.before.splitlines()[-1]).is_dir()
 
 
 def test_help_is_quick(aecli):

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -33,21 +32,6 @@ def test_the_status_follows_the_end(tmp_path):
     ]
     assert json.loads((failed.path / "run.json").read_text())["error"] == "ValueError: oops"
     assert (tmp_path / "latest").readlink().name == done.path.name  # the newest finished one
-
-
-def test_runs_of_the_same_second_have_their_own_folders(tmp_path):
-    paths = []
-
-    def one():
-        with new_run(tmp_path, CONFIG, "x", []) as run:
-            paths.append(run.path)
-
-    threads = [threading.Thread(target=one) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(paths)) == 20
 
 
 @pytest.mark.parametrize("runs", ["file", "file/below"])

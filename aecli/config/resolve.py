@@ -72,6 +72,8 @@ def set_layer(assignments: Iterable[str]) -> Layer:
         path = tuple(dotted.strip().split("."))
         if not equals or not all(path):
             raise UsageError(f"--set {assignment}: not of the form key.key=value")
+        if len(path) > yaml12.MAX_DEPTH:
+            raise UsageError(f"--set {dotted[:40]}...: more than {yaml12.MAX_DEPTH} keys deep")
         value = yaml12.read(text.encode(errors="surrogateescape"), f"--set {assignment}").data
         _assign(values, places, path, value, f"--set {assignment}")
     return Layer(values, places)
