@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aecli import device, metrics
+from aecli.augment import elastic
 from aecli.backprop import Backpropagation, FlatParameters
 from aecli.codecs import NetworkCodec
 from aecli.config import FitConfig
@@ -138,6 +139,9 @@ class _Training:
 
     def take_step(self, images: Tensor, factor: float) -> float:
         """One step on a batch, with the peak rates times `factor`; returns the first rate."""
+        if self._config.elastic:
+            pixels, fraction = self._config.elastic, self._config.elastic_fraction
+            images = elastic(images, pixels, fraction, self._generator)
         noisy = corrupt(images, self._config, self._generator)
         i = self.step % self.steps_per_epoch
         self._losses[i] = self._gradient(noisy, images, self._config.l1)

@@ -167,6 +167,7 @@ class RunDir:
         self.note(status=status, finished=_now().isoformat(timespec="seconds"), seconds=seconds)
         if status == "completed":
             tidy(self.path)
+            _point_latest_to(self.path)
 
     def _write(self, name: str, content: bytes) -> None:
         storage.write_whole(self.path / name, content)
@@ -229,14 +230,16 @@ def new_run(
 
 
 def tidy(path: Path) -> None:
-    """Do for a completed run what a kill may have left undone: there is nothing more to resume, and
-    `latest` points to it, unless to a newer one."""
-    shutil.rmtree(path / "checkpoint", ignore_errors=True)
+    """Do for a completed run what a kill may have left undone."""
+    shutil.rmtree(path / "checkpoint", ignore_errors=True)  # nothing is left to resume
+    if not (path.parent / "latest").exists():
+        _point_latest_to(path)
+
+
+def _point_latest_to(path: Path) -> None:
     latest = path.parent / "latest"
     temporary = path.parent / f".latest-{path.name}"
     with contextlib.suppress(OSError):  # a file system without links has no latest
-        if latest.is_symlink() and latest.readlink().name > path.name and latest.exists():
-            return
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(path.name)
         temporary.replace(latest)

@@ -31,6 +31,7 @@ LEVELS = [
         "chapter",
         "device",
         "checkpoint",
+        "augment",
         "backprop",
         "optimizers",
     },

@@ -8,6 +8,8 @@ from aecli.config import PcaConfig
 from aecli.data.images import ImageShape, to_unit
 from aecli.errors import UsageError
 
+_BATCH = 8192  # images summed at once; bounds memory
+
 
 class Pca(ClosedFormCodec):
     """Projection onto the top-k eigenvectors of the covariance (section 3, Eckart-Young-Mirsky).
@@ -28,18 +30,18 @@ class Pca(ClosedFormCodec):
         self.register_buffer("variances", torch.zeros(self.code_dim))
 
     def solve(self, images: Tensor) -> None:
-        from sklearn.decomposition import PCA
-
         if self.code_dim > len(images):
             raise UsageError(
                 f"code_dim={self.code_dim} must be at most {len(images)} (training images)"
                 " for codec 'pca'"
             )
-        pixels = to_unit(images.cpu()).flatten(start_dim=1).numpy()
-        pca = PCA(n_components=self.code_dim, svd_solver="covariance_eigh").fit(pixels)
-        self.mean.copy_(torch.from_numpy(pca.mean_))
-        self.components.copy_(torch.from_numpy(pca.components_))
-        self.variances.copy_(torch.from_numpy(pca.explained_variance_))
+        mean, covariance = _moments(images)
+        variances, vectors = torch.linalg.eigh(covariance)  # by rising variance
+        components = vectors.T.flip(0)[: self.code_dim]
+        largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
+        self.mean.copy_(mean)
+        self.components.copy_(components * largest.sign())  # a sign that does not depend on LAPACK
+        self.variances.copy_(variances.flip(0)[: self.code_dim].clamp_min(0))
 
     def truncated(self, code_dim: int) -> "Pca":
         """PCA with the first `code_dim` of these components."""
@@ -57,3 +59,18 @@ class Pca(ClosedFormCodec):
 
     def count_parameters(self) -> int:
         return self.mean.numel() + self.components.numel()
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (pixels,) and covariance (pixels, pixels), float64, a batch at a time."""
+    batches = images.cpu().flatten(start_dim=1).split(_BATCH)
+    n, pixels = len(images), batches[0].shape[1]
+    total = torch.zeros(pixels, dtype=torch.float64)
+    for batch in batches:
+        total += to_unit(batch).sum(dim=0, dtype=torch.float64)
+    mean = total / n
+    scatter = torch.zeros((pixels, pixels), dtype=torch.float64)
+    for batch in batches:
+        centred = to_unit(batch) - mean.float()
+        scatter += centred.T @ centred
+    return mean, scatter / max(n - 1, 1)

@@ -124,6 +124,10 @@ class FitConfig(Section):
     """What is done to the input, not to the target: a denoising autoencoder."""
     noise_level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
     """Of gaussian noise the standard deviation; of masking the fraction of pixels set to zero."""
+    elastic: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
+    """Pixels by which training images are bent, input and target alike (0: not at all)."""
+    elastic_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
+    """The fraction of each batch that is bent."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the matrix products in training, never of a measurement; `auto` is bf16 where the hardware
     is faster at it."""
