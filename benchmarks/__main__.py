@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ STARTUP_SHORT = ("--epochs", "1", "--limit-train", "256", "--batch-size", "256")
 
 
 def main() -> None:
-    """Read the command line, run every repeat, write the results after each."""
+    """Read the command line, run every repeat, write the results after each measurement."""
     options = _options()
     with tempfile.TemporaryDirectory() as folder:
         _say("reading MNIST, solving PCA-32")
@@ -42,34 +42,33 @@ def main() -> None:
         }
         bench = Bench(options, folder, tuple(results["settings"]["targets"]))
         for repeat in range(options.repeats):
-            bench.run_repeat(repeat)
-            results["measurements"] = [m.as_dict() for m in bench.measurements]
-            report.write(results, options.out)
+            for measurement in bench.repeat(repeat):
+                results["measurements"].append(measurement.as_dict())
+                report.write(results, options.out)
     print(report.markdown(results))
 
 
 class Bench:
-    """The repeats: what is run in which order, and what came of it."""
+    """The repeats: what is run, in which order."""
 
     def __init__(self, options: argparse.Namespace, data: str, targets: tuple[float, ...]) -> None:
-        self.measurements: list[Measurement] = []
         self._options = options
         self._data = data
         self._targets = targets
 
-    def run_repeat(self, repeat: int) -> None:
+    def repeat(self, repeat: int) -> Iterator[Measurement]:
         """Everyone once; every other repeat in the opposite order, so that drifts cancel."""
         chosen = [c for c in contenders() if c.measure in self._options.parts]
         chosen = [c for c in chosen if _matches(c.name, self._options.only)]
         for contender in chosen if repeat % 2 == 0 else reversed(chosen):
             _say(f"repeat {repeat}: {contender.name} ({contender.measure})")
-            self.measurements.extend(self._contender(repeat, contender))
+            yield from self._contender(repeat, contender)
         if "sweep" in self._options.parts:
             _say(f"repeat {repeat}: sweep")
-            self.measurements.append(self._sweep(repeat))
+            yield self._sweep(repeat)
         if "startup" in self._options.parts:
             _say(f"repeat {repeat}: start-up")
-            self.measurements.append(self._startup(repeat))
+            yield self._startup(repeat)
 
     def _contender(self, repeat: int, contender: Contender) -> list[Measurement]:
         """The floor, then the contender; only the reason if the contender cannot run."""
@@ -128,7 +127,7 @@ class Bench:
                 "import torch": ("-c", "import torch"),
                 "aecli --help": ("-m", "aecli", "--help"),
                 "aecli train, 256 images": (*train, *STARTUP_SHORT),
-                "aecli train": train,
+                "aecli train": (*train, *self._limit()),
             }
             try:
                 timed = {name: time_command(command, threads) for name, command in commands.items()}
@@ -139,6 +138,10 @@ class Bench:
             "peak_mib": {name: t.peak_mib for name, t in timed.items()},
         }
         return Measurement(repeat, "startup", "startup", values=values)
+
+    def _limit(self) -> Sequence[str]:
+        limit = self._options.limit_train
+        return () if limit is None else ("--limit-train", str(limit))
 
 
 def why_not(contender: Contender) -> str | None:
