@@ -81,7 +81,7 @@ class Bench:
         }
         reason = why_not(contender)
         if reason:
-            return [Measurement(**common, problem=reason)]
+            return [Measurement(**common, problem=f"skipped: {reason}")]
         floor_contender = floor(contender.floor_batch)
         floor_values = run_task(self._task(repeat, floor_contender))
         floor_measurement = Measurement(

@@ -52,7 +52,7 @@ class Contender:
     name: str
     measure: Measure
     loop: str
-    """A key of `worker.LOOPS`."""
+    """A name that `worker` knows: floor, aecli, chapter, pythae, sklearn or keras."""
     floor_batch: int
     """Batch size of the fp32 floor that is measured right before it."""
     settings: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The training loops that are compared, each calling a clock: aecli's, the chapter's, the peers'.
+"""The training loops that run on torch: aecli's, the chapter's, the peers'; each calls a clock.
 
 Each trains the chapter's net, 784-256-64-32-64-256-784, on the same images, and is set up as its
 documentation shows: Adam at 1e-3, batches of 256. aecli's has the settings of its contender.
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.clock import STEPS_BETWEEN_LOOKS, Clock, Pixels, Reconstruct
+from benchmarks.contenders import PEER_BATCH
 from benchmarks.images import load, load_unit
 from benchmarks.task import Task
 
-BATCH_SIZE = 256
 MANY = 100_000  # epochs; the clock ends the training
 
 
@@ -48,7 +48,7 @@ def chapter(task: Task, clock: Clock) -> None:
         [transforms.ToTensor(), transforms.Lambda(lambda t: t.view(-1))]
     )  # flatten to 784
     train = datasets.MNIST(task.data, train=True, transform=tf)
-    loader = DataLoader(train, batch_size=BATCH_SIZE, shuffle=True)
+    loader = DataLoader(train, batch_size=PEER_BATCH, shuffle=True)
     model = _ChapterAutoencoder()
     opt = torch.optim.Adam(model.parameters(), lr=1e-3)
     loss_fn = nn.MSELoss()
@@ -136,7 +136,7 @@ def pythae(task: Task, clock: Clock) -> None:
         config = BaseTrainerConfig(
             output_dir=folder,
             learning_rate=1e-3,
-            per_device_train_batch_size=BATCH_SIZE,
+            per_device_train_batch_size=PEER_BATCH,
             num_epochs=MANY,
             optimizer_cls="Adam",
             no_cuda=True,
@@ -144,23 +144,6 @@ def pythae(task: Task, clock: Clock) -> None:
         )
         dataset = BaseDataset(pixels, torch.zeros(len(pixels)))
         BaseTrainer(model, dataset, training_config=config, callbacks=[Hands()]).train()
-
-
-def sklearn(task: Task, clock: Clock) -> None:
-    """scikit-learn's MLPRegressor from the images to themselves, an epoch per partial_fit.
-
-    Its activation is on every hidden layer, the code's too, and its output is linear.
-    """
-    from sklearn.neural_network import MLPRegressor
-
-    pixels = load_unit(task.data, "train")
-    model = MLPRegressor(
-        hidden_layer_sizes=(256, 64, 32, 64, 256), batch_size=BATCH_SIZE, random_state=task.seed
-    )
-    clock.start(model.predict)
-    while True:
-        model.partial_fit(pixels, pixels)
-        clock.epoch()
 
 
 def keras(task: Task, clock: Clock) -> None:
@@ -193,7 +176,7 @@ def keras(task: Task, clock: Clock) -> None:
         ]
     )
     model.compile(optimizer=k.optimizers.Adam(1e-3), loss="mse")
-    model.fit(pixels, pixels, batch_size=BATCH_SIZE, epochs=MANY, verbose=0, callbacks=[Hands()])
+    model.fit(pixels, pixels, batch_size=PEER_BATCH, epochs=MANY, verbose=0, callbacks=[Hands()])
 
 
 def _reconstructs(forward: Callable[[Tensor], Tensor]) -> Reconstruct:

@@ -331,7 +331,7 @@ def _finite(*values: float) -> tuple[Any, ...]:
 
 def _no_values(name: str, problem: str | None, columns: int) -> Sequence[str]:
     """The row of a contender that was skipped or failed: its name, and the reason."""
-    return (name, f"skipped: {problem}", *[""] * (columns - 2))
+    return (name, problem or "", *[""] * (columns - 2))
 
 
 def _table(table: Table) -> str:

@@ -10,7 +10,7 @@ class Task:
     """One loop to run, and what to measure of it."""
 
     loop: str
-    """A key of `worker.LOOPS`."""
+    """A name that `worker` knows: floor, aecli, chapter, pythae, sklearn or keras."""
     data: str
     """The folder that `images.prepare` filled."""
     threads: int

@@ -30,16 +30,10 @@ def _prepare(folder: str, limit_train: str) -> dict[str, Any]:
 
 
 def _run(task: Task, wait: Callable[[], None]) -> dict[str, Any]:
-    import torch
-
-    torch.set_num_threads(task.threads)
-    torch.manual_seed(task.seed)
-    # The first optimizer of a process imports torch's compiler, whose seconds no loop can help.
-    # They belong to starting up, which is measured apart, and not to anyone's first epoch.
-    torch.optim.Adam([torch.zeros(1)])
+    loop = _loop(task)
     clock = _clock(task, wait)
     with contextlib.suppress(Enough):
-        _loop(task.loop)(task, clock)
+        loop(task, clock)
     return clock.values() | {"peak_mib": peak_mib()}
 
 
@@ -51,18 +45,36 @@ def _clock(task: Task, wait: Callable[[], None]) -> Clock:
     return QualityClock(task.targets, load_unit(task.data, "test"), task.budget)
 
 
-def _loop(name: str) -> Callable[[Task, Clock], None]:
+def _loop(task: Task) -> Callable[[Task, Clock], None]:
+    """The loop that the task names, with everything it needs imported."""
+    if task.loop == "sklearn":
+        from benchmarks import sklearn_loop
+
+        return sklearn_loop.train
     from benchmarks import floor, loops
 
-    found: dict[str, Callable[[Task, Clock], None]] = {
+    _settle_torch(task)
+    torch_loops: dict[str, Callable[[Task, Clock], None]] = {
         "floor": floor.train,
         "aecli": loops.aecli,
         "chapter": loops.chapter,
         "pythae": loops.pythae,
-        "sklearn": loops.sklearn,
         "keras": loops.keras,
     }
-    return found[name]
+    return torch_loops[task.loop]
+
+
+def _settle_torch(task: Task) -> None:
+    """Set torch's threads and seed, and get its late imports behind us.
+
+    The first optimizer of a process imports torch's compiler, whose seconds no loop can help. They
+    belong to starting up, which is measured apart, and not to anyone's first epoch.
+    """
+    import torch
+
+    torch.set_num_threads(task.threads)
+    torch.manual_seed(task.seed)
+    torch.optim.Adam([torch.zeros(1)])
 
 
 def _wait(out: Any) -> None:

@@ -153,7 +153,7 @@ def test_the_tables_show_values_reasons_and_bounds(tmp_path):
     measurements = [
         Measurement(0, "floor", "floor fp32 256", 256, epochs(0, [0.5], None).values),
         epochs(0, [0.65], 0.5),
-        Measurement(0, "epochs", "Keras on torch", problem="keras is not installed"),
+        Measurement(0, "epochs", "Keras on torch", problem="skipped: keras is not installed"),
         quality(0, [2.0, 4.0]),
         quality(0, [44.0, None], CHAPTER_LOOP, spent=60.0),
     ]
