@@ -1,0 +1,147 @@
+"""From raw measurements to medians and ratios; knows nothing of processes or tables."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Part = Literal["floor", "epochs", "quality", "sweep", "startup"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one process measured in one repeat."""
+
+    repeat: int
+    part: Part
+    contender: str
+    batch_size: int | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    """As the clock gave them; empty if there is a problem."""
+    floor_seconds: float | None = None
+    """Per epoch of the fp32 floor, measured right before."""
+    problem: str | None = None
+    """Why there are no values."""
+    load: float | None = None
+    """The machine's load average over a minute, before the start: more than 1 means company."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """A contender's epochs over all repeats."""
+
+    contender: str
+    batch_size: int | None
+    seconds: float
+    """Per epoch: the median over repeats of each repeat's median epoch."""
+    ratio: float
+    """To the fp32 floor of the same batch size and repeat: the median of the repeats' ratios."""
+    lowest_ratio: float
+    highest_ratio: float
+    peak_mib: float
+    repeats: int
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """A contender's way to one test error, over all repeats."""
+
+    contender: str
+    target: float
+    """Test mse per pixel."""
+    seconds: float
+    """Of training from the first step; the median over repeats, inf if most did not get there."""
+    floor_epochs: float
+    """The same in epochs of the fp32 floor at batch 256: the median of the repeats' ratios."""
+    reached: int
+    """In how many repeats."""
+    repeats: int
+    spent_seconds: float
+    """Of training, reached or not; the median."""
+    best_mse: float
+    peak_mib: float
+
+
+def epoch_seconds(measurement: Measurement) -> float:
+    """The median epoch of one process."""
+    return statistics.median(measurement.values["epoch_seconds"])
+
+
+def epoch_row(measurements: Sequence[Measurement]) -> EpochRow:
+    """The row of one contender; at least one measurement, none with a problem."""
+    seconds = [epoch_seconds(m) for m in measurements]
+    ratios = [s / floor_of(m) for s, m in zip(seconds, measurements, strict=True)]
+    return EpochRow(
+        measurements[0].contender,
+        measurements[0].batch_size,
+        statistics.median(seconds),
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+        _median_of(measurements, "peak_mib"),
+        len(measurements),
+    )
+
+
+def quality_row(measurements: Sequence[Measurement], i: int, target: float) -> QualityRow:
+    """The row of one contender and its `i`-th target."""
+    seconds = [seconds_to(m, i) for m in measurements]
+    ratios = [s / floor_of(m) for s, m in zip(seconds, measurements, strict=True)]
+    return QualityRow(
+        measurements[0].contender,
+        target,
+        statistics.median(seconds),
+        statistics.median(ratios),
+        sum(map(math.isfinite, seconds)),
+        len(measurements),
+        _median_of(measurements, "spent_seconds"),
+        _median_of(measurements, "best_mse"),
+        _median_of(measurements, "peak_mib"),
+    )
+
+
+def seconds_to(measurement: Measurement, i: int) -> float:
+    """Seconds to the `i`-th target; inf if it was not reached."""
+    reached = measurement.values["reached"][i]
+    return math.inf if reached is None else reached
+
+
+@dataclass(frozen=True)
+class Sooner:
+    """How many times sooner one contender reaches a target than another."""
+
+    times: float
+    """The median over the repeats that have both."""
+    at_least: bool
+    """The other one never got there in some of them: what it had spent is taken instead."""
+
+
+def sooner(ours: Iterable[Measurement], theirs: Iterable[Measurement], i: int) -> Sooner | None:
+    """Of the same repeats; None where ours does not reach the `i`-th target or nothing pairs."""
+    other = {m.repeat: m for m in theirs}
+    pairs = [(m, other[m.repeat]) for m in ours if m.repeat in other]
+    if not pairs or not all(math.isfinite(seconds_to(m, i)) for m, _ in pairs):
+        return None
+    times = [min(seconds_to(t, i), t.values["spent_seconds"]) / seconds_to(m, i) for m, t in pairs]
+    bound = not all(math.isfinite(seconds_to(t, i)) for _, t in pairs)
+    return Sooner(statistics.median(times), bound)
+
+
+def throughput_ratio(measurement: Measurement) -> float:
+    """Jobs per second of jobs side by side over those of one job alone."""
+    together = measurement.values["together_seconds"]
+    return len(together) * measurement.values["alone_seconds"] / max(together)
+
+
+def floor_of(measurement: Measurement) -> float:
+    """Seconds per epoch of the floor next to it; it must have one."""
+    assert measurement.floor_seconds is not None, f"{measurement.contender} has no floor"
+    return measurement.floor_seconds
+
+
+def _median_of(measurements: Iterable[Measurement], key: str) -> float:
+    return statistics.median([m.values[key] for m in measurements])
