@@ -3,16 +3,15 @@
 Nothing heavy is imported here, so that `aecli --help` is quick; each command imports what it needs.
 """
 
-import signal
+import shlex
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from aecli import __version__
+from aecli import __version__, interrupts
 from aecli.errors import AecliError, Interrupted, UsageError
 from aecli.options import Options, with_common_options
 from aecli.terminal import Terminal
@@ -37,8 +36,7 @@ app.add_typer(data_app, name="data")
 def main() -> NoReturn:
     """Run the command line and exit with the contract's code."""
     terminal = Terminal()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interrupts.install(terminal.error)
     try:
         code = typer.main.get_command(app)(standalone_mode=False)
     except AecliError as error:
@@ -46,6 +44,8 @@ def main() -> NoReturn:
         code = error.exit_code
     except Interrupted as interrupt:
         terminal.error("interrupted")
+        if interrupt.run is not None:
+            terminal.error(f"go on with: aecli resume {shlex.quote(str(interrupt.run))}")
         code = interrupt.exit_code
     except typer.TyperException as error:  # a flag that typer cannot parse
         terminal.error(f"{error.format_message()}  (see --help)")
@@ -55,11 +55,6 @@ def main() -> NoReturn:
         traceback.print_exc()
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends the program at once
-    raise Interrupted(number)
 
 
 def _print_version(wanted: bool) -> None:
@@ -120,6 +115,10 @@ Jobs = Annotated[int | None, typer.Option("--jobs", help="Trainings side by side
 Continued = Annotated[
     bool, typer.Option("--continue", help="Go on in the newest unfinished run of this config.")
 ]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failed job.")]
+JobTimeout = Annotated[
+    float | None, typer.Option("--job-timeout", metavar="SECONDS", min=0, help="Of each job.")
+]
 
 
 @app.command("sweep-codedim")
@@ -130,6 +129,8 @@ def sweep_codedim(
     seeds: Seeds = None,
     jobs: Jobs = None,
     continued: Continued = False,
+    fail_fast: FailFast = False,
+    job_timeout: JobTimeout = None,
     codec: CodecName = None,
     recipe: Recipe = None,
     epochs: Epochs = None,
@@ -144,7 +145,7 @@ def sweep_codedim(
         "--jobs": ("jobs", jobs),
         **_network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
     }
-    _launch("sweep-codedim", options, flags, continued)
+    _launch("sweep-codedim", options, flags, continued, fail_fast, job_timeout)
 
 
 @app.command("pca-compare")
@@ -155,6 +156,8 @@ def pca_compare(
     seeds: Seeds = None,
     jobs: Jobs = None,
     continued: Continued = False,
+    fail_fast: FailFast = False,
+    job_timeout: JobTimeout = None,
     codec: CodecName = None,
     recipe: Recipe = None,
     epochs: Epochs = None,
@@ -169,7 +172,7 @@ def pca_compare(
         "--jobs": ("jobs", jobs),
         **_network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
     }
-    _launch("pca-compare", options, flags, continued)
+    _launch("pca-compare", options, flags, continued, fail_fast, job_timeout)
 
 
 @app.command()
@@ -182,6 +185,8 @@ def reproduce(
     seeds: Seeds = None,
     jobs: Jobs = None,
     continued: Continued = False,
+    fail_fast: FailFast = False,
+    job_timeout: JobTimeout = None,
 ) -> None:
     """Measure and judge every claim of the chapter; write the ledger."""
     flags: Flags = {
@@ -189,7 +194,7 @@ def reproduce(
         "--seeds": ("seeds", seeds),
         "--jobs": ("jobs", jobs),
     }
-    _launch("reproduce", options, flags, continued)
+    _launch("reproduce", options, flags, continued, fail_fast, job_timeout)
 
 
 @app.command()
@@ -268,6 +273,55 @@ def sample(
     _launch("sample", options, flags)
 
 
+@app.command("resume")
+def resume_run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", metavar="DIR", help="Where its data are now.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No messages on stderr.")] = False,
+    expectations: Annotated[
+        list[str] | None,
+        typer.Option("--expect", metavar="'METRIC<=X'", help="Exit 7 unless it holds."),
+    ] = None,
+    fail_fast: FailFast = False,
+    job_timeout: JobTimeout = None,
+) -> None:
+    """Go on with an interrupted, killed or failed run, to the very end it would have had."""
+    from aecli.launch import Many, resume
+
+    options = Options.only(
+        data_dir=data_dir,
+        offline=offline,
+        as_json=as_json,
+        quiet=quiet,
+        expectations=expectations,
+    )
+    resume(run, options, sys.argv, Many(False, fail_fast, job_timeout))
+
+
+@app.command("ls")
+def list_runs(
+    runs_dir: Annotated[
+        Path, typer.Option("--runs-dir", envvar="AECLI_RUNS_DIR", help="Where run folders are.")
+    ] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the runs, oldest first: completed, failed, interrupted, running, or dead (killed)."""
+    from aecli.rundir import list_runs
+
+    rows = list_runs(runs_dir)
+    terminal = Terminal(as_json=as_json)
+    if as_json:
+        terminal.json({"runs": rows})
+    elif rows:
+        terminal.columns([tuple(rows[0]), *(tuple(map(str, row.values())) for row in rows)])
+    else:
+        terminal.say(f"no runs in {runs_dir}")
+
+
 @app.command()
 def schema(
     experiment: Annotated[str, typer.Argument(help="Which experiment's config.")] = "train",
@@ -297,10 +351,17 @@ def _network_flags(
     }
 
 
-def _launch(experiment: str, options: Options, flags: Flags, continued: bool = False) -> None:
-    from aecli.launch import launch  # imports pydantic, which --help has no use for
+def _launch(
+    experiment: str,
+    options: Options,
+    flags: Flags,
+    continued: bool = False,
+    fail_fast: bool = False,
+    job_timeout: float | None = None,
+) -> None:
+    from aecli.launch import Many, launch  # imports pydantic, which --help has no use for
 
-    launch(experiment, options, flags, sys.argv, continued)
+    launch(experiment, options, flags, sys.argv, Many(continued, fail_fast, job_timeout))
 
 
 @configs_app.callback(invoke_without_command=True)

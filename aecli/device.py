@@ -23,6 +23,15 @@ def prepare(config: ExperimentConfig) -> torch.device:
     return torch.device(config.device)
 
 
+def facts(where: torch.device, precision: str) -> dict[str, str | int]:
+    """What run.json says of the hardware's part in the numbers."""
+    return {
+        "device": str(where),
+        "threads": torch.get_num_threads(),
+        "precision": "bf16" if product_dtype(precision, where) is torch.bfloat16 else "fp32",
+    }
+
+
 def seed_and_limit(seed: int, threads: int) -> None:
     """Seed torch and set its thread count, in this process."""
     torch.set_num_threads(threads)

@@ -1,5 +1,7 @@
 """The error family: every way a run can fail that is not a bug, each with its exit code."""
 
+from pathlib import Path
+
 
 class AecliError(Exception):
     """Something the user can act on; its text is printed as it is, without a traceback."""
@@ -25,6 +27,12 @@ class DivergedError(AecliError):
     exit_code = 4
 
 
+class JobsFailedError(AecliError):
+    """Some of a run's many trainings failed; the others are kept."""
+
+    exit_code = 5
+
+
 class StorageError(AecliError):
     """A run folder that cannot be made or written."""
 
@@ -38,8 +46,10 @@ class ExpectationError(AecliError):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM; no Exception, and no KeyboardInterrupt, which typer would swallow."""
+    """A signal to end; no Exception, and no KeyboardInterrupt, which typer would swallow."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.exit_code = 128 + signal_number
+        self.run: Path | None = None
+        """The run folder that can be gone on with."""

@@ -29,6 +29,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "sweep-codedim": (
         "seeds",
         "rows",
+        "failed_jobs",
         "test_mse_<row>",
         "test_mse_sd_<row>",
         "pca_test_mse_<row>",

@@ -1,14 +1,16 @@
 """Carry one experiment from its flags to its exit: resolve, dry-run or run, print, check."""
 
 import importlib
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aecli import expect
+from aecli import expect, preflight
 from aecli.config import (
     EXPERIMENTS,
-    ExperimentConfig,
+    NetworkConfig,
     TrainedConfig,
     find_config,
     flag_layer,
@@ -17,8 +19,20 @@ from aecli.config import (
     to_yaml,
     yaml_layer,
 )
+from aecli.errors import DataError, JobsFailedError
 from aecli.options import Options
 from aecli.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Many:
+    """How a run of many trainings is gone about."""
+
+    continued: bool = False
+    """Go on in the newest unfinished run of the same config, if there is one."""
+    fail_fast: bool = False
+    job_timeout: float | None = None
+    """Seconds."""
 
 
 def launch(
@@ -26,28 +40,65 @@ def launch(
     options: Options,
     flags: Mapping[str, tuple[str, Any]],
     argv: list[str],
-    continued: bool = False,
+    many: Many = Many(),
 ) -> None:
-    """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError.
-
-    continued: go on in the newest unfinished run of the same config, if there is one.
-    """
-    expectations = [expect.parse(text, experiment) for text in options.expectations or ()]
+    """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
     config = _resolve(experiment, options, flags)
-    terminal = Terminal(options.quiet, options.as_json)
     if options.dry_run:
-        _dry_run(config, options.runs_dir, terminal)
+        preflight.check(config, None)
+        _dry_run(config, options.runs_dir, Terminal(options.quiet, options.as_json))
         return
+    preflight.check(config, options.runs_dir)
+    resumed = None
+    if many.continued:
+        from aecli.rundir import unfinished_run
+
+        resumed = unfinished_run(options.runs_dir, config)
+    _carry_out(config, options, argv, many, resumed)
+
+
+def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
+    """Go on in a run folder, to the end that it would have had. Raises every AecliError."""
+    from aecli.rundir import read_record, recorded_config, tidy
+
+    path = Path(run)
+    if not path.is_dir():
+        raise DataError(f"{run}: no such run folder")
+    path = path.resolve()
+    config = recorded_config(path)
+    assert isinstance(config, NetworkConfig)
+    terminal = Terminal(options.quiet, options.as_json)
+    if read_record(path).get("status") == "completed":
+        tidy(path)
+        terminal.say("this run is completed; there is nothing to go on with")
+        terminal.path(path)
+        return
+    if options.data_dir is not None:
+        where = config.data.model_copy(update={"dir": options.data_dir})
+        config = config.model_copy(update={"data": where})
+    preflight.check(config, path.parent)
+    _carry_out(config, replace(options, runs_dir=path.parent), argv, many, path)
+
+
+def _carry_out(
+    config: NetworkConfig, options: Options, argv: list[str], many: Many, resumed: Path | None
+) -> None:
+    """Run the experiment, print what it found, and check what was expected of it."""
+    expectations = [expect.parse(text, config.experiment) for text in options.expectations or ()]
+    if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
     from aecli.data import default_places
     from aecli.experiments.context import Context, Result
 
+    terminal = Terminal(options.quiet, options.as_json)
     data_dir = Path(config.data.dir) if config.data.dir else None
     places = default_places(data_dir, options.offline)
-    module = importlib.import_module(f"aecli.experiments.{experiment.replace('-', '_')}")
-    result: Result = module.run(
-        config, Context(options.runs_dir, places, argv, terminal, continued)
+    module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
+    context = Context(
+        options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
     )
+    result: Result = module.run(config, context)
     if options.as_json:
         terminal.json({**result.metrics, "run": str(result.path)})
     else:
@@ -55,12 +106,16 @@ def launch(
         for note in result.notes:
             terminal.data(note)
         terminal.path(result.path)
+    if result.failures:
+        from aecli.experiments.jobs import failure_text
+
+        raise JobsFailedError(failure_text(result.failures))
     expect.check(expectations, result.metrics)
 
 
 def _resolve(
     experiment: str, options: Options, flags: Mapping[str, tuple[str, Any]]
-) -> ExperimentConfig:
+) -> NetworkConfig:
     layers = [yaml_layer(find_config(options.config))] if options.config is not None else []
     layers.append(set_layer(options.assignments or ()))
     layers.append(
@@ -76,7 +131,9 @@ def _resolve(
             }
         )
     )
-    return resolve(EXPERIMENTS[experiment], layers)
+    config = resolve(EXPERIMENTS[experiment], layers)
+    assert isinstance(config, NetworkConfig)
+    return config
 
 
 def _dry_run(config: Any, runs_dir: Path, terminal: Terminal) -> None:

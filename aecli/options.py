@@ -62,6 +62,12 @@ class Options:
         _option("--expect", metavar="'METRIC<=X'", help="Exit 7 unless it holds; repeatable."),
     ]
 
+    @classmethod
+    def only(cls, **given: Any) -> "Options":
+        """These options, and of all others the defaults."""
+        values: dict[str, Any] = {f.name: _DEFAULTS.get(f.name) for f in fields(cls)}
+        return cls(**values | given)
+
 
 _DEFAULTS: dict[str, Any] = {
     "runs_dir": Path("runs"),

@@ -7,8 +7,10 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -18,36 +20,73 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aecli import __version__
-from aecli.config import ExperimentConfig, NetworkConfig, to_yaml
-from aecli.errors import DataError, Interrupted, StorageError
+from aecli import __version__, checkpoint, storage
+from aecli.config import (
+    EXPERIMENTS,
+    ExperimentConfig,
+    NetworkConfig,
+    resolve,
+    to_yaml,
+    yaml_layer,
+)
+from aecli.errors import DataError, Interrupted, StorageError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from aecli.codecs import Codec
 
+# Facts that decide the last bits of the numbers, and nothing more.
+_COSTS_BITS = ("torch", "threads", "threads_per_job", "precision", "device")
 _RECORDED_VERSIONS = ("torch", "numpy", "scikit-learn", "matplotlib", "safetensors")
 
 
 class RunDir:
     """A run's folder. Every write raises StorageError, naming the path, if it fails."""
 
-    def __init__(self, path: Path, record: dict[str, Any], jobs: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        record: dict[str, Any],
+        jobs: Path | None = None,
+        before: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         self.jobs = jobs or path / "jobs"
         self._record = record
+        self._before = before or {}
         self._started = time.monotonic()
+
+    @property
+    def id(self) -> str:
+        """What tells this run from every other, whatever its folder is called."""
+        return str(self._record["id"])
 
     def write_config(self, config: ExperimentConfig) -> None:
         """config.yaml, from which the run can be repeated."""
         command = f"# aecli {config.experiment} --config config.yaml   repeats this run\n"
+        self.note(config=config.model_dump(mode="json"))
         self._write("config.yaml", (command + to_yaml(config)).encode())
 
-    def note(self, **facts: Any) -> None:
-        """Add facts to run.json."""
+    def note(self, **facts: Any) -> list[str]:
+        """Add facts to run.json; of a resumed run they are held against those noted before.
+
+        Returns warnings, recorded too, of what may cost the resumed run its identity to the bit.
+        Raises UsageError at another dataset.
+        """
+        _require_same_data(self._before.get("dataset"), facts.get("dataset"))
+        warnings = [
+            f"{key}: this run began with {self._before[key]} and goes on with {facts[key]};"
+            " the numbers may differ in their last bits"
+            for key in _COSTS_BITS
+            if key in facts and self._before.get(key, facts[key]) != facts[key]
+        ]
+        if warnings:
+            self._record["warnings"] = [*self._record.get("warnings", []), *warnings]
         self._record |= facts
         self._write("run.json", _json(self._record))
+        return warnings
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         self._write("metrics.json", _json(metrics))
@@ -63,8 +102,9 @@ class RunDir:
 
     def save_figure(self, name: str, figure: "Figure") -> None:
         """`name`.png."""
-        with self._whole(f"{name}.png") as file:
-            figure.savefig(file, format="png")
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+        self._write(f"{name}.png", content.getvalue())
 
     def save_model(self, codec: "Codec", config: NetworkConfig) -> None:
         """model/: config.json and model.safetensors; no pickle."""
@@ -74,10 +114,6 @@ class RunDir:
         self._write("model/config.json", _json(description))
         self._write("model/model.safetensors", weights)
 
-    def has_job(self, name: str) -> bool:
-        """Whether the job of that name is finished; its last file is there only then."""
-        return (self.jobs / name / "history.json").exists()
-
     def save_job(
         self, name: str, state: Mapping[str, NDArray[Any]], records: Sequence[Mapping[str, Any]]
     ) -> None:
@@ -85,21 +121,30 @@ class RunDir:
         from safetensors.numpy import save
 
         arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
-        self._write(self.jobs / name / "model.safetensors", save(arrays))
-        self._write(self.jobs / name / "history.json", _json(records))
+        files = {"model.safetensors": save(arrays), "history.json": _json(records)}
+        storage.seal(self.jobs / name, files)
 
-    def load_job(self, name: str) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]]:
-        """What `save_job` saved; an epoch's missing numbers are nan. Raises DataError."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+    def load_job(self, name: str) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]] | None:
+        """What `save_job` saved, or None if that is not there whole; missing numbers are nan."""
+        from safetensors.numpy import load
 
-        folder = self.jobs / name
         try:
-            state = load_file(folder / "model.safetensors")
-            rows = json.loads((folder / "history.json").read_text("utf-8"))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise DataError(f"{folder}: not a finished job: {error}") from None
-        return state, [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+            files = storage.unseal(self.jobs / name)
+        except DataError:
+            return None
+        rows = json.loads(files["history.json"])
+        history = [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+        return load(files["model.safetensors"]), history
+
+    def save_checkpoint(
+        self, state: Mapping[str, "Tensor"], history: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """checkpoint/: a new generation of all that a training needs to go on."""
+        checkpoint.save(self.path / "checkpoint", self.id, state, history)
+
+    def load_checkpoint(self) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+        """The newest whole one, or None, and what is wrong with newer ones. Raises DataError."""
+        return checkpoint.load(self.path / "checkpoint", self.id)
 
     def write_json(self, name: str, data: Any) -> None:
         """`name`: JSON; a number that is not finite is null."""
@@ -113,40 +158,18 @@ class RunDir:
         """The same run, with its own figures and tables in the folder `name`; jobs are shared."""
         return RunDir(self.path / name, {}, self.jobs)
 
+    def fail(self, reason: str) -> None:
+        """Make the run end as failed, though what could be done was done."""
+        self._record["error"] = reason
+
     def _finish(self, status: str) -> None:
         seconds = round(time.monotonic() - self._started, 3)
         self.note(status=status, finished=_now().isoformat(timespec="seconds"), seconds=seconds)
         if status == "completed":
-            self._point_latest_here()
+            tidy(self.path)
 
-    def _point_latest_here(self) -> None:
-        latest = self.path.parent / "latest"
-        temporary = self.path.parent / f".latest-{self.path.name}"
-        with contextlib.suppress(OSError):  # a file system without links has no latest
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(self.path.name)
-            temporary.replace(latest)
-
-    def _write(self, name: str | Path, content: bytes) -> None:
-        with self._whole(name) as file:
-            file.write(content)
-
-    @contextlib.contextmanager
-    def _whole(self, name: str | Path) -> Iterator[Any]:
-        """A file that appears under its name only once it is completely on disk."""
-        target = self.path / name
-        temporary = target.with_name(f".{target.name}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise StorageError(f"cannot write {target}: {error.strerror or error}") from None
+    def _write(self, name: str, content: bytes) -> None:
+        storage.write_whole(self.path / name, content)
 
 
 @contextlib.contextmanager
@@ -155,51 +178,192 @@ def new_run(
     config: ExperimentConfig,
     slug: str,
     argv: Sequence[str],
-    continued: bool = False,
+    resumed: Path | None = None,
 ) -> Iterator[RunDir]:
     """A fresh run folder, its config and provenance written; its status follows how the block ends.
 
-    continued: take the newest unfinished run of the same config instead, if there is one.
-    Raises StorageError if the folder cannot be made.
+    resumed: go on in this folder instead. Only one process at a time is in a folder.
+    Raises StorageError if the folder cannot be made, UsageError if another process is in it.
     """
-    path = unfinished_run(runs_dir, config) if continued else None
-    record = {
-        "status": "running",
-        "command": config.experiment,
-        "argv": list(argv),
-        "started": _now().isoformat(timespec="seconds"),
-        "seed": config.seed,
-        "versions": _versions(),
-        "git_commit": _git_commit(),
-        "platform": platform.platform(),
-    }
-    if path is not None:
-        record["continues"] = json.loads((path / "run.json").read_text("utf-8"))["started"]
-    run = RunDir(path or _make_folder(runs_dir, f"{config.experiment}-{slug}"), record)
-    run.note()
-    run.write_config(config)
+    path = resumed or _make_folder(runs_dir, f"{config.experiment}-{slug}")
+    with _alone_in(path):
+        before = read_record(path) if resumed else {}
+        for leftover in path.rglob(".*.part"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
+        began: dict[str, Any] = {
+            key: before[key] for key in ("id", "started", "warnings") if key in before
+        }
+        now = _now().isoformat(timespec="seconds")
+        record: dict[str, Any] = {
+            "id": uuid.uuid4().hex,
+            "status": "running",
+            "pid": os.getpid(),
+            "command": config.experiment,
+            "argv": list(argv),
+            "started": now,
+            "seed": config.seed,
+            "torch": version("torch"),
+            "versions": _versions(),
+            "git_commit": _git_commit(),
+            "platform": platform.platform(),
+            "config": config.model_dump(mode="json"),
+        }
+        record |= began
+        if resumed:
+            record["resumed"] = [*before.get("resumed", []), now]
+        run = RunDir(path, record, before=before)
+        run.note(torch=record["torch"])
+        run.write_config(config)
+        try:
+            yield run
+        except Interrupted as interrupt:
+            interrupt.run = path
+            run._finish("interrupted")
+            raise
+        except BaseException as error:
+            with contextlib.suppress(StorageError):  # the first error is the one to tell
+                run.note(error=f"{type(error).__name__}: {error}")
+                run._finish("failed")
+            raise
+        run._finish("failed" if "error" in record else "completed")
+
+
+def tidy(path: Path) -> None:
+    """Do for a completed run what a kill may have left undone: there is nothing more to resume, and
+    `latest` points to it, unless to a newer one."""
+    shutil.rmtree(path / "checkpoint", ignore_errors=True)
+    latest = path.parent / "latest"
+    temporary = path.parent / f".latest-{path.name}"
+    with contextlib.suppress(OSError):  # a file system without links has no latest
+        if latest.is_symlink() and latest.readlink().name > path.name and latest.exists():
+            return
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(path.name)
+        temporary.replace(latest)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """run.json of a run folder. Raises DataError."""
     try:
-        yield run
-    except Interrupted:
-        run._finish("interrupted")
-        raise
-    except BaseException as error:
-        with contextlib.suppress(StorageError):  # the first error is the one to tell
-            run.note(error=f"{type(error).__name__}: {error}")
-            run._finish("failed")
-        raise
-    run._finish("completed")
+        record = json.loads((path / "run.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: no run to go on with: {error}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise DataError(f"{path / 'run.json'}: not a record of a run")
+    return record
+
+
+def recorded_config(path: Path) -> ExperimentConfig:
+    """The config that a run began with. Raises DataError if it cannot be read, UsageError, with
+    both values of every key, if config.yaml has been changed since."""
+    record = read_record(path)
+    model = EXPERIMENTS.get(str(record.get("command")))
+    if model is None:
+        raise DataError(f"{path / 'run.json'}: no experiment is called {record.get('command')!r}")
+    try:
+        config = model.model_validate(record["config"])
+    except ValueError as error:
+        raise DataError(f"{path / 'run.json'}: {error}") from None
+    if (path / "config.yaml").exists():
+        now = resolve(model, [yaml_layer(path / "config.yaml")])
+        changes = _differences(config.model_dump(mode="json"), now.model_dump(mode="json"))
+        if changes:
+            rows = [("key", "the run", "config.yaml now"), *changes]
+            table = "\n".join(f"  {key:<24} {was:<24} {is_}" for key, was, is_ in rows)
+            raise UsageError(f"{path}: its config was changed; start a new run with it\n{table}")
+    return config
+
+
+def state_of(path: Path) -> str:
+    """running, completed, failed, interrupted, or dead: killed before it could say so."""
+    try:
+        status = str(read_record(path)["status"])
+    except (DataError, KeyError):
+        return "unreadable"
+    if status != "running":
+        return status
+    try:
+        with _alone_in(path, patience=0):
+            return "dead"
+    except (UsageError, StorageError):
+        return "running"
+
+
+def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
+    """run, state, started, seconds and error of every run folder, oldest first."""
+    rows = []
+    for path in sorted(runs_dir.glob("*T*Z-*/")):
+        if path.is_symlink():
+            continue
+        try:
+            record = read_record(path)
+        except DataError:
+            record = {}
+        row = {key: record.get(key, "") for key in ("started", "seconds", "error")}
+        rows.append({"run": path.name, "state": state_of(path), **row})
+    return rows
 
 
 def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Path | None:
-    """The newest run folder of exactly this config that did not complete, or None."""
+    """The newest run folder of exactly this config that did not complete, or None.
+
+    A run that was told `auto` has noted the dataset that it found; where the data lie is no matter.
+    """
+
+    def comparable(told: dict[str, Any]) -> dict[str, Any]:
+        data = {key: value for key, value in told["data"].items() if key != "dir"}
+        return {**told, "data": data}
+
+    wanted = comparable(config.model_dump(mode="json"))
     for path in sorted(runs_dir.glob(f"*Z-{config.experiment}-*"), reverse=True):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            record = json.loads((path / "run.json").read_text("utf-8"))
-            same = (path / "config.yaml").read_text("utf-8").endswith("\n" + to_yaml(config))
-            if same and record["status"] != "completed":
+        with contextlib.suppress(DataError, KeyError, TypeError, AttributeError):
+            record = read_record(path)
+            there = comparable(record["config"])
+            if wanted["data"]["dataset"] == "auto":
+                there["data"]["dataset"] = "auto"
+            if there == wanted and record["status"] != "completed":
                 return path.absolute()
     return None
+
+
+@contextlib.contextmanager
+def _alone_in(path: Path, patience: float = 1.0) -> Iterator[None]:
+    """The block runs while no other process is in this run folder; a killed one is in none.
+
+    patience: seconds to wait, since who merely looks (`aecli ls`) holds the lock for a moment.
+    Raises UsageError naming the process.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path / ".lock", timeout=patience):
+            yield
+    except Timeout:
+        pid = read_record(path).get("pid")
+        raise UsageError(f"{path}: process {pid} is working in this run folder") from None
+
+
+def _require_same_data(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:
+    if before is None or now is None:
+        return
+    keys = ("name", "sha256", "n_train", "n_val", "n_test")
+    changed = [key for key in keys if before.get(key) != now.get(key)]
+    if changed:
+        rows = [("key", "the run", "now"), *((k, before.get(k), now.get(k)) for k in changed)]
+        table = "\n".join(f"  {key:<10} {was!s:<66} {is_}" for key, was, is_ in rows)
+        raise UsageError(f"the dataset is not the one this run began with\n{table}")
+
+
+def _differences(was: Any, now: Any, key: str = "") -> list[tuple[str, str, str]]:
+    """(key, was, now) of every leaf that differs."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        keys = [*was, *(each for each in now if each not in was)]
+        return [
+            change
+            for each in keys
+            for change in _differences(was.get(each), now.get(each), f"{key}.{each}".lstrip("."))
+        ]
+    return [] if was == now else [(key, str(was), str(now))]
 
 
 def _make_folder(runs_dir: Path, name: str) -> Path:

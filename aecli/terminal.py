@@ -43,6 +43,11 @@ class Terminal:
         if not self.quiet or message.startswith("WARNING"):
             self._message(message)
 
+    def warn(self, messages: Sequence[str]) -> None:
+        """A WARNING line each on stderr, quiet or not."""
+        for message in messages:
+            self.say(f"WARNING: {message}")
+
     def error(self, message: str) -> None:
         """An error on stderr, quiet or not: `aecli: ` before each of its lines."""
         for line in message.splitlines():

@@ -36,7 +36,8 @@ LEVELS = [
     },
     {"codecs"},
     {"data"},
-    {"config", "terminal", "expect", "options"},
+    {"preflight"},
+    {"config", "terminal", "expect", "options", "storage", "interrupts"},
     {"errors"},
 ]
 
@@ -86,7 +87,7 @@ def test_only_rundir_writes_into_runs():
         )
     }
     # The second copies a config to where the user says.
-    assert writers == {"rundir.py", "config/files.py"}
+    assert writers == {"storage.py", "config/files.py"}
 
 
 def test_help_imports_nothing_heavy():

@@ -2,6 +2,7 @@
 
 import torch
 
+from aecli import optimizers
 from aecli.optimizers import Adam, Muon, orthogonalized
 
 
@@ -19,7 +20,9 @@ def test_adam_is_torchs():
     torch.testing.assert_close(own, theirs.detach(), rtol=1e-6, atol=1e-7)
 
 
-def test_muon_is_torchs():
+def test_muon_with_the_papers_coefficients_is_torchs(monkeypatch):
+    monkeypatch.setattr(optimizers, "POLAR_EXPRESS", ((3.4445, -4.7750, 2.0315),) * 5)
+    monkeypatch.setattr(optimizers, "_SAFETY", 1.0)
     torch.manual_seed(0)
     theirs = [torch.nn.Parameter(torch.randn(shape)) for shape in ((20, 30), (30, 20), (7, 9))]
     reference = torch.optim.Muon(theirs, lr=0.02, momentum=0.9, weight_decay=0.1)

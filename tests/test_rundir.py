@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
@@ -39,16 +41,19 @@ def test_a_runs_folder_that_cannot_be_is_a_storage_error(tmp_path, runs):
         new_run(tmp_path / runs, CONFIG, "x", []).__enter__()
 
 
-def test_a_failed_write_names_the_file_and_leaves_no_part_of_it(tmp_path):
-    class Broken:
-        def savefig(self, file, **_):
-            file.write(b"half a picture")
-            raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_write_names_file_and_size_and_leaves_the_old_one(tmp_path, monkeypatch, call):
+    def full(*_):
+        raise OSError(28, "No space left on device")
 
     with new_run(tmp_path, CONFIG, "x", []) as run:
-        with pytest.raises(StorageError, match=r"cannot write .*/p\.png: No space left on device"):
-            run.save_figure("p", Broken())
-        assert sorted(p.name for p in run.path.iterdir()) == ["config.yaml", "run.json"]
+        run.save_text("a.txt", "old")
+        with monkeypatch.context() as patch:
+            patch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), full)
+            with pytest.raises(StorageError, match=r"/a\.txt \(5 bytes\): No space left on device"):
+                run.save_text("a.txt", "newer")
+        assert (run.path / "a.txt").read_text() == "old"
+        assert not list(run.path.glob("*.part")) + list(run.path.glob(".*.part"))
 
 
 def test_numbers_that_json_lacks_are_null_and_in_csv_empty(tmp_path):

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from aecli.config import FitConfig, MlpConfig, SweepConfig, resolve, yaml_layer
+from aecli.data import default_places
 from aecli.experiments import sweep_codedim
+from aecli.experiments.context import Context
 from aecli.experiments.jobs import Job, train_all
 from aecli.experiments.sweep_codedim import row_specs
 from aecli.fit import corrupt
@@ -61,11 +63,12 @@ def test_tables_do_not_depend_on_the_number_of_jobs(inside):
 def test_finished_jobs_are_not_trained_again(images, tmp_path, small_mlp, capsys):
     config = SweepConfig(seeds=1, jobs=1)
     with new_run(tmp_path, config, "x", []) as run_dir:
-        [first] = train_all([small_mlp], images, config, run_dir, Terminal())
-        [again, same] = train_all([small_mlp, small_mlp], images, config, run_dir, Terminal())
+        context = Context(tmp_path, default_places(), [], Terminal())
+        first = train_all([small_mlp], images, config, run_dir, context).done[small_mlp]
+        again = train_all([small_mlp, small_mlp], images, config, run_dir, context).done[small_mlp]
     assert capsys.readouterr().err.count("trained") == 1
     assert first.records == again.records
-    states = [t.codec.state_dict() for t in (first, again, same)]
+    states = [t.codec.state_dict() for t in (first, again)]
     assert all(torch.equal(states[0][k], s[k]) for s in states for k in s)
 
 
@@ -186,4 +189,4 @@ def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(insid
     assert (again.run / "table.csv").read_text() == table
     record = json.loads((again.run / "run.json").read_text())
     assert record["status"] == "completed"
-    assert record["continues"]
+    assert len(record["resumed"]) == 1

@@ -150,6 +150,8 @@ class ExperimentConfig(Section):
     """`auto` is cuda where there is one, else cpu."""
     threads: Workers | None = None
     """CPU threads (null: one per core this process may use)."""
+    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    """Between two saves of a training's exact state (0: after every step)."""
     data: DataConfig = DataConfig()
 
 

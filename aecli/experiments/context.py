@@ -15,8 +15,12 @@ class Context:
     places: Places
     argv: Sequence[str]
     terminal: Terminal
-    continued: bool = False
-    """Whether to go on in the newest unfinished run of the same config."""
+    resumed: Path | None = None
+    """The run folder to go on in."""
+    fail_fast: bool = False
+    """Whether the first failed job of many ends the run."""
+    job_timeout: float | None = None
+    """Seconds that a job of many may take."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +37,5 @@ class Result:
     summary: Sequence[tuple[str, ...]]
     header: tuple[str, ...] | None = None
     notes: Sequence[str] = ()
+    failures: Sequence[str] = ()
+    """What is missing of it, and why."""

@@ -40,7 +40,7 @@ def run(config: InterpolateConfig, context: Context) -> Result:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
-    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+    with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         subject = load_subject(config, context, run_dir, lambda images: _check(config, images))
         outcome = measure_paths(config, subject, run_dir, context)
         numbers = outcome.numbers()

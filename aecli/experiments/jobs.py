@@ -14,9 +14,11 @@ from aecli import codecs, device
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.data import Images, ImageShape
+from aecli.errors import JobsFailedError, UsageError
+from aecli.experiments.context import Context
+from aecli.experiments.workers import Failure, do_here, do_in_workers
 from aecli.fit import EpochRecord, fit
 from aecli.rundir import RunDir
-from aecli.terminal import Terminal
 
 State = dict[str, NDArray[Any]]
 
@@ -45,29 +47,80 @@ class Trained:
     records: list[EpochRecord]
 
 
+@dataclass(frozen=True)
+class Trainings:
+    """What became of many jobs."""
+
+    done: dict[Job, Trained]
+    failed: dict[Job, str]
+    """The reason of each that failed."""
+
+    def all(self, jobs: Sequence[Job]) -> list[Trained] | None:
+        """Those of `jobs`, in order; None if one is missing."""
+        return None if self.failed.keys() & set(jobs) else [self.done[job] for job in jobs]
+
+    def failures(self) -> list[str]:
+        """A line for each that failed."""
+        return [f"{job.title}: {reason}" for job, reason in self.failed.items()]
+
+    def require_all(self) -> None:
+        """Raises JobsFailedError if one failed."""
+        if self.failed:
+            raise JobsFailedError(failure_text(self.failures()))
+
+
+def failure_text(failures: Sequence[str]) -> str:
+    """What an exit with failed jobs says."""
+    lines = "".join(f"\n  {failure}" for failure in failures)
+    return f"{len(failures)} job(s) failed; the others are kept, and --continue does these:{lines}"
+
+
 def train_all(
-    jobs: Sequence[Job], images: Images, config: ManyConfig, run_dir: RunDir, terminal: Terminal
-) -> list[Trained]:
-    """Every job's trained codec, in the order of `jobs`.
+    jobs: Sequence[Job], images: Images, config: ManyConfig, run_dir: RunDir, context: Context
+) -> Trainings:
+    """Every job's trained codec.
 
     Each is trained on the CPU with a fixed number of threads (`config.threads`, or 1), so the
     numbers do not depend on `config.jobs`. A finished job is kept in the run's `jobs/` folder and
-    read from there if it is asked for again. Raises DivergedError.
+    read from there if it is asked for again. A failed one does not take the others down, unless
+    `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for a job that cannot be.
     """
-    import joblib
-
     threads = config.threads or 1
     names = {job: _name(job, images, threads) for job in jobs}
-    missing = [job for job in dict.fromkeys(jobs) if not run_dir.has_job(names[job])]
-    train, val = images.train.images.numpy(), images.val.images.numpy()
-    parallel = joblib.Parallel(config.jobs or device.usable_cores(), return_as="generator")
-    tasks = (joblib.delayed(_train)(job, images.shape, train, val, threads) for job in missing)
-    results: Iterator[tuple[State, list[EpochRecord]]] = parallel(tasks)
-    for done, (job, (state, records)) in enumerate(zip(missing, results, strict=True), start=1):
-        run_dir.save_job(names[job], state, [asdict(record) for record in records])
+    kept = {job: run_dir.load_job(name) for job, name in names.items()}
+    missing = [job for job, found in kept.items() if found is None]
+    shared = _Shared(images.shape, images.train.images.numpy(), images.val.images.numpy(), threads)
+    workers = min(config.jobs or device.usable_cores(), len(missing))
+    failed: dict[Job, str] = {}
+    for done, (index, outcome) in enumerate(_outcomes(shared, missing, workers, context), start=1):
+        job = missing[index]
+        so_far = f"{done} of {len(missing)}: {job.title}"
+        if isinstance(outcome, Failure):
+            if outcome.usage:
+                raise UsageError(outcome.reason)
+            failed[job] = outcome.reason
+            context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
+            if context.fail_fast:
+                raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
+            continue
+        state, records = outcome
+        rows = [asdict(record) for record in records]
+        run_dir.save_job(names[job], state, rows)
+        kept[job] = state, rows
         last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
-        terminal.say(f"trained {done} of {len(missing)}: {job.title}{last}")
-    return [_load(job, names[job], images.shape, run_dir) for job in jobs]
+        context.terminal.say(f"trained {so_far}{last}")
+    trained = {
+        job: _trained(job, *found, images.shape) for job, found in kept.items() if found is not None
+    }
+    return Trainings(trained, failed)
+
+
+def _outcomes(
+    shared: "_Shared", jobs: Sequence[Job], workers: int, context: Context
+) -> Iterator[tuple[int, tuple[State, list[EpochRecord]] | Failure]]:
+    if workers <= 1 and context.job_timeout is None:
+        return do_here(_train, shared, jobs)
+    return do_in_workers(_train, shared, jobs, workers, context.job_timeout)
 
 
 def _name(job: Job, images: Images, threads: int) -> str:
@@ -84,32 +137,37 @@ def _name(job: Job, images: Images, threads: int) -> str:
     return f"{job.codec.name}{job.codec.code_dim}-s{job.seed}-{digest}"
 
 
-def _train(
-    job: Job,
-    image_shape: ImageShape,
-    train: NDArray[np.uint8],
-    val: NDArray[np.uint8],
-    threads: int,
-) -> tuple[State, list[EpochRecord]]:
+@dataclass(frozen=True)
+class _Shared:
+    """What all jobs of a run have in common."""
+
+    image_shape: ImageShape
+    train: NDArray[np.uint8]
+    val: NDArray[np.uint8]
+    threads: int
+
+
+def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
     """Runs in a worker process, or in this one where there is but one job at a time."""
     threads_before = torch.get_num_threads()
-    device.seed_and_limit(job.seed, threads)
+    device.seed_and_limit(job.seed, shared.threads)
     try:
-        codec = codecs.build(job.codec, image_shape)
-        images = torch.tensor(train)
+        codec = codecs.build(job.codec, shared.image_shape)
+        train, val = torch.from_numpy(shared.train), torch.from_numpy(shared.val)
         records: list[EpochRecord] = []
         if isinstance(codec, NetworkCodec):
             order = torch.Generator().manual_seed(job.seed)
-            records = list(fit(codec, images, torch.tensor(val), job.fit, order))
+            records = list(fit(codec, train, val, job.fit, order))
         elif isinstance(codec, ClosedFormCodec):
-            codec.solve(images)
+            codec.solve(train)
     finally:
         torch.set_num_threads(threads_before)
     return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}, records
 
 
-def _load(job: Job, name: str, image_shape: ImageShape, run_dir: RunDir) -> Trained:
-    state, rows = run_dir.load_job(name)
+def _trained(
+    job: Job, state: State, rows: Sequence[dict[str, Any]], image_shape: ImageShape
+) -> Trained:
     codec = codecs.build(job.codec, image_shape)
     codec.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
     return Trained(job, codec.eval(), [EpochRecord(**row) for row in rows])

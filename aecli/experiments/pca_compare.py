@@ -54,7 +54,7 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     """Train, solve and compare, and leave curve, checks and figures. Raises every AecliError."""
     device.prepare(config)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
-    with new_run(context.runs_dir, config, slug, context.argv, context.continued) as run_dir:
+    with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
         result = measure_comparison(config, images, run_dir, context)
@@ -86,9 +86,9 @@ def measure_comparison(
     }
     linears = {k: Job(LinearConfig(code_dim=k), LINEAR_FIT, config.seed) for k in config.code_dims}
     jobs = [*linears.values(), *(job for of_dim in networks.values() for job in of_dim)]
-    trained = dict(
-        zip(jobs, train_all(jobs, images, config, run_dir, context.terminal), strict=True)
-    )
+    trainings = train_all(jobs, images, config, run_dir, context)
+    trainings.require_all()
+    trained = trainings.done
     pca = full_pca(images)
     test = images.test.images
     curve, advantages, checks = [], [], []

@@ -21,9 +21,10 @@ from aecli.config import (
     SweepConfig,
 )
 from aecli.data import Images, Split
+from aecli.errors import JobsFailedError
 from aecli.experiments.context import Context, Result
 from aecli.experiments.interpolate import measure_paths
-from aecli.experiments.jobs import Job, Trained, train_all
+from aecli.experiments.jobs import Job, Trained, failure_text, train_all
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import full_pca, measure_sweep
@@ -50,7 +51,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
             }
         )
     slug = config.name or ("quick" if config.quick else "chapter")
-    with new_run(context.runs_dir, config, slug, context.argv, context.continued) as run_dir:
+    with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance(), quick=config.quick)
         if config.quick:  # so that every table and figure says it
@@ -77,6 +78,8 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     say("reproduce 2/5: the table")
     sweep_config = SweepConfig(code_dims=CODE_DIMS, **shared)
     sweep = measure_sweep(sweep_config, images, run_dir.section("sweep"), context)
+    if sweep.failures:
+        raise JobsFailedError(failure_text(sweep.failures))
     say("reproduce 3/5: PCA")
     compare_config = PcaCompareConfig(code_dims=COMPARED_DIMS, **shared)
     comparison = measure_comparison(compare_config, images, run_dir.section("pca-compare"), context)
@@ -143,9 +146,9 @@ def _train_as_the_chapter(
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {k: [Job(MlpConfig(code_dim=k), fit, seed) for seed in seeds] for k in chapter.TABLE_MSE}
     every = [job for of_dim in jobs.values() for job in of_dim]
-    trained = dict(
-        zip(every, train_all(every, images, config, run_dir, context.terminal), strict=True)
-    )
+    trainings = train_all(every, images, config, run_dir, context)
+    trainings.require_all()
+    trained = trainings.done
     own: dict[int, Sequence[Trained]] = {
         k: [trained[job] for job in of_dim] for k, of_dim in jobs.items()
     }

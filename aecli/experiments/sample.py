@@ -29,7 +29,7 @@ def run(config: SampleConfig, context: Context) -> Result:
     """Draw from every sampler, decode, judge, and leave a run folder. Raises every AecliError."""
     config = settled(config, context.runs_dir)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
-    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
+    with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         subject = load_subject(config, context, run_dir, _check)
         rows, numbers = measure_samples(config, subject, run_dir, context)
         run_dir.write_metrics(numbers)

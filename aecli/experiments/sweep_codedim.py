@@ -15,7 +15,7 @@ from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, ManyConfig, MlpConfig, PcaConfig, SweepConfig
 from aecli.data import Images, Split, to_unit
 from aecli.experiments.context import Context, Result
-from aecli.experiments.jobs import Job, Trained, train_all
+from aecli.experiments.jobs import Job, Trained, failure_text, train_all
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
@@ -71,6 +71,8 @@ class Sweep:
 
     rows: Sequence[Row]
     raw_probe_accuracy: float
+    failures: Sequence[str] = ()
+    """A line for each training that failed; a row with one is not in the table."""
 
     def table(self) -> list[dict[str, Any]]:
         """table.csv: a dict per row."""
@@ -81,6 +83,7 @@ class Sweep:
         flat: dict[str, Any] = {
             "seeds": seeds,
             "rows": len(self.rows),
+            "failed_jobs": len(self.failures),
             "raw_pixels_probe_accuracy": self.raw_probe_accuracy,
         }
         for row in self.rows:
@@ -96,15 +99,17 @@ def run(config: SweepConfig, context: Context) -> Result:
     """Train and measure every row, and leave the table. Raises every AecliError."""
     device.prepare(config)
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
-    with new_run(context.runs_dir, config, slug, context.argv, context.continued) as run_dir:
+    with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
         sweep = measure_sweep(config, images, run_dir, context)
         numbers = sweep.numbers(config.seeds)
         run_dir.write_metrics(numbers)
+        if sweep.failures:
+            run_dir.fail(failure_text(sweep.failures))
     header, rows = _printed(sweep.table())
     title = f"{images.name}: {config.codec.name} over code dimensions, {config.seeds} seed(s)"
-    return Result(run_dir.path, numbers, title, rows, header)
+    return Result(run_dir.path, numbers, title, rows, header, failures=sweep.failures)
 
 
 def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
@@ -113,18 +118,20 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {spec: [Job(spec.codec, _fit(spec, config), seed) for seed in seeds] for spec in specs}
     every = [job for of_row in jobs.values() for job in of_row]
-    trained = dict(
-        zip(every, train_all(every, images, config, run_dir, context.terminal), strict=True)
-    )
+    trainings = train_all(every, images, config, run_dir, context)
     reader = _Reader(images)
     pca = full_pca(images)
     rows = []
     for spec in specs:
-        context.terminal.say(f"measuring {spec.key}")
-        rows.append(_measure(spec, [trained[job] for job in jobs[spec]], images, pca, reader))
-    sweep = Sweep(rows, reader.raw_accuracy())
+        trained = trainings.all(jobs[spec])
+        if trained is not None:
+            context.terminal.say(f"measuring {spec.key}")
+            rows.append(_measure(spec, trained, images, pca, reader))
+    sweep = Sweep(rows, reader.raw_accuracy(), trainings.failures())
+    if not rows:
+        trainings.require_all()
     run_dir.write_csv("table.csv", sweep.table())
-    run_dir.save_text("table.md", _markdown(sweep.table(), images, config))
+    run_dir.save_text("table.md", _markdown(sweep, images, config))
     _draw(sweep, images, pca, run_dir)
     return sweep
 
@@ -313,14 +320,15 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
     return header, rows
 
 
-def _markdown(table: list[dict[str, Any]], images: Images, config: ManyConfig) -> str:
-    header, rows = _printed(table)
+def _markdown(sweep: Sweep, images: Images, config: ManyConfig) -> str:
+    header, rows = _printed(sweep.table())
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
     about = (
         f"{images.name}, {len(images.train):,} training and {len(images.test):,} test images,"
         f" mean ± sd over {config.seeds} seed(s); mse per pixel in [0, 1]."
     )
-    return "\n".join([*lines, "", about, ""])
+    missing = [f"- missing: {failure}" for failure in sweep.failures]
+    return "\n".join([*lines, "", *missing, about, ""])
 
 
 def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:

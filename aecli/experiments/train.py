@@ -1,5 +1,7 @@
 """`aecli train`: fit one codec, measure it against PCA, and draw what it does."""
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aecli import chapter, codecs, data, device, figures, metrics
+from aecli import chapter, codecs, data, device, figures, interrupts, metrics
+from aecli.checkpoint import Checkpoint
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
-from aecli.errors import DivergedError, UsageError
+from aecli.errors import DivergedError, Interrupted, UsageError
 from aecli.experiments.context import Context, Result
-from aecli.fit import EpochRecord, fit
+from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
 
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
@@ -24,8 +27,8 @@ def run(config: TrainConfig, context: Context) -> Result:
     where = device.prepare(config)
     codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
-    with new_run(context.runs_dir, config, slug, context.argv) as run_dir:
-        run_dir.note(device=str(where), threads=torch.get_num_threads())
+    with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance())
         settled = config.data.model_copy(update={"dataset": images.name})
@@ -60,10 +63,16 @@ def train_codec(
         )
     train, val = (split.images.to(codec.device) for split in (images.train, images.val))
     order = torch.Generator().manual_seed(config.seed)
-    records: list[EpochRecord] = []
-    with context.terminal.watching(config.train.epochs) as watch:
+    found = _last_checkpoint(context, run_dir)
+    records = [EpochRecord(**row) for row in found.history] if found else []
+    state = found.state if found else None
+    with (
+        interrupts.deferred() as signalled,
+        context.terminal.watching(config.train.epochs) as watch,
+    ):
+        keep = _keeper(run_dir, records, config.checkpoint_seconds, signalled)
         try:
-            for record in fit(codec, train, val, config.train, order, watch):
+            for record in fit(codec, train, val, config.train, order, watch, keep, state):
                 records.append(record)
                 run_dir.write_csv("history.csv", [asdict(r) for r in records])
                 context.terminal.epoch(record, config.train.epochs)
@@ -73,6 +82,40 @@ def train_codec(
                 f"{error}\nthe last good model is in {run_dir.path}/model"
             ) from None
     return records
+
+
+def _last_checkpoint(context: Context, run_dir: RunDir) -> Checkpoint | None:
+    """Where an earlier process stood in this run; says so, and what could not be read."""
+    found, faults = run_dir.load_checkpoint()
+    for fault in faults:
+        context.terminal.say(f"WARNING: {fault}")
+    if found is not None:
+        step = int(found.state["step"])
+        context.terminal.say(f"going on after step {step}, {len(found.history)} epoch(s) done")
+    return found
+
+
+def _keeper(
+    run_dir: RunDir,
+    records: list[EpochRecord],
+    seconds: float,
+    signalled: Callable[[], int | None],
+) -> Callable[[Callable[[], State]], None]:
+    """What `fit` calls after every step: it saves the state when that is due, or on a signal,
+    and then raises Interrupted."""
+    saved = time.monotonic()
+
+    def keep(take: Callable[[], State]) -> None:
+        nonlocal saved
+        number = signalled()
+        if number is None and time.monotonic() - saved < seconds:
+            return
+        run_dir.save_checkpoint(take(), [asdict(record) for record in records])
+        saved = time.monotonic()
+        if number is not None:
+            raise Interrupted(number)
+
+    return keep
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def load_subject(
     """
     config = settled(config, context.runs_dir)
     where = device.prepare(config)
-    run_dir.note(device=str(where), threads=torch.get_num_threads())
+    context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
     images = data.load(config.data, context.places, context.terminal.say)
     run_dir.note(dataset=images.provenance())
     found = config.data.model_copy(update={"dataset": images.name})

@@ -32,6 +32,12 @@ class Outcome:
         else:
             self.survived += 1
 
+    def merge(self, other: "Outcome") -> None:
+        """Count another's faults too."""
+        self.injected += other.injected
+        self.survived += other.survived
+        self.failures += other.failures
+
 
 class TooSlowError(BaseException):
     """A limit of time was passed; no Exception, so that nothing on the way swallows it."""

@@ -3,13 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import configs, datasets, models, runs, streams, training
+from tests.faults import configs, datasets, kills, models, runs, streams, training
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
 """Takes an empty folder, and whether to inject all there are (the report) or a few (the tests)."""
 
 ROWS: dict[str, Row] = {
+    "kill -9 at every write": kills.at_every_write,
+    "kill -9 at random": kills.at_random,
+    "SIGINT while writing": kills.interrupted_while_writing,
+    "disk errors": kills.refused_by_the_disk,
+    "full disk": kills.two_megabytes,
     "dataset files": datasets.files,
     "downloads": datasets.downloads,
     "archives": datasets.archives,

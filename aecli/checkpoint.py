@@ -1,0 +1,82 @@
+"""The exact state of a training, to disk and back: two generations, each sealed by a manifest.
+
+Tensors are safetensors and everything else is JSON, so that reading one runs no code.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from aecli import storage
+from aecli.errors import DataError
+
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training stood."""
+
+    state: dict[str, Tensor]
+    """As `fit` gave it."""
+    history: list[dict[str, Any]]
+    """The rows of history.csv so far; a value that was not there is nan."""
+
+
+def save(
+    folder: Path, run_id: str, state: Mapping[str, Tensor], history: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add a generation to `folder` and remove all but the newest two. Raises StorageError."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    rows = [{k: None if v != v else v for k, v in row.items()} for row in history]
+    progress = json.dumps({"run": run_id, "history": rows}).encode()
+    there = _generations(folder)
+    new = folder / f"{(int(there[-1].name) + 1 if there else 1):06d}"
+    storage.seal(new, {"state.safetensors": to_bytes(tensors), "progress.json": progress})
+    for old in there[: 1 - _KEPT]:
+        storage.remove_sealed(old)
+
+
+def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole generation, or None without any; and what is wrong with newer ones.
+
+    Raises DataError if there are generations and none of them can be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    there = _generations(folder)
+    faults: list[str] = []
+    for generation in reversed(there):
+        try:
+            files = storage.unseal(generation)
+            progress = json.loads(files["progress.json"])
+            if progress["run"] != run_id:
+                raise DataError(f"{generation}: of another run ({progress['run']})")
+            history = [
+                {k: math.nan if v is None else v for k, v in row.items()}
+                for row in progress["history"]
+            ]
+            return Checkpoint(from_bytes(files["state.safetensors"]), history), faults
+        except DataError as error:
+            faults.append(str(error))
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            faults.append(f"{generation}: not a checkpoint: {error}")
+    unfinished = all(not (generation / storage.MANIFEST).exists() for generation in there)
+    if there and not unfinished:
+        raise DataError("no checkpoint of this run can be read:\n" + "\n".join(faults))
+    return None, faults
+
+
+def _generations(folder: Path) -> list[Path]:
+    """The generations, oldest first, whole or not."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.isdigit() and path.is_dir())

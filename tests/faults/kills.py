@@ -1,0 +1,209 @@
+"""Runs killed, interrupted or refused by the disk at every call that writes, and gone on with."""
+
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.conftest import Finished, environment
+from tests.faults.outcome import Outcome
+from tests.faults.program import COMMAND, inside
+from tests.twins import left_behind
+
+_TOLD = (
+    *("train", "--dataset", "mnist-5k", "--offline", "--limit-train", "100", "--threads", "1"),
+    *("--batch-size", "50", "--code-dim", "2", "--set", "codec.hidden=[8]", "-q"),
+    *("--set", "checkpoint_seconds=0"),
+)
+SMALL = (*_TOLD, "--epochs", "2")
+LONG = (*_TOLD, "--epochs", "60")
+_CALLS = {"write": "write", "fsync": "fsync", "rename": "rename,renameat,renameat2"}
+_NO_STRACE = "strace is not there"
+
+
+def at_every_write(scratch: Path, thorough: bool) -> Outcome:
+    """kill -9 at each nth write, fsync and rename; and, in the tests, at one of each."""
+    return _at_each_call(scratch, thorough, "signal=KILL", range(-9, -8))
+
+
+def interrupted_while_writing(scratch: Path, thorough: bool) -> Outcome:
+    """SIGINT at each nth fsync, most of them in the middle of a save."""
+    return _at_each_call(scratch, thorough, "signal=INT", [130], ("fsync",))
+
+
+def refused_by_the_disk(scratch: Path, thorough: bool) -> Outcome:
+    """A full disk at each nth write and rename, and an I/O error at each nth fsync."""
+    outcome = _at_each_call(scratch, thorough, "error=ENOSPC", [6], ("write", "rename"))
+    outcome.merge(_at_each_call(scratch, thorough, "error=EIO", [6], ("fsync",)))
+    return outcome
+
+
+def at_random(scratch: Path, thorough: bool) -> Outcome:
+    """kill -9 at random moments, of the run and of what goes on with it, until one gets through."""
+    outcome, rng = Outcome(), random.Random(0)
+    twin = left_behind(inside(scratch, *LONG).run)
+    started = time.monotonic()
+    _run(scratch, [COMMAND, *LONG])
+    usual = time.monotonic() - started
+    for number in itertools.count():
+        if outcome.injected >= (100 if thorough else 2):
+            return outcome
+        folder = scratch / f"{number}"
+        folder.mkdir()
+        kills = 0
+        while kills < 12:
+            path = _run_folder(folder)
+            told = ["resume", str(path), "-q"] if path else LONG
+            if not _killed_after(folder, [COMMAND, *told], rng.uniform(0.3, 1.0) * usual):
+                break
+            kills += 1
+        outcome.injected += kills
+        before = len(outcome.failures)
+        _must_end_as(twin, folder, LONG, f"run {number}, killed {kills} times", outcome)
+        outcome.survived += kills if len(outcome.failures) == before else 0
+    return outcome
+
+
+def two_megabytes(scratch: Path, thorough: bool) -> Outcome:
+    """A disk that is full in the middle of a run, and then has room again."""
+    outcome = Outcome()
+    disk = scratch / "disk"
+    disk.mkdir()
+    mounted = (
+        shutil.which("mount")
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True
+        ).returncode
+    )
+    if not mounted:
+        return Outcome(skipped="a small disk cannot be mounted here")
+    twin = left_behind(inside(scratch, *SMALL).run)
+    # The pre-flight would refuse so small a disk; here it is the run's own writes that meet it.
+    unchecked = mock.patch("aecli.preflight.check")
+    unchecked.start()
+    try:
+        sizes = range(20, 520, 20) if thorough else (60,)
+        for kilobytes in sizes:
+            with outcome.fault(f"{kilobytes} kB left"):
+                free = shutil.disk_usage(disk).free
+                ballast = disk / "ballast"
+                ballast.write_bytes(bytes(free - 1000 * kilobytes))
+                done = inside(scratch, *SMALL, "--runs-dir", str(disk))
+                ballast.unlink()
+                assert done.code in (0, 6), f"exit {done.code}: {done.stderr}"
+                if done.code == 6:
+                    assert "No space left on device" in done.stderr
+                    assert " bytes)" in done.stderr or "cannot make" in done.stderr
+                    _go_on(scratch, disk, SMALL, "--runs-dir", str(disk))
+                [path] = disk.glob("*Z-*")
+                _compare(left_behind(path), twin)
+            for path in disk.iterdir():
+                path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
+    finally:
+        unchecked.stop()
+        subprocess.run(["umount", str(disk)], check=False)
+    return outcome
+
+
+def _at_each_call(
+    scratch: Path,
+    thorough: bool,
+    injection: str,
+    codes: Any,
+    calls: tuple[str, ...] = tuple(_CALLS),
+) -> Outcome:
+    if shutil.which("strace") is None:
+        return Outcome(skipped=_NO_STRACE)
+    outcome = Outcome()
+    twin = left_behind(inside(scratch, *SMALL).run)
+    for call in calls:
+        counts = itertools.count(1) if thorough else (12,)
+        for n in counts:
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            done = _injected(folder, _CALLS[call], f"{injection}:when={n}")
+            if done is None:  # there is no nth call: the run was left alone
+                break
+            with outcome.fault(f"{injection} at {call} {n}"):
+                if done.code == 0 and call == "write":
+                    continue  # the table's, to the terminal
+                assert done.code in codes, f"exit {done.code}: {done.stderr}"
+                if 6 in codes and "make a run folder" not in done.stderr:
+                    assert "bytes)" in done.stderr, done.stderr
+                _go_on(folder, folder / "runs", SMALL)
+                [path] = (folder / "runs").glob("*Z-*")
+                _compare(left_behind(path), twin)
+            shutil.rmtree(folder)
+    return outcome
+
+
+def _injected(folder: Path, call: str, injection: str) -> Finished | None:
+    """The small run with a fault at the nth `call`; None if it has not so many."""
+    log = folder / "strace"
+    command = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={call}"]
+    done = _run(folder, [*command, "-e", f"inject={call}:{injection}", COMMAND, *SMALL])
+    text = log.read_text(errors="replace")
+    return done if "INJECTED" in text or "killed by" in text or "--- SIG" in text else None
+
+
+def _must_end_as(
+    twin: dict[str, Any], folder: Path, told: tuple[str, ...], name: str, outcome: Outcome
+) -> None:
+    try:
+        _go_on(folder, folder / "runs", told)
+        [path] = (folder / "runs").glob("*Z-*")
+        _compare(left_behind(path), twin)
+    except Exception as error:
+        outcome.failures.append(f"{name}: {type(error).__name__}: {error}"[:500])
+
+
+def _go_on(folder: Path, runs: Path, told: tuple[str, ...], *more: str) -> None:
+    """Resume the run that is there; where none had begun, which may be, begin it."""
+    path = _run_folder(folder, runs)
+    done = inside(folder, "resume", str(path), "-q") if path else inside(folder, *told, *more)
+    assert done.code == 0, f"to go on ended with {done.code}: {done.stderr}"
+
+
+def _run_folder(folder: Path, runs: Path | None = None) -> Path | None:
+    """The run folder, or None if no run had begun in it; what a kill left of that is removed."""
+    for path in (runs or folder / "runs").glob("*Z-*"):
+        if (path / "run.json").exists():
+            return path
+        shutil.rmtree(path)
+    return None
+
+
+def _run(folder: Path, command: list[str]) -> Finished:
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def _killed_after(folder: Path, command: list[str], seconds: float) -> bool:
+    """Whether the command was still there to be killed."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            return True
+        return False
+
+
+def _compare(found: dict[str, Any], twin: dict[str, Any]) -> None:
+    assert sorted(found) == sorted(twin), f"files: {sorted(set(found) ^ set(twin))}"
+    different = [name for name in twin if found[name] != twin[name]]
+    assert not different, f"not the twin's: {different}"

@@ -1,0 +1,265 @@
+"""Runs that are stopped and gone on with: the same end to the bit, or a refusal that says why."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from aecli import checkpoint, rundir
+from aecli.config import TrainConfig
+from aecli.rundir import RunDir, new_run
+from tests.conftest import environment
+from tests.twins import left_behind
+
+TOLD = ("train", "--dataset", "mnist-5k", "--limit-train", "300", "--offline", "--threads", "1")
+SMALL = (*TOLD, "--epochs", "3", "--batch-size", "100", "--set", "checkpoint_seconds=0")
+STEPS = 9
+
+
+@pytest.fixture
+def stopped(inside, monkeypatch):
+    """A run that ended after its nth checkpoint, as `inside` leaves it."""
+
+    def run(n, *arguments):
+        before = {path.name for path in Path("runs").glob("*Z-*")}
+        save, count = RunDir.save_checkpoint, 0
+
+        def save_and_stop(self, state, history):
+            nonlocal count
+            save(self, state, history)
+            count += 1
+            if count == n:
+                sys.exit(9)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RunDir, "save_checkpoint", save_and_stop)
+            assert inside(*(arguments or SMALL)).code == 9
+        [path] = {path for path in Path("runs").glob("*Z-*") if path.name not in before}
+        return path
+
+    return run
+
+
+def record(path):
+    return json.loads((path / "run.json").read_text())
+
+
+@pytest.mark.parametrize("recipe", ["muon", "chapter"])
+def test_a_run_stopped_at_any_step_ends_as_its_twin(inside, stopped, recipe):
+    told = (*SMALL, "--recipe", recipe, "--code-dim", "2")
+    twin = left_behind(inside(*told).run)
+    assert {"history.csv", "metrics.json", "model/model.safetensors"} < set(twin)
+    for n in (2, STEPS):
+        path = stopped(n, *told)
+        again = inside("resume", str(path))
+        assert again.code == 0, again.stderr
+        assert f"going on after step {n}" in again.stderr
+        assert again.run == path.absolute()
+        assert left_behind(path) == twin
+        assert record(path)["status"] == "completed"
+        assert not (path / "checkpoint").exists()
+
+
+def test_a_completed_run_has_nothing_to_go_on_with(inside):
+    done = inside(*SMALL)
+    before = left_behind(done.run)
+    again = inside("resume", str(done.run))
+    assert (again.code, again.run) == (0, done.run)
+    assert "nothing to go on with" in again.stderr
+    assert left_behind(done.run) == before
+
+
+@pytest.mark.parametrize("command", ["sample", "interpolate"])
+def test_experiments_that_train_on_the_spot_go_on_too(inside, stopped, command):
+    told = (command, *TOLD[1:], "--epochs", "2", "--set", "checkpoint_seconds=0")
+    told += ("--samples", "40") if command == "sample" else ("--pairs", "5")
+    path = stopped(2, *told)
+    twin = left_behind(inside(*told).run)
+    assert inside("resume", str(path)).code == 0
+    assert left_behind(path) == twin
+
+
+def flip(path, position=-1):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_generation_is_passed_over_and_told(inside, stopped):
+    twin = left_behind(inside(*SMALL).run)
+    path = stopped(5)
+    older, newer = sorted((path / "checkpoint").iterdir())
+    flip(newer / "state.safetensors")
+    again = inside("resume", str(path), "-q")
+    assert again.code == 0
+    assert f"WARNING: {newer.absolute()}" in again.stderr
+    assert "damaged" in again.stderr
+    assert left_behind(path) == twin
+    assert older != newer
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "progress.json", "manifest.json"])
+def test_a_bit_flipped_anywhere_in_a_generation_is_noticed(tmp_path, file):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, "id", {"step": torch.tensor(step)}, [{"epoch": 0, "val": 0.5}])
+    newer = tmp_path / "000002" / file
+    whole = newer.read_bytes()
+    for position in range(len(whole)):
+        flip(newer, position)
+        found, faults = checkpoint.load(tmp_path, "id")
+        assert (int(found.state["step"]), len(faults)) == (1, 1)
+        newer.write_bytes(whole)
+    assert int(checkpoint.load(tmp_path, "id")[0].state["step"]) == 2
+
+
+def test_no_readable_generation_is_exit_3(inside, stopped):
+    path = stopped(5)
+    for generation in (path / "checkpoint").iterdir():
+        flip(generation / "state.safetensors")
+    again = inside("resume", str(path))
+    assert again.code == 3
+    assert "no checkpoint of this run can be read" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_a_generation_without_its_manifest_was_never_finished(inside, stopped):
+    twin = left_behind(inside(*SMALL).run)
+    path = stopped(1)
+    [only] = (path / "checkpoint").iterdir()
+    (only / "manifest.json").unlink()
+    assert inside("resume", str(path)).code == 0
+    assert left_behind(path) == twin
+
+
+def test_another_runs_checkpoint_is_refused(inside, stopped):
+    one, other = stopped(3), stopped(3)
+    shutil.rmtree(one / "checkpoint")
+    shutil.copytree(other / "checkpoint", one / "checkpoint")
+    again = inside("resume", str(one))
+    assert again.code == 3
+    assert "of another run" in again.stderr
+
+
+def test_a_changed_config_is_refused_with_both_values(inside, stopped):
+    path = stopped(3)
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 3", "epochs: 4"))
+    again = inside("resume", str(path))
+    assert again.code == 2
+    assert [line.split() for line in again.stderr.splitlines()][-1] == [
+        "aecli:",
+        "train.epochs",
+        "3",
+        "4",
+    ]
+
+
+def test_another_dataset_is_refused_with_both_hashes(inside, stopped):
+    path = stopped(3)
+    told = record(path)
+    real = told["dataset"]["sha256"]
+    told["dataset"]["sha256"] = "0" * 64
+    (path / "run.json").write_text(json.dumps(told))
+    again = inside("resume", str(path))
+    assert again.code == 2
+    assert "the dataset is not the one this run began with" in again.stderr
+    assert "0" * 64 in again.stderr
+    assert real in again.stderr
+
+
+@pytest.mark.parametrize("key", ["torch", "threads", "precision"])
+def test_what_costs_only_the_last_bits_goes_on_with_a_recorded_warning(inside, stopped, key):
+    path = stopped(3)
+    told = record(path)
+    (path / "run.json").write_text(json.dumps(told | {key: "other"}))
+    again = inside("resume", str(path), "-q")
+    assert again.code == 0
+    [warning] = record(path)["warnings"]
+    assert warning.startswith(f"{key}: this run began with other and goes on with {told[key]}")
+    assert key == "torch" or f"WARNING: {warning}" in again.stderr
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"config": {}, "command": "x"}'])
+def test_a_folder_that_is_no_run_is_exit_3(inside, tmp_path, content):
+    (tmp_path / "run").mkdir()
+    if content is not None:
+        (tmp_path / "run" / "run.json").write_text(content)
+    done = inside("resume", "run")
+    assert done.code == 3
+    assert "Traceback" not in done.stderr
+    assert inside("resume", "nowhere").code == 3
+
+
+def test_one_process_to_a_run(inside, tmp_path):
+    with new_run(tmp_path / "runs", TrainConfig(), "x", []) as run:
+        done = inside("resume", str(run.path))
+        assert rundir.state_of(run.path) == "running"
+    assert done.code == 2
+    assert f"process {os.getpid()} is working in this run folder" in done.stderr
+
+
+def test_ls_tells_the_states_apart(inside, tmp_path, stopped):
+    done = inside(*SMALL).run
+    failed = stopped(2)
+    dead = stopped(2)
+    (dead / "run.json").write_text(json.dumps(record(dead) | {"status": "running"}))
+    (tmp_path / "runs" / "20260101T000000Z-train-x").mkdir()
+    rows = json.loads(inside("ls", "--json").stdout)["runs"]
+    assert {row["run"]: row["state"] for row in rows} == {
+        "20260101T000000Z-train-x": "unreadable",
+        done.name: "completed",
+        failed.name: "failed",
+        dead.name: "dead",
+    }
+    assert done.name in inside("ls").stdout
+    assert inside("ls", "--runs-dir", "nowhere").code == 0
+
+
+def test_two_generations_are_kept(tmp_path):
+    for step in range(5):
+        checkpoint.save(tmp_path, "id", {"step": torch.tensor(step)}, [{"epoch": 0, "val": 0.5}])
+    assert len(list(tmp_path.iterdir())) == 2
+    found, faults = checkpoint.load(tmp_path, "id")
+    assert (int(found.state["step"]), found.history, faults) == (4, [{"epoch": 0, "val": 0.5}], [])
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, inside, number, code):
+    told = (*TOLD, "--epochs", "100000", "--batch-size", "100")
+    command = [str(Path(sys.executable).with_name("aecli")), *told]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("epoch "):
+                process.send_signal(number)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == code
+    assert f"{number.name}: stopping in good order" in rest
+    [path] = (tmp_path / "runs").glob("*Z-*")
+    assert f"go on with: aecli resume {path}" in rest
+    assert record(path)["status"] == "interrupted"
+    found, _ = checkpoint.load(path / "checkpoint", record(path)["id"])
+    assert int(found.state["step"]) >= 3
+
+
+def test_a_second_signal_ends_it_now():
+    code = (
+        "import os, signal, time\n"
+        "from aecli import interrupts\n"
+        "interrupts.install(print)\n"
+        "with interrupts.deferred():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 143

@@ -1,0 +1,104 @@
+"""Worker processes: what befalls one task is told, and costs no other."""
+
+import json
+import os
+import time
+
+import pytest
+
+from aecli.experiments import jobs
+from aecli.experiments.workers import Failure, do_here, do_in_workers
+from tests.conftest import SMALL
+from tests.tasks import work
+from tests.twins import left_behind
+
+REASONS = {
+    "die": "its process was killed by SIGKILL",
+    "leave": "its process ended with exit code 3",
+    "diverge": "training diverged",
+    "bug": "KeyError: 'oops'",
+    "hoard": "out of memory",
+}
+
+
+def test_every_task_is_done_once_whatever_befalls_its_neighbours():
+    tasks = ["a", "die", "b", "leave", "diverge", "c", "bug", "hoard", "d"]
+    outcomes = dict(do_in_workers(work, "shared", tasks, 2))
+    assert sorted(outcomes) == list(range(len(tasks)))
+    for index, task in enumerate(tasks):
+        if task in REASONS:
+            assert outcomes[index] == Failure(REASONS[task])
+        else:
+            shared, same, pid = outcomes[index]
+            assert (shared, same) == ("shared", task)
+            assert pid != os.getpid()
+
+
+def test_a_task_that_hangs_is_ended_at_its_time():
+    started = time.monotonic()
+    outcomes = dict(do_in_workers(work, None, ["hang", "a"], 2, timeout=5))
+    assert outcomes[0] == Failure("took longer than 5 s")
+    assert outcomes[1][1] == "a"
+    assert time.monotonic() - started < 30
+
+
+def test_in_this_process_a_failure_costs_no_other_either():
+    outcomes = dict(do_here(work, None, ["diverge", "a", "bug"]))
+    assert outcomes[0] == Failure("training diverged")
+    assert outcomes[1][1:] == ("a", os.getpid())
+    assert outcomes[2] == Failure("KeyError: 'oops'")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Makes the training of code 3 fail."""
+    train = jobs._train
+
+    def fail(shared, job):
+        if job.codec.code_dim == 3:
+            raise MemoryError
+        return train(shared, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "_train", fail)
+        yield patch
+
+
+SWEEP = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "2", "--jobs", "1")
+
+
+def test_a_sweep_with_failed_jobs_is_exit_5_and_continue_completes_it(inside, failing):
+    partial = inside(*SWEEP)
+    assert partial.code == 5
+    assert "2 job(s) failed" in partial.stderr
+    assert "mlp code 3 (256-64), seed 1: out of memory" in partial.stderr
+    metrics = partial.metrics()  # the path is on stdout still
+    assert (metrics["rows"], metrics["failed_jobs"]) == (1, 2)
+    assert "mlp code 3 (256-64), seed 0: out of memory" in (partial.run / "table.md").read_text()
+    assert json.loads((partial.run / "run.json").read_text())["status"] == "failed"
+    failing.undo()
+    whole = inside(*SWEEP, "--continue")
+    assert (whole.code, whole.run) == (0, partial.run)
+    assert whole.stderr.count("trained") == 2
+    assert left_behind(whole.run) == left_behind(inside(*SWEEP).run)
+
+
+def test_fail_fast_stops_at_the_first(inside, failing):
+    done = inside("sweep-codedim", "3", "2", *SMALL, "--seeds", "3", "--jobs", "1", "--fail-fast")
+    assert (done.code, done.stdout) == (5, "")
+    assert "1 job(s) failed" in done.stderr
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_comparison_needs_all_its_jobs(inside):
+    done = inside("pca-compare", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
+    assert (done.code, done.stdout) == (5, "")
+    assert "mlp code 3 (256-64), seed 0: out of memory" in done.stderr
+
+
+def test_a_job_past_its_time_is_a_failed_one(inside):
+    told = ("sweep-codedim", "2", *SMALL, "--seeds", "1", "--job-timeout", "0.01")
+    done = inside(*told)
+    assert done.code == 5
+    assert "seed 0: took longer than 0.01 s" in done.stderr
+    assert inside("sweep-codedim", "2", *SMALL, "--job-timeout", "-1").code == 2

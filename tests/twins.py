@@ -1,0 +1,31 @@
+"""What a resumed run must have in common with its twin that was never stopped: everything."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+_TIMES = ("train_seconds", "seconds")
+
+
+def left_behind(run: Path) -> dict[str, Any]:
+    """All that a run leaves, without what tells when and how fast: files by name."""
+    found: dict[str, Any] = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if path.is_dir() or name in ("run.json", ".lock"):
+            continue
+        if name == "metrics.json":
+            found[name] = _without_times(json.loads(path.read_text()))
+        elif path.name == "history.csv":
+            rows = csv.DictReader(path.read_text().splitlines())
+            found[name] = [_without_times(row) for row in rows]
+        elif path.parent.parent.name == "jobs" and path.suffix == ".json":
+            found[name] = "a job's history has seconds in it"
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def _without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in _TIMES}
