@@ -9,18 +9,27 @@ from typing import Any
 
 import torch
 import yaml
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from aecli import codecs, data, device
+from aecli.backprop import Backpropagation
 from aecli.config import DataConfig, FitConfig, MlpConfig
 from aecli.fit import Progress, fit
+from aecli.optimizers import Adam, Muon
 from benchmarks.clock import Enough
 
 WARM_UP = 64  # steps before the first that is measured
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addmv", "aten::_addmm"}
 GATHER = {"aten::randperm", "aten::split", "aten::index_select", "aten::copy_", "aten::div_"}
 PHASES = ("gather", "forward", "backward", "optimiser")
-"""A loop may name its own pieces by `torch.profiler.record_function` with one of these."""
+MARKED = (
+    (Backpropagation, "_forward", "forward"),
+    (Backpropagation, "_compare", "forward"),
+    (Backpropagation, "_backward", "backward"),
+    (Muon, "step", "optimiser"),
+    (Adam, "step", "optimiser"),
+)
+"""Functions of aecli whose time belongs to a phase."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ def main() -> None:
     settings = dict(_key_and_value(text) for text in options.set)
     config = FitConfig(**{"epochs": 1000} | settings)
     plain = _run(config, options, profiled=False)
+    for owner, name, phase in MARKED:
+        setattr(owner, name, record_function(phase)(getattr(owner, name)))
     profiled = _run(config, options, profiled=True)
     shown = ", ".join(f"{key} {value}" for key, value in settings.items()) or "the defaults"
     print(f"{shown}; {options.threads} threads; torch {torch.__version__}:\n")
@@ -86,12 +97,9 @@ def _run(config: FitConfig, options: argparse.Namespace, profiled: bool) -> Step
 
 def pieces(steps: Steps) -> dict[str, float]:
     """Microseconds per step of each kind of work, by the profiler: each event's own time."""
-    names = {event.name for event in steps.events}
-    by_autograd = any(name.startswith("autograd::") for name in names)
-    apart = by_autograd or "backward" in names
     totals: dict[str, float] = {}
     for event in steps.events:
-        phase = _phase(event) or ("forward" if apart else "forward and backward")
+        phase = _phase(event) or "other"
         piece = f"{phase}: {_kind(event)}" if phase != "gather" else "gather and scale"
         totals[piece] = totals.get(piece, 0.0) + event.self_cpu_time_total / steps.count
     return dict(sorted(totals.items()))
@@ -102,10 +110,6 @@ def _phase(event: Any) -> str | None:
     for name in reversed(list(_callers(event))):
         if name in PHASES:
             return name
-        if name.startswith("Optimizer."):
-            return "optimiser"
-        if name.startswith("autograd::"):
-            return "backward"
         if name in GATHER:
             return "gather"
     return None
