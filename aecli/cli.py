@@ -48,7 +48,8 @@ def main() -> NoReturn:
             terminal.error(f"go on with: aecli resume {shlex.quote(str(interrupt.run))}")
         code = interrupt.exit_code
     except typer.TyperException as error:  # a flag that typer cannot parse
-        terminal.error(f"{error.format_message()}  (see --help)")
+        if message := error.format_message():  # there is none where the help was shown instead
+            terminal.error(f"{message}  (see --help)")
         code = UsageError.exit_code
     except Exception:
         terminal.error("this is a bug in aecli; please report it with the lines below")

@@ -19,7 +19,7 @@ from aecli.config import (
     to_yaml,
     yaml_layer,
 )
-from aecli.errors import DataError, JobsFailedError
+from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.options import Options
 from aecli.terminal import Terminal
 
@@ -117,6 +117,11 @@ def _resolve(
     experiment: str, options: Options, flags: Mapping[str, tuple[str, Any]]
 ) -> NetworkConfig:
     layers = [yaml_layer(find_config(options.config))] if options.config is not None else []
+    for named in (str(layer.values.get("experiment", experiment)) for layer in layers):
+        if named != experiment and named in EXPERIMENTS:
+            raise UsageError(
+                f"--config {options.config} is a config of `aecli {named}`, not of {experiment}"
+            )
     layers.append(set_layer(options.assignments or ()))
     layers.append(
         flag_layer(

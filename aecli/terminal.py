@@ -108,7 +108,7 @@ class Terminal:
         """A line per epoch on stderr."""
         val = "" if record.val_mse != record.val_mse else f"  val_mse {record.val_mse:.5f}"
         self.say(
-            f"epoch {record.epoch:>{len(str(epochs - 1))}} of 0..{epochs - 1}"
+            f"epoch {record.epoch:>{len(str(epochs - 1))}} ({record.epoch + 1} of {epochs})"
             f"  train_mse {record.train_mse:.5f}{val}  lr {record.lr:.3g}  {record.seconds:.1f} s"
         )
 
@@ -139,7 +139,7 @@ class Terminal:
                 visible=True,
                 completed=progress.step,
                 total=progress.steps,
-                epoch=f"{progress.epoch} of 0..{epochs - 1}",
+                epoch=f"{progress.epoch} ({progress.epoch + 1} of {epochs})",
                 mse=progress.mse,
                 rate=progress.images / elapsed if elapsed else 0.0,
             )
