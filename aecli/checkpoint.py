@@ -67,7 +67,14 @@ def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
             return Checkpoint(from_bytes(files["state.safetensors"]), history), faults
         except DataError as error:
             faults.append(str(error))
-        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            SafetensorError,
+        ) as error:
             faults.append(f"{generation}: not a checkpoint: {error}")
     unfinished = all(not (generation / storage.MANIFEST).exists() for generation in there)
     if there and not unfinished:
@@ -79,4 +86,4 @@ def _generations(folder: Path) -> list[Path]:
     """The generations, oldest first, whole or not."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.isdigit() and path.is_dir())
+    return sorted(path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())

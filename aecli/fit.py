@@ -13,7 +13,7 @@ from aecli.augment import elastic
 from aecli.backprop import Backpropagation, FlatParameters
 from aecli.codecs import NetworkCodec
 from aecli.config import FitConfig
-from aecli.errors import DivergedError
+from aecli.errors import DataError, DivergedError
 from aecli.optimizers import Adam, Muon, Optimizer
 
 CHECK_EVERY = 32  # steps between looks at the loss; each look waits for the device
@@ -94,6 +94,11 @@ def fit(
             if i + 1 < training.steps_per_epoch:
                 keep(training.state)
         seconds = training.seconds
+        if not training.is_finite():  # the last step's doing, which no loss has seen
+            training.take_back()
+            raise DivergedError(
+                f"training diverged: weights that are not finite after epoch {epoch} (lr={lr:.3g})"
+            )
         codec.eval()
         val_mse = metrics.mse(codec, val)
         if len(val) and not math.isfinite(val_mse):
@@ -157,6 +162,10 @@ class _Training:
             sizes[-1] = self._images - self._config.batch_size * (steps - 1)
         return (self._losses[:steps].cpu().double() @ sizes / sizes.sum()).item()
 
+    def is_finite(self) -> bool:
+        """Whether every weight is."""
+        return bool(self._parameters.vector.isfinite().all())
+
     def end_epoch(self) -> None:
         self._good.copy_(self._parameters.vector)
         self.seconds = 0.0
@@ -188,11 +197,15 @@ class _Training:
         }
 
     def restore(self, state: State) -> None:
-        for name, tensor in self._tensors().items():
-            tensor.copy_(state[name])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self._generator.set_state(state["generator"])
-        self._before_order = state["generator_before_order"]
+        """Go on from a state; raises DataError if it is not one of such a training."""
+        try:
+            for name, tensor in self._tensors().items():
+                tensor.copy_(state[name].view(tensor.shape))
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self._generator.set_state(state["generator"])
+            self._before_order = state["generator_before_order"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(f"the checkpoint is not of this training: {error}") from None
 
     def _tensors(self) -> State:
         return {

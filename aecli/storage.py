@@ -12,6 +12,7 @@ from typing import Any
 from aecli.errors import DataError, StorageError
 
 MANIFEST = "manifest.json"
+_MAX_MANIFEST = 64 * 1024
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -23,7 +24,10 @@ def write_whole(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        if path.parent.is_symlink():  # planted: what it leads to is not this run's
+            raise OSError(f"{path.parent} is a link")
+        temporary.unlink(missing_ok=True)  # of a killed process, or planted
+        with temporary.open("xb") as file:  # which follows no link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -53,7 +57,7 @@ def unseal(folder: Path) -> dict[str, bytes]:
     Lengths are looked at before anything is read, so that memory is bounded by what was written.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        manifest = json.loads(_read(folder / MANIFEST, at_most=_MAX_MANIFEST))
         return {name: _checked(folder / Path(name).name, told) for name, told in manifest.items()}
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}: {error.filename}") from None
@@ -80,14 +84,22 @@ def require_writable(folder: Path) -> None:
 
 
 def _checked(path: Path, told: Mapping[str, Any]) -> bytes:
-    length = path.stat().st_size
-    if length != told["bytes"]:
-        raise DataError(f"{path}: damaged: {length:,} bytes, not {told['bytes']:,}")
-    content = path.read_bytes()
+    content = _read(path, at_most=told["bytes"])
+    if len(content) != told["bytes"]:
+        raise DataError(f"{path}: damaged: {len(content):,} bytes, not {told['bytes']:,}")
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != told["sha256"]:
         raise DataError(f"{path}: damaged: SHA-256 {sha256}, not {told['sha256']}")
     return content
+
+
+def _read(path: Path, at_most: int) -> bytes:
+    """The bytes of a regular file that has no more than so many."""
+    if not path.is_file():
+        raise DataError(f"{path}: missing, or not a file")
+    if path.stat().st_size > at_most:
+        raise DataError(f"{path}: damaged: more than {at_most:,} bytes")
+    return path.read_bytes()
 
 
 def _sync_folder(folder: Path) -> None:

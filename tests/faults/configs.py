@@ -7,12 +7,18 @@ needed to repeat it.
 import contextlib
 import itertools
 import json
+import os
 import random
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import torch
+
+from aecli import checkpoint, storage
 from aecli.config import EXPERIMENTS, resolve, set_layer, shipped_configs, to_yaml, yaml_layer
 from aecli.errors import DataError, UsageError
 from tests.faults import models
@@ -207,6 +213,7 @@ def fuzz(scratch: Path, thorough: bool) -> Outcome:
         ("made-up config", _made_up_config, 8000),
         ("assignment", _assignment, 3000),
         ("model folder", _model_folder, 5000),
+        ("checkpoint", _checkpoint, 3000),
     )
     with outcome.fault("memory over the whole run"), bounded_memory():
         for kind, try_one, count in kinds:
@@ -380,3 +387,41 @@ def _new_header(weights: bytes, rng: random.Random) -> bytes:
     header = json.dumps(_twisted(json.loads(weights[8 : 8 + length]), rng)).encode()
     told = rng.choice((len(header), len(header), len(header), 0, 2**40, len(header) + 1))
     return struct.pack("<Q", told) + header + weights[8 + length :]
+
+
+_STATE = {
+    "parameters": torch.arange(20.0),
+    "step": torch.tensor(3),
+    "generator": torch.Generator().get_state(),
+}
+_HISTORY = [{"epoch": 0, "train_mse": 0.1, "val_mse": 0.2, "lr": 0.03, "seconds": 1.0}]
+
+
+def _checkpoint(scratch: Path, rng: random.Random) -> None:
+    """One file of the newer of two generations is changed, its manifest made to fit or not."""
+    folder = scratch / "checkpoint"
+    shutil.rmtree(folder, ignore_errors=True)
+    with mock.patch.object(os, "fsync"):  # nothing here is to outlast a power cut
+        for _ in range(2):
+            checkpoint.save(folder, "id", _STATE, _HISTORY)
+    newest = max(folder.iterdir())
+    path = newest / rng.choice(("state.safetensors", "progress.json", storage.MANIFEST))
+    content = path.read_bytes()
+    if rng.random() < 0.5:
+        content = _mutate(content, rng)
+    elif path.suffix == ".json":
+        content = json.dumps(_twisted(json.loads(content), rng)).encode()
+    else:
+        content = _new_header(content, rng)
+    content = rng.choice((content, content, content, b"[" * 50_000, b"1" * 5000))
+    path.write_bytes(content)
+    fits = path.name != storage.MANIFEST and rng.random() < 0.5
+    if fits:  # whoever wrote the folder wrote the manifest too
+        names = ("state.safetensors", "progress.json")
+        with mock.patch.object(os, "fsync"):
+            storage.seal(newest, {name: (newest / name).read_bytes() for name in names})
+    found, _faults = checkpoint.load(folder, "id")
+    assert found is not None, "the older generation is whole"
+    if not fits:
+        assert found.history == _HISTORY
+        assert all(torch.equal(found.state[name], _STATE[name]) for name in _STATE)

@@ -48,7 +48,13 @@ def divergence(scratch: Path, thorough: bool) -> Outcome:
             list(fit(codec, images, digits(0, shape=_SHAPE), config, torch.Generator()))
     for lr in ("1e30", "1e38") if thorough else ("1e30",):
         with outcome.fault(f"the program: --lr {lr}"):
-            flags = ("--codec", "linear", "--recipe", "chapter", "--lr", lr, "--runs-dir", lr)
+            flags = (
+                "--threads=1",
+                "--codec=linear",
+                "--recipe=chapter",
+                f"--lr={lr}",
+                f"--runs-dir={lr}",
+            )
             done = inside(scratch, "train", *SMALL, *flags)
             assert done.code == 4, done
             assert "training diverged" in done.stderr
