@@ -23,7 +23,7 @@ _TOLD = (
     *("--set", "checkpoint_seconds=0"),
 )
 SMALL = (*_TOLD, "--epochs", "2")
-LONG = (*_TOLD, "--epochs", "60")
+LONG = (*_TOLD, "--epochs", "30")
 _CALLS = {"write": "write", "fsync": "fsync", "rename": "rename,renameat,renameat2"}
 _NO_STRACE = "strace is not there"
 
