@@ -241,16 +241,16 @@ Bound = tuple[str, float | None, float]
 
 def _at_most(runs: Runs) -> list[Bound]:
     started = runs.named("startup", "startup")
-    chapter_256, chapter_1024 = (runs.epochs(f"aecli chapter {size}") for size in (256, 1024))
+    chapter_256, chapter_1024 = (runs.epochs(f"aecli chapter {size} fp32") for size in (256, 1024))
     soonest = runs.soonest_of_aecli(1)
     return [
         (
-            "chapter recipe, batch 256: an epoch <= 1.25 floors",
+            "chapter recipe, batch 256, fp32: an epoch <= 1.25 floors",
             chapter_256.ratio if chapter_256 else None,
             1.25,
         ),
         (
-            "chapter recipe, batch 1024: an epoch <= 1.15 floors",
+            "chapter recipe, batch 1024, fp32: an epoch <= 1.15 floors",
             chapter_1024.ratio if chapter_1024 else None,
             1.15,
         ),
