@@ -26,6 +26,7 @@ def prepare(config: ExperimentConfig) -> torch.device:
 def facts(where: torch.device, precision: str) -> dict[str, str | int]:
     """What run.json says of the hardware's part in the numbers."""
     return {
+        "torch": torch.__version__,
         "device": str(where),
         "threads": torch.get_num_threads(),
         "precision": "bf16" if product_dtype(precision, where) is torch.bfloat16 else "fp32",

@@ -38,7 +38,12 @@ if TYPE_CHECKING:
     from aecli.codecs import Codec
 
 # Facts that decide the last bits of the numbers, and nothing more.
-_COSTS_BITS = ("torch", "threads", "threads_per_job", "precision", "device")
+_COSTS_BITS = ("torch", "threads", "precision", "device")
+# Facts of the process that is in the folder; all others are the run's.
+_OF_ONE_PROCESS = {
+    *("status", "pid", "versions", "git_commit", "platform"),
+    *("finished", "seconds", "error", "config"),
+}
 _RECORDED_VERSIONS = ("torch", "numpy", "scikit-learn", "matplotlib", "safetensors")
 
 
@@ -191,9 +196,6 @@ def new_run(
         before = read_record(path) if resumed else {}
         for leftover in path.rglob(".*.part"):  # of a process that was killed
             leftover.unlink(missing_ok=True)
-        began: dict[str, Any] = {
-            key: before[key] for key in ("id", "started", "warnings") if key in before
-        }
         now = _now().isoformat(timespec="seconds")
         record: dict[str, Any] = {
             "id": uuid.uuid4().hex,
@@ -203,17 +205,15 @@ def new_run(
             "argv": list(argv),
             "started": now,
             "seed": config.seed,
-            "torch": version("torch"),
             "versions": _versions(),
             "git_commit": _git_commit(),
             "platform": platform.platform(),
             "config": config.model_dump(mode="json"),
         }
-        record |= began
         if resumed:
+            record |= {key: before[key] for key in before.keys() - _OF_ONE_PROCESS}
             record["resumed"] = [*before.get("resumed", []), now]
         run = RunDir(path, record, before=before)
-        run.note(torch=record["torch"])
         run.write_config(config)
         try:
             yield run
@@ -269,7 +269,14 @@ def recorded_config(path: Path) -> ExperimentConfig:
         raise DataError(f"{path / 'run.json'}: {error}") from None
     if (path / "config.yaml").exists():
         now = resolve(model, [yaml_layer(path / "config.yaml")])
-        changes = _differences(config.model_dump(mode="json"), now.model_dump(mode="json"))
+        changes = [
+            (key, was, is_)
+            for key, was, is_ in _differences(
+                config.model_dump(mode="json"), now.model_dump(mode="json")
+            )
+            # Both move as a run goes on: `auto` to what was found, the folder to where it is now.
+            if key != "data.dir" and not (key == "data.dataset" and "auto" in (was, is_))
+        ]
         if changes:
             rows = [("key", "the run", "config.yaml now"), *changes]
             table = "\n".join(f"  {key:<24} {was:<24} {is_}" for key, was, is_ in rows)
@@ -338,12 +345,18 @@ def _alone_in(path: Path, patience: float = 1.0) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    lock = FileLock(path / ".lock")
     try:
-        with FileLock(path / ".lock", timeout=patience):
-            yield
+        lock.acquire(timeout=patience)
     except Timeout:
         pid = read_record(path).get("pid")
         raise UsageError(f"{path}: process {pid} is working in this run folder") from None
+    except OSError as error:
+        raise StorageError(f"cannot lock {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _require_same_data(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:

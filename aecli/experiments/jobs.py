@@ -69,6 +69,12 @@ class Trainings:
             raise JobsFailedError(failure_text(self.failures()))
 
 
+def facts_of_jobs(config: ManyConfig) -> dict[str, str | int]:
+    """What run.json says of the hardware's part in the numbers: of each job, on the CPU."""
+    told = device.facts(torch.device("cpu"), config.train.precision)
+    return {**told, "threads": config.threads or 1}
+
+
 def failure_text(failures: Sequence[str]) -> str:
     """What an exit with failed jobs says."""
     lines = "".join(f"\n  {failure}" for failure in failures)

@@ -13,7 +13,7 @@ from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.data import Images
 from aecli.experiments.context import Context, Result
-from aecli.experiments.jobs import Job, train_all
+from aecli.experiments.jobs import Job, facts_of_jobs, train_all
 from aecli.experiments.sweep_codedim import full_pca, mean, spread
 from aecli.rundir import RunDir, new_run
 
@@ -56,7 +56,8 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
+        run_dir.note(dataset=images.provenance())
+        context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         result = measure_comparison(config, images, run_dir, context)
         numbers = result.numbers(config.seeds)
         run_dir.write_metrics(numbers)

@@ -24,7 +24,7 @@ from aecli.data import Images, Split
 from aecli.errors import JobsFailedError
 from aecli.experiments.context import Context, Result
 from aecli.experiments.interpolate import measure_paths
-from aecli.experiments.jobs import Job, Trained, failure_text, train_all
+from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import full_pca, measure_sweep
@@ -54,6 +54,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
         run_dir.note(dataset=images.provenance(), quick=config.quick)
+        context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         if config.quick:  # so that every table and figure says it
             images = replace(images, name=f"{images.name}, quick look")
         evidence = _gather(config, images, run_dir, context)

@@ -15,7 +15,7 @@ from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, ManyConfig, MlpConfig, PcaConfig, SweepConfig
 from aecli.data import Images, Split, to_unit
 from aecli.experiments.context import Context, Result
-from aecli.experiments.jobs import Job, Trained, failure_text, train_all
+from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
@@ -101,7 +101,8 @@ def run(config: SweepConfig, context: Context) -> Result:
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance(), threads_per_job=config.threads or 1)
+        run_dir.note(dataset=images.provenance())
+        context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         sweep = measure_sweep(config, images, run_dir, context)
         numbers = sweep.numbers(config.seeds)
         run_dir.write_metrics(numbers)
