@@ -1,6 +1,8 @@
 """Runs killed, interrupted or refused by the disk at every call that writes, and gone on with."""
 
+import contextlib
 import itertools
+import mmap
 import os
 import random
 import shutil
@@ -12,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.conftest import Finished, environment
+from tests.conftest import Finished
 from tests.faults.outcome import Outcome
-from tests.faults.program import COMMAND, inside
+from tests.faults.program import inside
 from tests.twins import left_behind
 
 _TOLD = (
@@ -31,7 +33,7 @@ _NO_STRACE = "strace is not there"
 def at_every_write(scratch: Path, thorough: bool) -> Outcome:
     """kill -9 at each nth write, fsync and rename; in the tests, at one fsync."""
     calls = tuple(_CALLS) if thorough else ("fsync",)
-    return _at_each_call(scratch, thorough, "signal=KILL", [-9, 137], calls)
+    return _at_each_call(scratch, thorough, "signal=KILL", [-9], calls)
 
 
 def interrupted_while_writing(scratch: Path, thorough: bool) -> Outcome:
@@ -53,7 +55,7 @@ def at_random(scratch: Path, thorough: bool) -> Outcome:
     outcome, rng = Outcome(), random.Random(0)
     twin = left_behind(inside(scratch, *LONG).run)
     started = time.monotonic()
-    _run(scratch, [COMMAND, *LONG])
+    _Child(scratch, LONG).run()
     usual = time.monotonic() - started
     for number in itertools.count():
         if outcome.injected >= (100 if thorough else 1):
@@ -63,8 +65,8 @@ def at_random(scratch: Path, thorough: bool) -> Outcome:
         kills = 0
         while kills < (12 if thorough else 1):
             path = _run_folder(folder)
-            told = ["resume", str(path), "-q"] if path else LONG
-            if not _killed_after(folder, [COMMAND, *told], rng.uniform(0.3, 1.0) * usual):
+            told = ("resume", str(path), "-q") if path else LONG
+            if _Child(folder, told).run(rng.uniform(0.1, 1.0) * usual).code != -signal.SIGKILL:
                 break
             kills += 1
         outcome.injected += kills
@@ -149,10 +151,54 @@ def _at_each_call(
 def _injected(folder: Path, call: str, injection: str) -> Finished | None:
     """The small run with a fault at the nth `call`; None if it has not so many."""
     log = folder / "strace"
-    command = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={call}"]
-    done = _run(folder, [*command, "-e", f"inject={call}:{injection}", COMMAND, *SMALL])
+    child = _Child(folder, SMALL)
+    command = ["strace", "-f", "-qq", "-o", str(log), "-p", str(child.pid)]
+    injected = ["-e", f"trace={call}", "-e", f"inject={call}:{injection}"]
+    with subprocess.Popen([*command, *injected], stderr=subprocess.DEVNULL) as strace:
+        while strace.poll() is None and "TracerPid:\t0" in child.status():
+            time.sleep(0.01)
+        done = child.run()
     text = log.read_text(errors="replace")
-    return done if "INJECTED" in text or "killed by" in text or "--- SIG" in text else None
+    return done if "INJECTED" in text or "killed by" in text or "--- SIGINT" in text else None
+
+
+class _Child:
+    """This process's copy, in which torch is imported already; it waits until it is told to run.
+
+    What its call of the program says on stderr comes back through shared memory: by no system call
+    that a fault could be injected into.
+    """
+
+    def __init__(self, folder: Path, told: tuple[str, ...]) -> None:
+        self._said = mmap.mmap(-1, 2**16)
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            code = 99
+            with contextlib.suppress(BaseException):
+                done = inside(folder, *told)
+                self._said[: len(done.stderr)] = done.stderr.encode(errors="replace")[: 2**16]
+                code = done.code
+            os._exit(code)
+        os.waitpid(self.pid, os.WUNTRACED)
+
+    def status(self) -> str:
+        """What the kernel says of it."""
+        return Path(f"/proc/{self.pid}/status").read_text()
+
+    def run(self, seconds: float | None = None) -> Finished:
+        """Let it run, for so many seconds if it is not done sooner, and then kill it."""
+        os.kill(self.pid, signal.SIGCONT)
+        deadline = time.monotonic() + (120 if seconds is None else seconds)
+        ended = status = 0
+        while not ended and time.monotonic() < deadline:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            time.sleep(0.002)
+        if not ended:
+            os.kill(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+        said = bytes(self._said).rstrip(b"\0").decode(errors="replace")
+        return Finished(os.waitstatus_to_exitcode(status), "", said)
 
 
 def _must_end_as(
@@ -180,30 +226,6 @@ def _run_folder(folder: Path, runs: Path | None = None) -> Path | None:
             return path
         shutil.rmtree(path)
     return None
-
-
-def _run(folder: Path, command: list[str]) -> Finished:
-    done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
-
-
-def _killed_after(folder: Path, command: list[str], seconds: float) -> bool:
-    """Whether the command was still there to be killed."""
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            return True
-        return False
 
 
 def _compare(found: dict[str, Any], twin: dict[str, Any]) -> None:
