@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from aecli import codecs, expect, figures
 from aecli.codecs import Codec, Pca
@@ -304,10 +303,10 @@ def test_a_bad_run_gets_one_clear_line_and_its_exit_code(interpolate, small_run,
         return ["--run", str(tmp_path / name)]
 
     def other_size(run):
-        dct = codecs.build(DctConfig(code_dim=2), (1, 14, 14))
-        description = {"codec": {"name": "dct", "code_dim": 2}, "image_shape": [1, 14, 14]}
+        config = DctConfig(code_dim=2)
+        description, weights = codecs.pack(codecs.build(config, (1, 14, 14)), config)
         (run / "model/config.json").write_text(json.dumps(description))
-        save_file(dct.state_dict(), run / "model/model.safetensors")
+        (run / "model/model.safetensors").write_bytes(weights)
 
     def without_val(run):
         config = (run / "config.yaml").read_text()

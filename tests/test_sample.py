@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from aecli import chapter, classifier, codecs, data, expect, figures, sample_metrics
 from aecli.config import DataConfig, DctConfig, MlpConfig
@@ -329,12 +328,10 @@ def test_bad_input_gets_a_clear_line_and_its_exit_code(inside, tmp_path):
 
 def test_a_run_of_another_image_size_is_refused(inside):
     trained = inside("train", *SMALL, "--codec", "dct", "--code-dim", "4").run
-    smaller = codecs.build(DctConfig(code_dim=4), (1, 14, 14))
-    tensors = {name: tensor.contiguous() for name, tensor in smaller.state_dict().items()}
-    save_file(tensors, trained / "model/model.safetensors")
-    description = trained / "model/config.json"
-    changed = json.loads(description.read_text()) | {"image_shape": [1, 14, 14]}
-    description.write_text(json.dumps(changed))
+    config = DctConfig(code_dim=4)
+    description, weights = codecs.pack(codecs.build(config, (1, 14, 14)), config)
+    (trained / "model/config.json").write_text(json.dumps(description))
+    (trained / "model/model.safetensors").write_bytes(weights)
     done = inside("sample", "--run", str(trained), "--offline")
     assert (done.code, done.stdout) == (2, "")
     assert "decodes 1x14x14 images, mnist-5k has 1x28x28" in done.stderr
