@@ -103,13 +103,15 @@ class Bench:
             "budget": self._options.budget,
             "targets": self._targets if contender.measure == "quality" else (),
             "seed": repeat,
+            "floor_batch": contender.floor_batch if contender.turns else None,
         }
         return Task(contender.loop, self._data, **told | others)
 
     def _sweep(self, repeat: int) -> Measurement:
         """One training job on one thread alone, then two of them side by side."""
         job = Contender("sweep job", "epochs", "aecli", PEER_BATCH, SWEEP_JOB)
-        task = self._task(repeat, job, threads=1, epochs=SWEEP_JOB["epochs"], wait=True)
+        told = {"threads": 1, "epochs": SWEEP_JOB["epochs"], "floor_batch": None, "wait": True}
+        task = self._task(repeat, job, **told)
         try:
             runs = [run_together([task]), run_together([task, task])]
         except WorkerError as error:

@@ -56,24 +56,46 @@ class Clock(ABC):
 
 
 class EpochClock(Clock):
-    """Seconds of each epoch."""
+    """Seconds of each epoch, and of an epoch of the floor before and after each."""
 
-    def __init__(self, epochs: int, budget: float, wait: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        epochs: int,
+        budget: float,
+        wait: Callable[[], None] = lambda: None,
+        floor: Callable[[], None] | None = None,
+    ) -> None:
+        """floor: does one epoch of it."""
         super().__init__(budget, wait)
         self._wanted = epochs
+        self._floor = floor
         self._epochs: list[float] = []
+        self._floors: list[float] = []
+
+    def start(self, reconstruct: Reconstruct) -> None:
+        self._time_the_floor()
+        super().start(reconstruct)
 
     def step(self) -> None:
         """Nothing: only whole epochs are timed."""
 
     def epoch(self) -> None:
         self._epochs.append(self._lap())
+        self._time_the_floor()
         if len(self._epochs) == self._wanted or self.seconds > self._budget:
             raise Enough
         self._resumed = time.perf_counter()
 
     def values(self) -> dict[str, Any]:
-        return {"epoch_seconds": self._epochs}
+        """`floor_seconds`: empty, or one more than epochs, for they take turns."""
+        return {"epoch_seconds": self._epochs, "floor_seconds": self._floors}
+
+    def _time_the_floor(self) -> None:
+        if self._floor is None:
+            return
+        started = time.perf_counter()
+        self._floor()
+        self._floors.append(time.perf_counter() - started)
 
 
 class QualityClock(Clock):

@@ -60,6 +60,11 @@ class Contender:
     needs: str | None = None
     """A module that must be installed."""
 
+    @property
+    def turns(self) -> bool:
+        """Whether its epochs and the floor's take turns in one process: only where torch is."""
+        return self.measure == "epochs" and self.loop not in ("floor", "sklearn")
+
 
 def floor(batch_size: int, precision: str = "fp32") -> Contender:
     """The matrix products alone at one batch size."""

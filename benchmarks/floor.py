@@ -1,6 +1,7 @@
 """The floor: the matrix products of one epoch of the chapter's net, and nothing else."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,18 +59,27 @@ def products(batch_size: int, dtype: torch.dtype) -> list[Product]:
     return forward + backward
 
 
-def train(task: Task, clock: Clock) -> None:
-    """Epochs of products over as many images as there are; settings: batch_size, precision."""
-    batch_size, dtype = task.settings["batch_size"], _DTYPES[task.settings["precision"]]
-    n_images = len(load(task.data, "train"))
+def epoch(n_images: int, batch_size: int, dtype: torch.dtype) -> Callable[[], None]:
+    """A function that does the products of one epoch over so many images."""
     full, rest = divmod(n_images, batch_size)
     step = products(batch_size, dtype)
     last_step = products(rest, dtype) if rest else []
-    clock.start(lambda images: images)
-    while True:
+
+    def run() -> None:
         for _ in range(full):
             for product in step:
                 product.run()
         for product in last_step:
             product.run()
+
+    return run
+
+
+def train(task: Task, clock: Clock) -> None:
+    """Epochs of products over as many images as there are; settings: batch_size, precision."""
+    batch_size, dtype = task.settings["batch_size"], _DTYPES[task.settings["precision"]]
+    run = epoch(len(load(task.data, "train")), batch_size, dtype)
+    clock.start(lambda images: images)
+    while True:
+        run()
         clock.epoch()

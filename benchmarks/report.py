@@ -40,9 +40,9 @@ def markdown(results: dict[str, Any]) -> str:
     runs = Runs.of(results)
     parts = [
         _machine(results),
-        "What issue 4 asks for:\n\n" + _table(_bounds(runs)),
+        "What is asked of aecli, and whether it holds:\n\n" + _table(_bounds(runs)),
         "Seconds per epoch, and as a multiple of the fp32 floor of the same batch size, measured"
-        " right before in each repeat:\n\n" + _table(_epochs(runs)),
+        " in turns with it:\n\n" + _table(_epochs(runs)),
         "Seconds of training from the first step until the mse over all test images is at most"
         " the target, and the same in epochs of the fp32 floor at batch 256:\n\n"
         + _table(_quality(runs)),
@@ -229,7 +229,7 @@ def beyond_import(started: Sequence[Measurement]) -> float | None:
 
 
 def _bounds(runs: Runs) -> Table:
-    """Each bound of the issue, what was measured, and whether it holds."""
+    """Each bound, what was measured, and whether it holds."""
     rows = [_bound(text, measured, limit) for text, measured, limit in _at_most(runs)]
     rows += [_bound(text, measured, limit, True) for text, measured, limit in _at_least(runs)]
     return ("bound", "measured", "holds"), rows

@@ -1,5 +1,6 @@
 """From raw measurements to medians and ratios; knows nothing of processes or tables."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -74,7 +75,7 @@ def epoch_seconds(measurement: Measurement) -> float:
 def epoch_row(measurements: Sequence[Measurement]) -> EpochRow:
     """The row of one contender; at least one measurement, none with a problem."""
     seconds = [epoch_seconds(m) for m in measurements]
-    ratios = [s / floor_of(m) for s, m in zip(seconds, measurements, strict=True)]
+    ratios = [_ratio(m) for m in measurements]
     return EpochRow(
         measurements[0].contender,
         measurements[0].batch_size,
@@ -84,6 +85,17 @@ def epoch_row(measurements: Sequence[Measurement]) -> EpochRow:
         max(ratios),
         _median_of(measurements, "peak_mib"),
         len(measurements),
+    )
+
+
+def _ratio(measurement: Measurement) -> float:
+    """Of an epoch to the floor's: to those right before and after it where they took turns."""
+    epochs, floors = measurement.values["epoch_seconds"], measurement.values.get("floor_seconds")
+    if not floors:
+        return epoch_seconds(measurement) / floor_of(measurement)
+    around = itertools.pairwise(floors)
+    return statistics.median(
+        e / statistics.mean(pair) for e, pair in zip(epochs, around, strict=True)
     )
 
 

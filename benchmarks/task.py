@@ -24,6 +24,8 @@ class Task:
     targets: tuple[float, ...] = ()
     """Test mse per pixel to be reached."""
     seed: int = 0
+    floor_batch: int | None = None
+    """Batch size of the fp32 floor that takes turns with the epochs; None: nothing does."""
     wait: bool = False
     """Say `ready` before the first step, and wait for a line."""
 

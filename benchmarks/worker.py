@@ -39,10 +39,23 @@ def _run(task: Task, wait: Callable[[], None]) -> dict[str, Any]:
 
 def _clock(task: Task, wait: Callable[[], None]) -> Clock:
     if task.measure == "epochs":
-        return EpochClock(task.epochs, task.budget, wait if task.wait else lambda: None)
+        return EpochClock(
+            task.epochs, task.budget, wait if task.wait else lambda: None, _floor(task)
+        )
     from benchmarks.images import load_unit
 
     return QualityClock(task.targets, load_unit(task.data, "test"), task.budget)
+
+
+def _floor(task: Task) -> Callable[[], None] | None:
+    if task.floor_batch is None:
+        return None
+    import torch
+
+    from benchmarks import floor
+    from benchmarks.images import load
+
+    return floor.epoch(len(load(task.data, "train")), task.floor_batch, torch.float32)
 
 
 def _loop(task: Task) -> Callable[[Task, Clock], None]:

@@ -37,6 +37,31 @@ def test_a_ratio_is_to_the_floor_of_its_own_repeat():
     assert row.ratio == row.lowest_ratio == row.highest_ratio == pytest.approx(1.2)
 
 
+def test_where_the_floor_took_turns_an_epochs_ratio_is_to_those_around_it():
+    # A machine that slows down all the time: only neighbours compare.
+    values = {"epoch_seconds": [1.5, 4.5, 9.0], "floor_seconds": [0.5, 1.5, 4.5, 4.5]}
+    one = Measurement(0, "epochs", "aecli", 256, values | {"peak_mib": 500.0}, floor_seconds=9.0)
+    assert epoch_row([one]).ratio == pytest.approx(1.5)
+
+
+def test_the_clock_times_the_floor_in_turns(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: now))
+
+    def floor_epoch():
+        nonlocal now
+        now += 7.0
+
+    timed = clock.EpochClock(epochs=2, budget=60, floor=floor_epoch)
+    timed.start(lambda images: images)
+    now += 2.0
+    timed.epoch()
+    now += 3.0
+    with pytest.raises(Enough):
+        timed.epoch()
+    assert timed.values() == {"epoch_seconds": [2.0, 3.0], "floor_seconds": [7.0, 7.0, 7.0]}
+
+
 def test_a_target_missed_in_most_repeats_is_not_reached():
     found = [quality(0, [2.0, None]), quality(1, [3.0, 9.0]), quality(2, [4.0, None])]
     first, second = (quality_row(found, i, target=0.01) for i in (0, 1))
