@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import configs, datasets, kills, models, runs, streams, training
+from tests.faults import configs, datasets, kills, models, runs, streams, sweeps, training
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -23,6 +23,8 @@ ROWS: dict[str, Row] = {
     "fuzz": configs.fuzz,
     "divergence": training.divergence,
     "clock": training.clock,
+    "sweep's workers": sweeps.fallen_workers,
+    "changed runs": sweeps.changed_runs,
     "same second": runs.same_second,
     "paths": runs.paths,
     "storage": runs.storage,
