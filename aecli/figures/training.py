@@ -50,8 +50,9 @@ def reconstructions(
         axes.tick_params(length=0)
         for x, label in zip(columns, labels, strict=True):
             axes.text(x, -3, label, fontsize=9.5, ha="center")
-        bar = figure.colorbar(shades, ax=axes, shrink=0.5, aspect=14, pad=0.01, anchor=(0, 0))
-        bar.set_label("|error|, pixel units", fontsize=9)
+        beside_the_errors = axes.inset_axes((1.01, 0, 0.012, height / (3 * height + 2 * _GAP)))
+        bar = figure.colorbar(shades, cax=beside_the_errors)
+        bar.set_label("pixel units", fontsize=9)
         bar.outline.set_visible(False)
         figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
         axes.set_xlabel("mse per pixel of each image", fontsize=9.5)
