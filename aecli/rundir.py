@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import math
@@ -44,6 +45,8 @@ _OF_ONE_PROCESS = {
     *("status", "pid", "versions", "git_commit", "platform"),
     *("finished", "seconds", "error", "config"),
 }
+_NO_LATEST = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EISDIR)
+"""What a file system without links says, and one where `latest` is a folder of the user's."""
 _RECORDED_VERSIONS = ("torch", "numpy", "scikit-learn", "matplotlib", "safetensors")
 
 
@@ -171,8 +174,8 @@ class RunDir:
         seconds = round(time.monotonic() - self._started, 3)
         self.note(status=status, finished=_now().isoformat(timespec="seconds"), seconds=seconds)
         if status == "completed":
-            tidy(self.path)
             _point_latest_to(self.path)
+            tidy(self.path)
 
     def _write(self, name: str, content: bytes) -> None:
         storage.write_whole(self.path / name, content)
@@ -230,19 +233,26 @@ def new_run(
 
 
 def tidy(path: Path) -> None:
-    """Do for a completed run what a kill may have left undone."""
+    """Do for a completed run what a kill may have left undone. Raises StorageError."""
     shutil.rmtree(path / "checkpoint", ignore_errors=True)  # nothing is left to resume
-    if not (path.parent / "latest").exists():
+    latest = path.parent / "latest"
+    if not latest.exists() or latest.resolve().name < path.name:  # names begin with the time
         _point_latest_to(path)
 
 
 def _point_latest_to(path: Path) -> None:
     latest = path.parent / "latest"
     temporary = path.parent / f".latest-{path.name}"
-    with contextlib.suppress(OSError):  # a file system without links has no latest
+    try:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(path.name)
         temporary.replace(latest)
+    except OSError as error:
+        if error.errno not in _NO_LATEST:  # or scripts would take an older run for the latest
+            raise StorageError(
+                f"{path} is completed, but {latest} cannot name it: {error.strerror};"
+                f" aecli resume {path} tries again"
+            ) from None
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Run folders: fresh each time, whole files only, a status that says how it ended."""
 
+import errno
 import json
 import math
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from aecli import rundir
 from aecli.config import TrainConfig
 from aecli.errors import Interrupted, StorageError
 from aecli.rundir import new_run
@@ -32,6 +35,31 @@ def test_the_status_follows_the_end(tmp_path):
     ]
     assert json.loads((failed.path / "run.json").read_text())["error"] == "ValueError: oops"
     assert (tmp_path / "latest").readlink().name == done.path.name  # the newest finished one
+
+
+def test_a_latest_that_cannot_name_the_run_is_a_storage_error(tmp_path, monkeypatch):
+    with new_run(tmp_path, CONFIG, "x", []):
+        pass
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(Path, "symlink_to", mock.Mock(side_effect=full))
+    with (
+        pytest.raises(StorageError, match=r"is completed, but .*latest cannot name it: No space"),
+        new_run(tmp_path, CONFIG, "x", []) as second,
+    ):
+        pass
+    assert status(second.path) == "completed"
+    monkeypatch.undo()
+    rundir.tidy(second.path)
+    assert (tmp_path / "latest").readlink().name == second.path.name
+
+
+def test_a_file_system_without_links_has_no_latest(tmp_path, monkeypatch):
+    no_links = OSError(errno.EPERM, "Operation not permitted")
+    monkeypatch.setattr(Path, "symlink_to", mock.Mock(side_effect=no_links))
+    with new_run(tmp_path, CONFIG, "x", []) as run:
+        pass
+    assert status(run.path) == "completed"
+    assert not (tmp_path / "latest").exists()
 
 
 @pytest.mark.parametrize("runs", ["file", "file/below"])
