@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from aecli import storage
 from aecli.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KEPT = 2
 
@@ -22,14 +23,14 @@ _KEPT = 2
 class Checkpoint:
     """Where a training stood."""
 
-    state: dict[str, Tensor]
+    state: "dict[str, Tensor]"
     """As `fit` gave it."""
     history: list[dict[str, Any]]
     """The rows of history.csv so far; a value that was not there is nan."""
 
 
 def save(
-    folder: Path, run_id: str, state: Mapping[str, Tensor], history: Sequence[Mapping[str, Any]]
+    folder: Path, run_id: str, state: "Mapping[str, Tensor]", history: Sequence[Mapping[str, Any]]
 ) -> None:
     """Add a generation to `folder` and remove all but the newest two. Raises StorageError."""
     from safetensors.torch import save as to_bytes

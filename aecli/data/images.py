@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aecli.errors import UsageError
+
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
 
@@ -40,6 +42,14 @@ class Images:
     def shape(self) -> ImageShape:
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    def require_batch(self, size: int) -> None:
+        """Raises UsageError if there are fewer training images than that."""
+        if size > len(self.train):
+            raise UsageError(
+                f"batch_size={size} must be at most {len(self.train)}"
+                f" (training images of {self.name})"
+            )
 
     def provenance(self) -> dict[str, str | int]:
         """What run.json says of the data."""

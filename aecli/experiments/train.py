@@ -14,7 +14,7 @@ from aecli.checkpoint import Checkpoint
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
-from aecli.errors import DivergedError, Interrupted, UsageError
+from aecli.errors import DivergedError, Interrupted
 from aecli.experiments.context import Context, Result
 from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
@@ -56,11 +56,7 @@ def train_codec(
         run_dir.write_csv("history.csv", [])
         return []
     assert isinstance(codec, NetworkCodec)
-    if config.train.batch_size > len(images.train):
-        raise UsageError(
-            f"batch_size={config.train.batch_size} must be at most {len(images.train)}"
-            f" (training images of {images.name})"
-        )
+    images.require_batch(config.train.batch_size)
     train, val = (split.images.to(codec.device) for split in (images.train, images.val))
     order = torch.Generator().manual_seed(config.seed)
     found = _last_checkpoint(context, run_dir)
