@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from aecli import neighbours
 from aecli.config import ExperimentConfig
 from aecli.errors import UsageError
 
@@ -37,6 +38,8 @@ def facts(where: torch.device, precision: str) -> dict[str, str | int]:
 def seed_and_limit(seed: int, threads: int) -> None:
     """Seed torch and set its thread count, in this process."""
     torch.set_num_threads(threads)
+    if threads > 1:
+        neighbours.watch()
     torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
     torch.manual_seed(seed)
 

@@ -86,7 +86,8 @@ def fit(
             lr = training.take_step(batch, learning_rate_factor(training.step, steps, config))
             training.seconds = time.perf_counter() - started
             if (i + 1) % CHECK_EVERY == 0 or i + 1 == training.steps_per_epoch:
-                mse = training.running_mse(i + 1)
+                mse = training.running_mse(i + 1)  # for which a GPU is waited for
+                training.seconds = time.perf_counter() - started
                 if not math.isfinite(mse):
                     raise training.diverged(steps)
                 images = epoch * len(train) + min((i + 1) * config.batch_size, len(train))

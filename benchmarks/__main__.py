@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import machine, neighbours, report
 from benchmarks.contenders import PEER_BATCH, SWEEP_JOB, Contender, contenders, floor
 from benchmarks.processes import WorkerError, run_task, run_together, run_worker, time_command
 from benchmarks.summary import Measurement, epoch_seconds
 from benchmarks.task import Task
 
-PARTS = ("epochs", "quality", "sweep", "startup")
+PARTS = ("epochs", "quality", "sweep", "startup", "neighbours")
 SECOND_TARGET = 0.0060  # test mse per pixel; the first one is PCA-32's, measured
 STARTUP_TRAIN = ("--dataset", "mnist", "-q")
 STARTUP_SHORT = ("--epochs", "1", "--limit-train", "256", "--batch-size", "256")
@@ -69,6 +69,9 @@ class Bench:
         if "startup" in self._options.parts:
             _say(f"repeat {repeat}: start-up")
             yield self._startup(repeat)
+        if "neighbours" in self._options.parts:
+            _say(f"repeat {repeat}: neighbours")
+            yield self._neighbours(repeat)
 
     def _contender(self, repeat: int, contender: Contender) -> list[Measurement]:
         """The floor, then the contender; only the reason if the contender cannot run."""
@@ -140,6 +143,14 @@ class Bench:
             "peak_mib": {name: t.peak_mib for name, t in timed.items()},
         }
         return Measurement(repeat, "startup", "startup", values=values)
+
+    def _neighbours(self, repeat: int) -> Measurement:
+        load = round(os.getloadavg()[0], 2)
+        try:
+            values = {"seconds": neighbours.measure()}
+        except WorkerError as error:
+            return Measurement(repeat, "neighbours", "neighbours", problem=f"failed: {error}")
+        return Measurement(repeat, "neighbours", "neighbours", values=values, load=load)
 
     def _limit(self) -> Sequence[str]:
         limit = self._options.limit_train

@@ -47,6 +47,8 @@ def markdown(results: dict[str, Any]) -> str:
         " the target, and the same in epochs of the fp32 floor at batch 256:\n\n"
         + _table(_quality(runs)),
         "Whole commands, and jobs of a sweep:\n\n" + _table(_commands(runs)),
+        "Beside other processes, with both cores for each: seconds, and over the same alone:\n\n"
+        + _table(_beside_neighbours(runs)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -213,6 +215,44 @@ def _commands(runs: Runs) -> Table:
     return heads, rows
 
 
+# Situation -> the one it is compared with; a limit, where there is one, is in _at_most.
+_COMPARED = {
+    "as libgomp waits, alone": None,
+    "as libgomp waits, two at once": "as libgomp waits, alone",
+    "alone": "as libgomp waits, alone",
+    "two at once": "alone",
+    "beside one busy process": "alone",
+    "beside one that comes later, last epochs": "alone, last epochs",
+    "sweep, alone": None,
+    "sweep, beside one busy process": "sweep, alone",
+}
+
+
+def _beside_neighbours(runs: Runs) -> Table:
+    heads = ("what", "s", "ratio", "lowest to highest")
+    found = runs.named("neighbours", "neighbours")
+    if not found:
+        return heads, [_no_values("neighbours", runs.problem("neighbours", "neighbours"), 4)]
+    rows: list[Sequence[str]] = []
+    for what, beside in _COMPARED.items():
+        seconds = f"{statistics.median(m.values['seconds'][what] for m in found):.2f}"
+        ratios = _ratios(found, what)
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if beside else ""
+        rows.append((what, seconds, f"{statistics.median(ratios):.2f}" if beside else "", spread))
+    return heads, rows
+
+
+def _ratios(found: Sequence[Measurement], what: str) -> list[float]:
+    """Seconds of a situation over those of the one that it is compared with, per repeat."""
+    beside = _COMPARED[what]
+    return [m.values["seconds"][what] / m.values["seconds"][beside or what] for m in found]
+
+
+def _beside(runs: Runs, what: str) -> float | None:
+    found = runs.named("neighbours", "neighbours")
+    return statistics.median(_ratios(found, what)) if found else None
+
+
 def _startup(started: Sequence[Measurement], command: str) -> tuple[float, float]:
     """Median seconds and peak MiB of one command."""
     seconds = statistics.median(m.values["seconds"][command] for m in started)
@@ -269,6 +309,22 @@ def _at_most(runs: Runs) -> list[Bound]:
             "`aecli train`: peak memory <= 1331 MiB (1.3 GiB)",
             _startup(started, "aecli train")[1] if started else None,
             1331,
+        ),
+        (
+            "alone <= 1.05 times the time with libgomp's own spinning",
+            _beside(runs, "alone"),
+            1.05,
+        ),
+        ("two trainings at once: <= 2.5 times one alone", _beside(runs, "two at once"), 2.5),
+        (
+            "a training beside one busy process: <= 2 times alone",
+            _beside(runs, "beside one busy process"),
+            2,
+        ),
+        (
+            "a training beside one that comes later: <= 3 times alone",
+            _beside(runs, "beside one that comes later, last epochs"),
+            3,
         ),
     ]
 

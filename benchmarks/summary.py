@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Part = Literal["floor", "epochs", "quality", "sweep", "startup"]
+Part = Literal["floor", "epochs", "quality", "sweep", "startup", "neighbours"]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ LEVELS = [
     {"codecs"},
     {"data"},
     {"preflight"},
-    {"config", "terminal", "expect", "options", "storage", "interrupts"},
+    {"config", "terminal", "expect", "options", "storage", "interrupts", "neighbours"},
     {"errors"},
 ]
 

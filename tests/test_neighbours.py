@@ -1,0 +1,102 @@
+"""Waiting beside other processes: when a sleeping team is held, and that no bit depends on it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from aecli import codecs, neighbours
+from aecli.config import FitConfig, MlpConfig
+from aecli.fit import fit
+from aecli.neighbours import SleepingTeam, Watcher
+from tests.conftest import digits
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of waiting threads")
+
+
+class Team:
+    ended = False
+
+    def end(self):
+        self.ended = True
+
+
+def held(waits, monkeypatch):
+    """After each look, whether a team was held."""
+    monkeypatch.setattr(neighbours, "SleepingTeam", Team)
+    watcher = Watcher()
+    seen = []
+    for waited in waits:
+        watcher.look(waited)
+        seen.append(watcher.team is not None)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("waits", "expected"),
+    [
+        ([0.0, 0.05, 0.09], [False, False, False]),
+        ([0.0, 0.8, 0.05], [False, True, True]),
+        ([0.8, *[0.0] * 9], [True] * 10),
+        ([0.8, *[0.0] * 10], [*[True] * 10, False]),
+        ([0.8, *[0.0] * 9, 0.3, *[0.0] * 9], [True] * 20),
+    ],
+)
+def test_a_team_is_held_while_threads_wait_and_a_while_longer(waits, expected, monkeypatch):
+    assert held(waits, monkeypatch) == expected
+
+
+def tasks():
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@linux
+def test_a_sleeping_team_is_more_threads_and_leaves_none_behind():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    before = tasks()
+    try:
+        team = SleepingTeam()
+        assert tasks() == before + 3
+        assert torch.get_num_threads() == 3
+        team.end()
+        assert tasks() <= before + 2  # libgomp's own may take a moment more
+    finally:
+        torch.set_num_threads(threads)
+
+
+def trained():
+    torch.manual_seed(0)
+    codec = codecs.build(MlpConfig(code_dim=3), (1, 28, 28))
+    images = digits(300)
+    order = torch.Generator().manual_seed(0)
+    list(fit(codec, images, images[:20], FitConfig(epochs=2, batch_size=64), order))
+    return codec.state_dict()
+
+
+def test_no_bit_depends_on_it():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone = trained()
+        team = SleepingTeam()
+        beside = trained()
+        team.end()
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)
+
+
+@linux
+def test_this_process_has_waited_some_time():
+    waited = neighbours.seconds_waited()
+    assert waited is not None
+    assert waited >= 0
+
+
+@pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_who_says_how_to_wait_is_left_alone(name, monkeypatch):
+    monkeypatch.setenv(name, "passive")
+    monkeypatch.setattr(neighbours.threading, "Thread", None)  # starting one would fail
+    neighbours.watch.__wrapped__()
