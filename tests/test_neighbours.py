@@ -1,6 +1,7 @@
 """Waiting beside other processes: when a sleeping team is held, and that no bit depends on it."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,10 @@ def test_a_sleeping_team_is_more_threads_and_leaves_none_behind():
         assert tasks() == before + 3
         assert torch.get_num_threads() == 3
         team.end()
-        assert tasks() <= before + 2  # libgomp's own may take a moment more
+        for _ in range(100):  # libgomp's own take a moment more
+            if tasks() > before:
+                time.sleep(0.05)
+        assert tasks() == before
     finally:
         torch.set_num_threads(threads)
 
