@@ -1,4 +1,4 @@
-"""The judge of decoded images: the same wherever it comes from, and a cache that costs time only."""
+"""The judge of decoded images: the same wherever it comes from; its cache costs time only."""
 
 import json
 
