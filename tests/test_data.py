@@ -85,7 +85,6 @@ def test_a_split_that_does_not_fit_is_refused(five_thousand, settings, message):
         (TrainConfig(data=DataConfig(limit_train=55_001)), "55001 must be at most 55000"),
         (TrainConfig(data=FEW, train=FitConfig(batch_size=10)), None),
         (TrainConfig(data=FEW, codec=PcaConfig(code_dim=10)), None),
-        (SampleConfig(data=FEW, run="runs/x"), None),  # whose own data these are not
     ],
 )
 def test_sizes_are_checked_before_a_run_is_begun(tmp_path, config, message):
