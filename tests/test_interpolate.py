@@ -17,6 +17,7 @@ from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.paths import CodeSpace, walk
 from tests.conftest import SMALL
+from tests.test_classifier import assert_named
 from tests.test_figures import png
 
 FEW = ("--pairs", "20")
@@ -238,6 +239,7 @@ def test_a_run_leaves_what_the_contract_says(interpolate):
     }
     assert codecs.load(done.run / "model").code_dim == 2
     assert "99% quantile of 333 held-out codes" in done.stdout
+    assert_named(done.run)
     assert "right on the test images" in done.stdout
 
 
