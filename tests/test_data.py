@@ -197,6 +197,15 @@ def test_a_home_folder_is_found_in_every_way_to_name_it(tmp_path, monkeypatch):
     assert default_places("~/data").data_dir == tmp_path / "data"
     monkeypatch.setenv("AECLI_DATA_DIR", "~/data")
     assert default_places().data_dir == tmp_path / "data"
+    with pytest.raises(DataError, match="data folder ~nobody-here/data: no such folder"):
+        default_places("~nobody-here/data")
+
+
+def test_a_damaged_cache_is_told_where_nothing_can_be_fetched(tmp_path):
+    known = remote()  # no mirrors
+    put(tmp_path / known.folder, CONTENT | {"a": b""})
+    with pytest.raises(NotFoundError, match=r"/a: 0 bytes, expected 440; it is now a.damaged"):
+        read_files(known, Places(None, tmp_path), ignore)
 
 
 def test_mnist_under_fashions_name_is_refused(tmp_path):

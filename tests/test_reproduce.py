@@ -29,3 +29,4 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     markdown = (done.run / "claims.md").read_text()
     assert markdown.count("\n| ") == len(CLAIMS) + 1
     assert "quick" not in markdown
+    assert "weights_sha256" in json.loads((done.run / "run.json").read_text())["classifier"]

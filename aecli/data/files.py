@@ -55,8 +55,9 @@ class UnavailableError(Exception):
     """A source does not have the files; its text says why."""
 
     def __init__(self, *reasons: str) -> None:
-        super().__init__("; ".join(reasons))
+        super().__init__("; ".join(dict.fromkeys((reasons[0], reasons[-1]))))
         self.reasons = reasons
+        """All of them, where the text has the first and the last."""
 
 
 def read_folder(remote: RemoteFiles, root: Path) -> tuple[dict[str, bytes], Path]:
@@ -85,11 +86,17 @@ def read_folder(remote: RemoteFiles, root: Path) -> tuple[dict[str, bytes], Path
                 break
             except DataError as error:
                 refused.append(str(error))
-    names = ", ".join(f"{file.name}[.gz]" for file in missing if file.name not in contents)
-    if names:
-        reason = f"no {names} in {root / remote.folder}, nor elsewhere in {root}"
+    missing = [file for file in missing if file.name not in contents]
+    if missing:
+        reason = f"no {in_words(missing)} in {root / remote.folder}, nor elsewhere in {root}"
         raise UnavailableError(reason, *refused, _what_lies_in(remote, root))
     return contents, place
+
+
+def in_words(files: Sequence[RemoteFile]) -> str:
+    """The names of files, for a message."""
+    more = f" and {len(files) - 2} more" if len(files) > 2 else ""
+    return ", ".join(f"{file.name}[.gz]" for file in files[:2]) + more
 
 
 def in_place(file: RemoteFile, folder: Path) -> list[Path]:

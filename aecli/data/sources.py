@@ -18,6 +18,7 @@ from aecli.data.files import (
     RemoteFiles,
     UnavailableError,
     in_place,
+    in_words,
     keep,
     read_file,
     read_folder,
@@ -65,8 +66,8 @@ def default_places(data_dir: Path | str | None = None, offline: bool = False) ->
     cache = platformdirs.user_cache_path("aecli") / "datasets"
     if data_dir is None:
         given = os.environ.get(ENVIRONMENT)
-        return Places(Path(given).expanduser() if given else None, cache, offline)
-    folder = Path(data_dir).expanduser()
+        return Places(_at_home(given) if given else None, cache, offline)
+    folder = _at_home(data_dir)
     try:
         is_there = str(data_dir) != "" and folder.is_dir()
     except OSError as error:
@@ -75,6 +76,13 @@ def default_places(data_dir: Path | str | None = None, offline: bool = False) ->
         what = "not a folder" if str(data_dir) != "" and folder.exists() else "no such folder"
         raise DataError(f"data folder {str(data_dir) or repr('')}: {what}")
     return Places(folder, cache, offline, named=True)
+
+
+def _at_home(path: Path | str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # of a user who is not there: `~nobody`
+        return Path(path)
 
 
 def read_files(remote: RemoteFiles, places: Places, say: Say) -> Found:
@@ -95,12 +103,11 @@ def read_files(remote: RemoteFiles, places: Places, say: Say) -> Found:
             reasons.append(f"folder: {reason}")
             say(f"WARNING: {ENVIRONMENT}={places.data_dir} has no {remote.title}: {reason}")
     cache = places.cache_dir / remote.folder
-    contents = _read_cache(remote, cache, places.offline, say)
+    contents, damages = _read_cache(remote, cache, places.offline, say)
     missing = [file for file in remote.files if file.name not in contents]
     if not missing:
         return Found(contents, f"cache {cache}", cache)
-    names = ", ".join(f"{file.name}[.gz]" for file in missing)
-    reasons.append(f"cache: no {names} in {cache}")
+    reasons += [*damages, f"cache: no {in_words(missing)} in {cache}"]
     if places.offline:
         reasons.append("downloads: not tried (--offline)")
     else:
@@ -142,12 +149,15 @@ def _all_in(remote: RemoteFiles, folder: Path) -> bool:
     return all(in_place(file, folder) for file in remote.files)
 
 
-def _read_cache(remote: RemoteFiles, cache: Path, offline: bool, say: Say) -> dict[str, bytes]:
-    """Those of the files that are whole in the cache; damaged ones are set aside, to be fetched.
+def _read_cache(
+    remote: RemoteFiles, cache: Path, offline: bool, say: Say
+) -> tuple[dict[str, bytes], list[str]]:
+    """Those of the files that are whole in the cache, and a line for each that is damaged.
 
-    Raises DataError for a damaged one if nothing can be fetched.
+    Damaged ones are set aside, to be fetched; raises DataError for one if nothing can be.
     """
     contents: dict[str, bytes] = {}
+    told: list[str] = []
     for file in remote.files:
         damaged: list[tuple[Path, DataError]] = []
         for path in in_place(file, cache):
@@ -158,13 +168,14 @@ def _read_cache(remote: RemoteFiles, cache: Path, offline: bool, say: Say) -> di
                 damaged.append((path, error))
         for path, reason in damaged:
             if not offline:
-                say(f"data: {reason}; {set_aside(path)}")
+                told.append(f"cache: {reason}; {set_aside(path)}")
+                say(f"data: {told[-1]}")
             elif file.name not in contents:
                 raise DataError(
                     f"{reason}\nit lies in aecli's own cache: delete it, or let a run without"
                     " --offline fetch it again"
                 )
-    return contents
+    return contents, told
 
 
 class _Cache:
