@@ -14,6 +14,7 @@ import typer
 from aecli import __version__, interrupts
 from aecli.errors import AecliError, Interrupted, UsageError
 from aecli.options import Options, with_common_options
+from aecli.pathnames import user_path
 from aecli.terminal import Terminal
 
 Flags = dict[str, tuple[str, Any]]
@@ -306,7 +307,14 @@ def resume_run(
 @app.command("ls")
 def list_runs(
     runs_dir: Annotated[
-        Path, typer.Option("--runs-dir", envvar="AECLI_RUNS_DIR", help="Where run folders are.")
+        Path,
+        typer.Option(
+            "--runs-dir",
+            envvar="AECLI_RUNS_DIR",
+            parser=user_path,
+            metavar="DIR",
+            help="Where run folders are.",
+        ),
     ] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -384,7 +392,7 @@ def configs_show(name: str) -> None:
 
 @configs_app.command("copy")
 def configs_copy(
-    name: str, to: Annotated[Path, typer.Argument(help="A file or folder.")] = Path()
+    name: str, to: Annotated[str, typer.Argument(help="A file or folder.")] = "."
 ) -> None:
     """Copy one, to edit and to give to --config."""
     from aecli.config import copy_config
