@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from aecli import codecs, data, device
+from aecli import codecs, device
 from aecli.codecs import Codec
 from aecli.config import (
     EXPERIMENTS,
@@ -24,7 +24,7 @@ from aecli.config import (
 )
 from aecli.data import Images
 from aecli.errors import DataError, UsageError
-from aecli.experiments.context import Context
+from aecli.experiments.context import Context, load_images
 from aecli.experiments.train import train_codec
 from aecli.rundir import RunDir
 
@@ -98,10 +98,7 @@ def load_subject(
     config = settled(config, context.runs_dir)
     where = device.prepare(config)
     context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
-    images = data.load(config.data, context.places, context.terminal.say)
-    run_dir.note(dataset=images.provenance())
-    found = config.data.model_copy(update={"dataset": images.name})
-    run_dir.write_config(config.model_copy(update={"data": found}))
+    images, config = load_images(config, context, run_dir)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)
