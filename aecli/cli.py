@@ -400,7 +400,14 @@ def configs_copy(
     Terminal().path(copy_config(name, to))
 
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", envvar="AECLI_DATA_DIR")]
+DataDir = Annotated[  # a folder named here must have the data; one of the environment need not
+    str | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Look in this folder alone (default: $AECLI_DATA_DIR, then the user's cache).",
+    ),
+]
 
 
 @data_app.callback(invoke_without_command=True)
@@ -414,11 +421,11 @@ def _data(context: typer.Context) -> None:
 
 @data_app.command("fetch")
 def data_fetch(name: str, data_dir: DataDir = None) -> None:
-    """Get a dataset from the first source that has it; prints where it is."""
+    """Get a dataset, downloaded into the user's cache if need be; prints the folder where it is."""
     from aecli.data import default_places, inventory
 
     terminal = Terminal()
-    terminal.data(inventory.fetch(name, default_places(data_dir), terminal.say))
+    terminal.path(inventory.fetch(name, default_places(data_dir), terminal.say))
 
 
 @data_app.command("verify")
@@ -431,4 +438,5 @@ def data_verify(
     """Check every file that is there; exit 3 if one is damaged."""
     from aecli.data import default_places, inventory
 
-    Terminal().columns(inventory.verify(name, default_places(data_dir)))
+    terminal = Terminal()
+    terminal.columns(inventory.verify(name, default_places(data_dir), terminal.say))
