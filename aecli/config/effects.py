@@ -74,6 +74,8 @@ def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
     `jobs`, `checkpoint_seconds`, `name`, `data.dir`, and what has no effect beside other settings.
     """
     flat = dict(_flat(settings_of(config)))
+    if isinstance(config, ManyConfig):
+        flat["threads"] = config.threads or 1
     return {key: value for key, value in flat.items() if key not in _NO_NUMBER}
 
 
@@ -81,6 +83,8 @@ def undecided(config: ExperimentConfig) -> frozenset[str]:
     """The keys whose value `config` leaves to the run: device=auto, threads=null, ..."""
     values = flat_settings(config)
     open_ = {key for key, value in _UNDECIDED.items() if key in values and values[key] == value}
+    if isinstance(config, ManyConfig):
+        open_ -= {"threads"}  # which is 1 on every machine
     if isinstance(config, ReproduceConfig) and config.quick:
         open_ |= {key for key in QUICK if not is_given(config, key)}
     return frozenset(open_)

@@ -24,6 +24,7 @@ from aecli.data.files import (
     set_aside,
 )
 from aecli.errors import DataError, StorageError
+from aecli.pathnames import user_path
 
 ENVIRONMENT = "AECLI_DATA_DIR"
 
@@ -65,8 +66,8 @@ def default_places(data_dir: Path | str | None = None, offline: bool = False) ->
     cache = platformdirs.user_cache_path("aecli") / "datasets"
     if data_dir is None:
         given = os.environ.get(ENVIRONMENT)
-        return Places(Path(given).expanduser() if given else None, cache, offline)
-    folder = Path(data_dir).expanduser()
+        return Places(user_path(given) if given else None, cache, offline)
+    folder = user_path(data_dir)
     try:
         is_there = str(data_dir) != "" and folder.is_dir()
     except OSError as error:
