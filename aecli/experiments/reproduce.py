@@ -28,7 +28,7 @@ from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, tr
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import full_pca, measure_sweep
-from aecli.experiments.trained import Subject
+from aecli.experiments.trained import Subject, noted_classifier
 from aecli.rundir import RunDir, new_run
 from aecli.samplers import SAMPLERS
 
@@ -90,15 +90,17 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     halves = _with_held_out(images)
     subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
     pairs = _QUICK_PAIRS if config.quick else InterpolateConfig().pairs
+    judge = noted_classifier(halves, context, run_dir)
     paths = {}
     for key, subject in subjects.items():
         walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=subject_config(config, key))
         section = run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
-        paths[key] = measure_paths(walk, subject, section, context).numbers()
+        paths[key] = measure_paths(walk, subject, judge, section, context).numbers()
     say("reproduce 5/5: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
-    _, sampled = measure_samples(draw, subjects["32"], run_dir.section("sample"), context)
+    section = run_dir.section("sample")
+    _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
 
     thirty_two = [t.codec for t in networks["32"].trained]
     test = images.test.images

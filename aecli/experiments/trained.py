@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from aecli import codecs, device
+from aecli import classifier, codecs, device
+from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.config import (
     EXPERIMENTS,
@@ -116,6 +117,14 @@ def load_subject(
             f" {images.name} has {_by(images.shape)}"
         )
     return Subject(codec, images, title, untrained)
+
+
+def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
+    """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
+    cache = context.places.cache_dir.parent / "classifiers"
+    judge = classifier.judge(images, cache, context.terminal)
+    run_dir.note(classifier=judge.provenance())
+    return judge
 
 
 def _config_of(path: Path, named: str) -> NetworkConfig:

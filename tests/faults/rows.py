@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import configs, datasets, kills, models, runs, streams, sweeps, training
+from tests.faults import caches, configs, datasets, kills, models, runs, streams, sweeps, training
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -18,6 +18,8 @@ ROWS: dict[str, Row] = {
     "dataset files": datasets.files,
     "downloads": datasets.downloads,
     "archives": datasets.archives,
+    "caches": caches.caches,
+    "files under other names": caches.names,
     "model folders": models.folders,
     "YAML": configs.table,
     "fuzz": configs.fuzz,
