@@ -31,9 +31,12 @@ def decided(config: Config) -> Config:
 def prepare(config: ExperimentConfig) -> torch.device:
     """The device a run computes on; sets torch's thread count and seeds torch.
 
+    Where many codecs are trained, `threads` is of each training, which sets it for itself; this
+    process measures on every core it may use.
     Raises UsageError if the device asked for is not there.
     """
-    seed_and_limit(config.seed, config.threads or usable_cores())
+    threads = None if isinstance(config, ManyConfig) else config.threads
+    seed_and_limit(config.seed, threads or usable_cores())
     return _device(config.device)
 
 
