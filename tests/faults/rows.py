@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import configs, datasets, kills, models, runs, streams, sweeps, training
+from tests.faults import (
+    configs,
+    datasets,
+    gates,
+    kills,
+    models,
+    runs,
+    streams,
+    sweeps,
+    training,
+)
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -29,4 +39,5 @@ ROWS: dict[str, Row] = {
     "paths": runs.paths,
     "storage": runs.storage,
     "streams": streams.streams,
+    "gates": gates.gates,
 }
