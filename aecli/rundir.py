@@ -25,8 +25,11 @@ from aecli import __version__, checkpoint, storage, strictjson
 from aecli.config import (
     EXPERIMENTS,
     ExperimentConfig,
+    Layer,
     NetworkConfig,
+    other_numbers,
     resolve,
+    settings_of,
     to_yaml,
     yaml_layer,
 )
@@ -74,7 +77,7 @@ class RunDir:
     def write_config(self, config: ExperimentConfig) -> None:
         """config.yaml, from which the run can be repeated."""
         command = f"# aecli {config.experiment} --config config.yaml   repeats this run\n"
-        self.note(config=config.model_dump(mode="json"))
+        self.note(config=settings_of(config))
         self._write("config.yaml", (command + to_yaml(config)).encode())
 
     def note(self, **facts: Any) -> list[str]:
@@ -211,7 +214,7 @@ def new_run(
             "versions": _versions(),
             "git_commit": _git_commit(),
             "platform": platform.platform(),
-            "config": config.model_dump(mode="json"),
+            "config": settings_of(config),
         }
         if resumed:
             record |= {key: before[key] for key in before.keys() - _OF_ONE_PROCESS}
@@ -290,16 +293,14 @@ def recorded_config(path: Path) -> ExperimentConfig:
     if model is None:
         raise DataError(f"{path / 'run.json'}: no experiment is called {record.get('command')!r}")
     try:
-        config = model.model_validate(record["config"])
-    except ValueError as error:
+        config = resolve(model, [Layer(record["config"], {})], recorded=True)
+    except UsageError as error:
         raise DataError(f"{path / 'run.json'}: {error}") from None
     if (path / "config.yaml").exists():
-        now = resolve(model, [yaml_layer(path / "config.yaml")])
+        now = resolve(model, [yaml_layer(path / "config.yaml")], recorded=True)
         changes = [
             (key, was, is_)
-            for key, was, is_ in _differences(
-                config.model_dump(mode="json"), now.model_dump(mode="json")
-            )
+            for key, was, is_ in _differences(settings_of(config), settings_of(now))
             # Both move as a run goes on: `auto` to what was found, the folder to where it is now.
             if key != "data.dir" and not (key == "data.dataset" and "auto" in (was, is_))
         ]
@@ -341,23 +342,12 @@ def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
 
 
 def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Path | None:
-    """The newest run folder of exactly this config that did not complete, or None.
-
-    A run that was told `auto` has noted the dataset that it found; where the data lie is no matter.
-    """
-
-    def comparable(told: dict[str, Any]) -> dict[str, Any]:
-        data = {key: value for key, value in told["data"].items() if key != "dir"}
-        return {**told, "data": data}
-
-    wanted = comparable(config.model_dump(mode="json"))
+    """The newest run folder with the numbers of this config that did not complete, or None."""
     for path in sorted(runs_dir.glob(f"*Z-{config.experiment}-*"), reverse=True):
-        with contextlib.suppress(DataError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(DataError, UsageError, KeyError):
             record = read_record(path)
-            there = comparable(record["config"])
-            if wanted["data"]["dataset"] == "auto":
-                there["data"]["dataset"] = "auto"
-            if there == wanted and record["status"] != "completed":
+            there = resolve(type(config), [Layer(record["config"], {})], recorded=True)
+            if not other_numbers(config, there) and record["status"] != "completed":
                 return path.absolute()
     return None
 

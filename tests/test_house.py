@@ -16,6 +16,7 @@ LEVELS = [
     {"__main__"},
     {"cli"},
     {"launch"},
+    {"dryrun"},
     {"experiments"},
     {"paths"},
     {
@@ -41,6 +42,7 @@ LEVELS = [
     {"data"},
     {"preflight"},
     {"config", "terminal", "expect", "options", "storage", "interrupts"},
+    {"pathnames"},
     {"errors", "strictjson", "bars"},
 ]
 
