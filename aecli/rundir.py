@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aecli import __version__, checkpoint, storage
+from aecli import __version__, checkpoint, storage, strictjson
 from aecli.config import (
     EXPERIMENTS,
     ExperimentConfig,
@@ -33,7 +33,7 @@ from aecli.config import (
     to_yaml,
     yaml_layer,
 )
-from aecli.errors import DataError, Interrupted, StorageError, UsageError
+from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -224,15 +224,20 @@ def new_run(
         try:
             yield run
         except Interrupted as interrupt:
-            interrupt.run = path
+            left_in(interrupt, path)
             run._finish("interrupted")
             raise
         except BaseException as error:
+            left_in(error, path)
             with contextlib.suppress(StorageError):  # the first error is the one to tell
                 run.note(error=f"{type(error).__name__}: {error}")
                 run._finish("failed")
             raise
-        run._finish("failed" if "error" in record else "completed")
+        try:
+            run._finish("failed" if "error" in record else "completed")
+        except StorageError as error:
+            left_in(error, path)
+            raise
 
 
 def tidy(path: Path) -> None:
@@ -267,6 +272,17 @@ def read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
         raise DataError(f"{path / 'run.json'}: not a record of a run")
     return record
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """metrics.json of a completed run. Raises DataError."""
+    try:
+        metrics = json.loads((path / "metrics.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path / 'metrics.json'}: cannot be read: {error}") from None
+    if not isinstance(metrics, dict):
+        raise DataError(f"{path / 'metrics.json'}: not the metrics of a run")
+    return metrics
 
 
 def recorded_config(path: Path) -> ExperimentConfig:
@@ -398,18 +414,7 @@ def _make_folder(runs_dir: Path, name: str) -> Path:
 
 
 def _json(data: Any) -> bytes:
-    return (json.dumps(_finite(data), indent=2) + "\n").encode()
-
-
-def _finite(data: Any) -> Any:
-    """`data` with nan and infinity, which JSON does not have, as null."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return data
+    return (strictjson.dump(data) + "\n").encode()
 
 
 def _now() -> datetime:

@@ -100,23 +100,27 @@ def train_all(
     shared = _Shared(images.shape, images.train.images.numpy(), images.val.images.numpy(), threads)
     workers = min(config.jobs or device.usable_cores(), len(missing))
     failed: dict[Job, str] = {}
-    for done, (index, outcome) in enumerate(_outcomes(shared, missing, workers, context), start=1):
-        job = missing[index]
-        so_far = f"{done} of {len(missing)}: {job.title}"
-        if isinstance(outcome, Failure):
-            if outcome.usage:
-                raise UsageError(outcome.reason)
-            failed[job] = outcome.reason
-            context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
-            if context.fail_fast:
-                raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
-            continue
-        state, records = outcome
-        rows = [asdict(record) for record in records]
-        run_dir.save_job(names[job], state, rows)
-        kept[job] = state, rows
-        last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
-        context.terminal.say(f"trained {so_far}{last}")
+    text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
+    with context.terminal.working(text, len(missing), "trainings") as advance:
+        outcomes = _outcomes(shared, missing, workers, context)
+        for done, (index, outcome) in enumerate(outcomes, start=1):
+            advance()
+            job = missing[index]
+            so_far = f"{done} of {len(missing)}: {job.title}"
+            if isinstance(outcome, Failure):
+                if outcome.usage:
+                    raise UsageError(outcome.reason)
+                failed[job] = outcome.reason
+                context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
+                if context.fail_fast:
+                    raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
+                continue
+            state, records = outcome
+            rows = [asdict(record) for record in records]
+            run_dir.save_job(names[job], state, rows)
+            kept[job] = state, rows
+            last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
+            context.terminal.say(f"trained {so_far}{last}")
     trained = {
         job: _trained(job, *found, images.shape) for job, found in kept.items() if found is not None
     }

@@ -52,6 +52,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         )
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images, config = load_images(config, context, run_dir)
         run_dir.note(quick=config.quick)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
@@ -102,6 +103,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     section = run_dir.section("sample")
     _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
 
+    say("reproduce: judging the claims")
     thirty_two = [t.codec for t in networks["32"].trained]
     test = images.test.images
     pca = full_pca(images)

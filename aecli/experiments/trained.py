@@ -98,7 +98,9 @@ def load_subject(
     """
     config = settled(config, context.runs_dir)
     where = device.prepare(config)
-    context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
+    facts = device.facts(where, config.train.precision)
+    context.terminal.warn(run_dir.note(**facts))
+    context.tell_machine(run_dir.path, facts)
     images, config = load_images(config, context, run_dir)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"

@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import caches, configs, datasets, kills, models, runs, streams, sweeps, training
+from tests.faults import (
+    caches,
+    configs,
+    datasets,
+    gates,
+    kills,
+    models,
+    runs,
+    streams,
+    sweeps,
+    training,
+)
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -31,4 +42,5 @@ ROWS: dict[str, Row] = {
     "paths": runs.paths,
     "storage": runs.storage,
     "streams": streams.streams,
+    "gates": gates.gates,
 }
