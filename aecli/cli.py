@@ -14,7 +14,7 @@ import typer
 from aecli import __version__, interrupts
 from aecli.errors import AecliError, Interrupted, UsageError
 from aecli.options import Options, with_common_options
-from aecli.terminal import Terminal
+from aecli.terminal import Terminal, one_line
 
 Flags = dict[str, tuple[str, Any]]
 """Flag -> (config key, value); None was not given."""
@@ -274,9 +274,34 @@ def sample(
     _launch("sample", options, flags)
 
 
+RunsDir = Annotated[
+    Path, typer.Option("--runs-dir", envvar="AECLI_RUNS_DIR", help="Where run folders are.")
+]
+
+
 @app.command("resume")
 def resume_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Run: its folder, its name in `aecli ls`, or `latest`, unfinished."
+        ),
+    ],
+    runs_dir: RunsDir = Path("runs"),
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", min=1, max=1024, help="Number of trainings at a time (default: as before)."
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="auto|cpu|cuda|mps",
+            help="Device to go on with (default: as before).",
+        ),
+    ] = None,
     data_dir: Annotated[
         str | None, typer.Option("--data-dir", metavar="DIR", help="Where its data are now.")
     ] = None,
@@ -294,31 +319,33 @@ def resume_run(
     from aecli.launch import Many, resume
 
     options = Options.only(
+        runs_dir=runs_dir,
+        device=device,
         data_dir=data_dir,
         offline=offline,
         as_json=as_json,
         quiet=quiet,
         expectations=expectations,
     )
-    resume(run, options, sys.argv, Many(False, fail_fast, job_timeout))
+    resume(run, options, sys.argv, Many(False, fail_fast, job_timeout, jobs))
 
 
 @app.command("ls")
 def list_runs(
-    runs_dir: Annotated[
-        Path, typer.Option("--runs-dir", envvar="AECLI_RUNS_DIR", help="Where run folders are.")
-    ] = Path("runs"),
+    runs_dir: RunsDir = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the runs, oldest first: completed, failed, interrupted, running, or dead (killed)."""
-    from aecli.rundir import list_runs
+    from aecli.registry import list_runs
 
     rows = list_runs(runs_dir)
     terminal = Terminal(as_json=as_json)
     if as_json:
         terminal.json({"runs": rows})
     elif rows:
-        terminal.columns([tuple(rows[0]), *(tuple(map(str, row.values())) for row in rows)])
+        # A name or an error may have any characters: each run has one line, and no codes.
+        cells = (tuple(one_line(str(value)) for value in row.values()) for row in rows)
+        terminal.columns([tuple(rows[0]), *cells])
     else:
         terminal.say(f"no runs in {runs_dir}")
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aecli import expect, preflight
+from aecli import expect, preflight, provenance
 from aecli.config import (
     EXPERIMENTS,
+    ManyConfig,
     NetworkConfig,
     TrainedConfig,
     find_config,
@@ -19,7 +20,7 @@ from aecli.config import (
     to_yaml,
     yaml_layer,
 )
-from aecli.errors import DataError, JobsFailedError, UsageError
+from aecli.errors import JobsFailedError, UsageError
 from aecli.options import Options
 from aecli.terminal import Terminal
 
@@ -33,6 +34,8 @@ class Many:
     fail_fast: bool = False
     job_timeout: float | None = None
     """Seconds."""
+    jobs: int | None = None
+    """Trainings side by side, of a run that is resumed; None: as it was told before."""
 
 
 def launch(
@@ -44,40 +47,76 @@ def launch(
 ) -> None:
     """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
     config = _resolve(experiment, options, flags)
+    terminal = Terminal(options.quiet, options.as_json)
+    config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
+    terminal.warn(warnings)
     if options.dry_run:
-        preflight.check(config, None)
-        _dry_run(config, options.runs_dir, Terminal(options.quiet, options.as_json))
+        _dry_run(config, options.runs_dir, terminal)
         return
-    preflight.check(config, options.runs_dir)
-    resumed = None
-    if many.continued:
-        from aecli.rundir import unfinished_run
-
-        resumed = unfinished_run(options.runs_dir, config)
+    resumed = _unfinished(config, options.runs_dir, terminal) if many.continued else None
     _carry_out(config, options, argv, many, resumed)
 
 
 def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     """Go on in a run folder, to the end that it would have had. Raises every AecliError."""
+    from aecli.registry import find_unfinished
     from aecli.rundir import read_record, recorded_config, tidy
 
-    path = Path(run)
-    if not path.is_dir():
-        raise DataError(f"{run}: no such run folder")
-    path = path.resolve()
+    terminal = Terminal(options.quiet, options.as_json)
+    path = find_unfinished(run, options.runs_dir)
+    if run == "latest":
+        terminal.say(f"latest unfinished run: {path.name}")
     config = recorded_config(path)
     assert isinstance(config, NetworkConfig)
-    terminal = Terminal(options.quiet, options.as_json)
-    if read_record(path).get("status") == "completed":
+    record = read_record(path)
+    if record["status"] == "completed":
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
         terminal.path(path)
         return
-    if options.data_dir is not None:
-        where = config.data.model_copy(update={"dir": options.data_dir})
-        config = config.model_copy(update={"data": where})
-    preflight.check(config, path.parent)
+    config = _with_flags(config, options, many)
+    config, warnings = preflight.check(config, path.parent)
+    terminal.warn([*warnings, *provenance.changes_since(record)])
     _carry_out(config, replace(options, runs_dir=path.parent), argv, many, path)
+
+
+def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
+    """The config of a run that is gone on with, with what may be another now. Raises UsageError."""
+    flags = {
+        "--jobs": ("jobs", many.jobs),
+        "--device": ("device", options.device),
+        "--data-dir": ("data.dir", options.data_dir),
+    }
+    if many.jobs is not None and not isinstance(config, ManyConfig):
+        raise UsageError(f"--jobs: a run of `aecli {config.experiment}` trains one codec")
+    told = resolve(type(config), [flag_layer(flags)])
+    update: dict[str, Any] = {}
+    if options.data_dir is not None:
+        update["data"] = config.data.model_copy(update={"dir": told.data.dir})
+    if options.device is not None:
+        update["device"] = told.device
+    if isinstance(told, ManyConfig) and many.jobs is not None:
+        update["jobs"] = told.jobs
+    return config.model_copy(update=update)
+
+
+def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Path | None:
+    """The run to go on with under --continue, or None; says which, or why there is none."""
+    from aecli.registry import unfinished_run
+    from aecli.rundir import read_record
+
+    found = unfinished_run(runs_dir, config)
+    if found.path is not None:
+        terminal.say(f"--continue: going on in {found.path.name}")
+        terminal.warn(provenance.changes_since(read_record(found.path)))
+    elif found.nearest is None:
+        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
+    else:
+        terminal.say(
+            f"WARNING: --continue: no unfinished run of this config in {runs_dir}; a new run."
+            f" The nearest, {found.nearest}, differs in {', '.join(found.differences)}"
+        )
+    return found.path
 
 
 def _carry_out(

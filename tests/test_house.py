@@ -16,6 +16,7 @@ LEVELS = [
     {"launch"},
     {"experiments"},
     {"paths"},
+    {"registry"},
     {
         "fit",
         "rundir",
@@ -39,6 +40,7 @@ LEVELS = [
     {"data"},
     {"preflight"},
     {"config", "terminal", "expect", "options", "storage", "interrupts"},
+    {"locks", "machine", "provenance"},
     {"errors"},
 ]
 

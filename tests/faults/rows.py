@@ -3,7 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import configs, datasets, kills, models, runs, streams, sweeps, training
+from tests.faults import (
+    configs,
+    datasets,
+    filesystems,
+    kills,
+    links,
+    listing,
+    models,
+    runs,
+    signals,
+    streams,
+    sweeps,
+    training,
+)
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -25,6 +38,12 @@ ROWS: dict[str, Row] = {
     "clock": training.clock,
     "sweep's workers": sweeps.fallen_workers,
     "changed runs": sweeps.changed_runs,
+    "inherited signals": signals.inherited,
+    "orphans": signals.orphans,
+    "first moments": signals.first_moments,
+    "links at every depth": links.everywhere,
+    "poor file systems": filesystems.poor,
+    "foreign runs": listing.foreign,
     "same second": runs.same_second,
     "paths": runs.paths,
     "storage": runs.storage,
