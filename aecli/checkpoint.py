@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aecli import storage
+from aecli import storage, strictjson
 from aecli.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def save(
     from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    rows = [{k: None if v != v else v for k, v in row.items()} for row in history]
-    progress = json.dumps({"run": run_id, "history": rows}).encode()
+    progress = strictjson.dump({"run": run_id, "history": history}, indent=None).encode()
     there = _generations(folder)
     new = folder / f"{(int(there[-1].name) + 1 if there else 1):06d}"
     storage.seal(new, {"state.safetensors": to_bytes(tensors), "progress.json": progress}, root)

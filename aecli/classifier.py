@@ -78,8 +78,7 @@ def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
         network.load_state_dict(load_file(path))
         network.eval()
         return Classifier(network, _accuracy(network, images))
-    terminal.say(f"classifier: training one on {len(images.train):,} labels, once")
-    _train(network, images)
+    _train(network, images, terminal)
     accuracy = _accuracy(network, images)
     terminal.say(f"classifier: {100 * accuracy:.2f}% right on the test images; kept in {cache}")
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
@@ -87,20 +86,23 @@ def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
     return Classifier(network, accuracy)
 
 
-def _train(network: _Network, images: Images) -> None:
+def _train(network: _Network, images: Images, terminal: Terminal) -> None:
     generator = torch.Generator().manual_seed(SEED)
     steps = EPOCHS * -(-len(images.train) // BATCH_SIZE)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=steps)
     network.train()
-    for _ in range(EPOCHS):
-        for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
-            logits = network(to_unit(images.train.images[index]))
-            loss = F.cross_entropy(logits, images.train.labels[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    text = f"classifier: training one on {len(images.train):,} labels, once"
+    with terminal.working(text, steps, "steps") as advance:
+        for _ in range(EPOCHS):
+            for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
+                logits = network(to_unit(images.train.images[index]))
+                loss = F.cross_entropy(logits, images.train.labels[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                advance()
     network.eval()
 
 

@@ -25,7 +25,7 @@ class EpochRecord:
     """A row of history.csv."""
 
     epoch: int
-    """From 0, as the chapter counts."""
+    """Number of the epoch, from 0 as the chapter counts; messages to people count from 1."""
     train_mse: float
     """Running mean over the epoch, while the weights change: what the chapter prints."""
     val_mse: float
@@ -110,14 +110,16 @@ def fit(
         if not training.is_finite():  # the last step's doing, which no loss has seen
             training.take_back()
             raise DivergedError(
-                f"training diverged: weights that are not finite after epoch {epoch} (lr={lr:.3g})"
+                f"training diverged: weights that are not finite after epoch {epoch + 1} of"
+                f" {config.epochs} (lr={lr:.3g})"
             )
         codec.eval()
         val_mse = metrics.mse(codec, val)
         if len(val) and not math.isfinite(val_mse):
             training.take_back()
             raise DivergedError(
-                f"training diverged: validation mse {val_mse} after epoch {epoch} (lr={lr:.3g})"
+                f"training diverged: validation mse {val_mse} after epoch {epoch + 1} of"
+                f" {config.epochs} (lr={lr:.3g})"
             )
         training.end_epoch()
         yield EpochRecord(epoch, mse, val_mse, lr, seconds)
@@ -195,8 +197,8 @@ class _Training:
         step = epoch * self.steps_per_epoch + first
         lr = self._config.lr * learning_rate_factor(step, steps, self._config)
         return DivergedError(
-            f"training diverged: loss {self._losses[first].item()} at step {step} of {steps}"
-            f" (epoch {epoch}, lr={lr:.3g}); a lower --lr may help"
+            f"training diverged: loss {self._losses[first].item()} at step {step + 1} of {steps}"
+            f" (epoch {epoch + 1} of {self._config.epochs}, lr={lr:.3g}); a lower --lr may help"
         )
 
     def state(self) -> State:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aecli import checkpoint, interrupts, locks, provenance, storage
+from aecli import checkpoint, interrupts, locks, provenance, storage, strictjson
 from aecli.config import (
     EXPERIMENTS,
     ExperimentConfig,
@@ -28,7 +28,7 @@ from aecli.config import (
     to_yaml,
     yaml_layer,
 )
-from aecli.errors import DataError, Interrupted, StorageError, UsageError
+from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -238,7 +238,11 @@ def new_run(
             elif path is not None and not resumed:
                 shutil.rmtree(path, ignore_errors=True)  # nothing is in it
             raise
-        run._finish("failed" if "error" in facts else "completed")
+        try:
+            run._finish("failed" if "error" in facts else "completed")
+        except StorageError as error:
+            left_in(error, path)
+            raise
 
 
 def _facts(config: ExperimentConfig, argv: Sequence[str]) -> dict[str, Any]:
@@ -280,8 +284,8 @@ def _gone_on_with(path: Path, facts: dict[str, Any]) -> RunDir:
 
 def _end_badly(run: RunDir, error: BaseException) -> None:
     """Note how a run ended that did not complete."""
+    left_in(error, run.path)
     if isinstance(error, Interrupted):
-        error.run = run.path
         run._finish("interrupted")
         return
     with contextlib.suppress(StorageError):  # the first error is the one to tell
@@ -337,6 +341,18 @@ def read_record(path: Path) -> dict[str, Any]:
 def finished_at(record: Mapping[str, Any]) -> str:
     """When a run ended, UTC, as times that compare as text; empty if it has not."""
     return str(record.get("finished", ""))
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """metrics.json of a completed run. Raises DataError."""
+    try:
+        content = storage.read_regular(path / "metrics.json", _MAX_RECORD, root=path)
+        metrics = json.loads(content)
+    except (OSError, ValueError, RecursionError, DataError) as error:
+        raise DataError(f"{path / 'metrics.json'}: cannot be read: {error}") from None
+    if not isinstance(metrics, dict):
+        raise DataError(f"{path / 'metrics.json'}: not the metrics of a run")
+    return metrics
 
 
 def recorded_config(path: Path) -> ExperimentConfig:
@@ -426,18 +442,7 @@ def _make_folder(runs_dir: Path, name: str) -> Path:
 
 
 def _json(data: Any) -> bytes:
-    return (json.dumps(_finite(data), indent=2) + "\n").encode()
-
-
-def _finite(data: Any) -> Any:
-    """`data` with nan and infinity, which JSON does not have, as null."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return data
+    return (strictjson.dump(data) + "\n").encode()
 
 
 def _now() -> datetime:

@@ -143,7 +143,7 @@ def test_continue_says_what_it_found(inside, tmp_path):
     assert f"{nothing.run.name}, differs in seed (0, now 4)" in other.stderr
     found = inside(*told, "--continue", "--jobs", "1")
     assert (found.code, found.run) == (0, nothing.run)
-    assert f"--continue: going on in {nothing.run.name}" in found.stderr
+    assert f"going on in {nothing.run}: sweep-codedim" in found.stderr
     assert "trained 1" not in found.stderr
 
 

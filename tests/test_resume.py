@@ -78,6 +78,36 @@ def test_a_completed_run_has_nothing_to_go_on_with(inside):
     assert left_behind(done.run) == before
 
 
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_the_gate_of_a_completed_run_is_judged(inside, as_json):
+    run = inside(*SMALL).run
+    metrics = json.loads((run / "metrics.json").read_text())
+    missed = inside("resume", str(run), *as_json, "--expect", "test_mse<=0")
+    assert missed.code == 7
+    assert f"expected test_mse<=0, measured {metrics['test_mse']}" in missed.stderr
+    held = inside("resume", str(run), *as_json, "--expect", "test_mse>0", "--expect", "epochs==3")
+    assert held.code == 0
+    if as_json:
+        assert json.loads(held.stdout) == {**metrics, "run": str(run)}
+        assert json.loads(missed.stdout)["exit_code"] == 7
+    else:
+        assert held.run == missed.run == run
+    misspelt = inside("resume", str(run), *as_json, "--expect", "tset_mse>0")
+    assert (misspelt.code, misspelt.stdout) == (2, "")
+    assert "did you mean 'test_mse'? train has code_dim, " in misspelt.stderr
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{"])
+def test_a_completed_run_without_its_metrics_passes_no_gate(inside, content):
+    run = inside(*SMALL, "--codec", "dct").run
+    (run / "metrics.json").unlink()
+    if content is not None:
+        (run / "metrics.json").write_text(content)
+    done = inside("resume", str(run), "--expect", "test_mse>0")
+    assert done.code == 3
+    assert "metrics.json" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["sample", "interpolate"])
 def test_experiments_that_train_on_the_spot_go_on_too(inside, stopped, command):
     told = (command, *TOLD[1:], "--epochs", "2", "--set", "checkpoint_seconds=0")

@@ -100,22 +100,26 @@ def train_all(
     shared = _Shared(images.shape, images.train.images.numpy(), images.val.images.numpy(), threads)
     workers = min(config.jobs or machine.usable_cores(), len(missing))
     failed: dict[Job, str] = {}
-    for n, (index, outcome) in enumerate(_outcomes(shared, missing, workers, context), start=1):
-        job = missing[index]
-        so_far = f"{n} of {len(missing)}: {job.title}"
-        if isinstance(outcome, Failure):
-            if outcome.usage:
-                raise UsageError(outcome.reason)
-            failed[job] = outcome.reason
-            context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
-            if context.fail_fast:
-                raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
-            continue
-        state, records = outcome
-        run_dir.save_job(names[job], state, [asdict(record) for record in records])
-        done[job] = _trained(job, state, records, images.shape)
-        last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
-        context.terminal.say(f"trained {so_far}{last}")
+    text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
+    with context.terminal.working(text, len(missing), "trainings") as advance:
+        outcomes = _outcomes(shared, missing, workers, context)
+        for n, (index, outcome) in enumerate(outcomes, start=1):
+            advance()
+            job = missing[index]
+            so_far = f"{n} of {len(missing)}: {job.title}"
+            if isinstance(outcome, Failure):
+                if outcome.usage:
+                    raise UsageError(outcome.reason)
+                failed[job] = outcome.reason
+                context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
+                if context.fail_fast:
+                    raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
+                continue
+            state, records = outcome
+            run_dir.save_job(names[job], state, [asdict(record) for record in records])
+            done[job] = _trained(job, state, records, images.shape)
+            last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
+            context.terminal.say(f"trained {so_far}{last}")
     return Trainings({job: found for job, found in done.items() if found is not None}, failed)
 
 

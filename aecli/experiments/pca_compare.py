@@ -55,7 +55,9 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     device.prepare(config)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images = data.load(config.data, context.places, context.terminal.say)
+        context.tell_data(images)
         run_dir.note(dataset=images.provenance())
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         result = measure_comparison(config, images, run_dir, context)
@@ -90,7 +92,8 @@ def measure_comparison(
     trainings = train_all(jobs, images, config, run_dir, context)
     trainings.require_all()
     trained = trainings.done
-    pca = full_pca(images)
+    with context.terminal.working("PCA of all components"):
+        pca = full_pca(images)
     test = images.test.images
     curve, advantages, checks = [], [], []
     for k in config.code_dims:

@@ -52,7 +52,9 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         )
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images = data.load(config.data, context.places, context.terminal.say)
+        context.tell_data(images)
         run_dir.note(dataset=images.provenance(), quick=config.quick)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         if config.quick:  # so that every table and figure says it
@@ -100,6 +102,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     draw = SampleConfig(seed=config.seed, samples=samples)
     _, sampled = measure_samples(draw, subjects["32"], run_dir.section("sample"), context)
 
+    say("reproduce: judging the claims")
     thirty_two = [t.codec for t in networks["32"].trained]
     test = images.test.images
     pca = full_pca(images)

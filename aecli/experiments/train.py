@@ -27,18 +27,23 @@ def run(config: TrainConfig, context: Context) -> Result:
     codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
+        facts = device.facts(where, config.train.precision)
+        context.terminal.warn(run_dir.note(**facts))
+        context.tell_machine(run_dir.path, facts)
         images = data.load(config.data, context.places, context.terminal.say)
+        context.tell_data(images)
         run_dir.note(dataset=images.provenance())
         settled = config.data.model_copy(update={"dataset": images.name})
         run_dir.write_config(config.model_copy(update={"data": settled}))
 
         records = train_codec(codec, images, config, context, run_dir)
         run_dir.save_model(codec, config)
-        outcome = _measure(codec, images, records)
-        numbers = outcome.numbers()
+        with context.terminal.working("measuring, beside PCA"):
+            outcome = _measure(codec, images, records)
+            numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
-        _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
+        with context.terminal.working("drawing the figures"):
+            _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
     title = f"{images.name}: {config.codec.name} with a code of {codec.code_dim}"
     return Result(run_dir.path, numbers, title, _summary(numbers))
 
@@ -51,7 +56,8 @@ def train_codec(
     On divergence the last good weights are saved before DivergedError goes on its way.
     """
     if isinstance(codec, ClosedFormCodec):
-        codec.solve(images.train.images)
+        with context.terminal.working(f"solving for {config.codec.name}"):
+            codec.solve(images.train.images)
         run_dir.write_csv("history.csv", [])
         return []
     assert isinstance(codec, NetworkCodec)

@@ -76,8 +76,11 @@ def load_subject(
     if config.run is not None:
         context.terminal.say(f"looking into the run {Path(config.run).name}")
     where = device.prepare(config)
-    context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
+    facts = device.facts(where, config.train.precision)
+    context.terminal.warn(run_dir.note(**facts))
+    context.tell_machine(run_dir.path, facts)
     images = data.load(config.data, context.places, context.terminal.say)
+    context.tell_data(images)
     run_dir.note(dataset=images.provenance())
     found = config.data.model_copy(update={"dataset": images.name})
     run_dir.write_config(config.model_copy(update={"data": found}))

@@ -7,6 +7,7 @@ from tests.faults import (
     configs,
     datasets,
     filesystems,
+    gates,
     kills,
     links,
     listing,
@@ -48,4 +49,5 @@ ROWS: dict[str, Row] = {
     "paths": runs.paths,
     "storage": runs.storage,
     "streams": streams.streams,
+    "gates": gates.gates,
 }
