@@ -68,7 +68,7 @@ def first_link(path: Path, root: Path) -> Path | None:
     return next((part for part in reversed(way[: way.index(root)]) if part.is_symlink()), None)
 
 
-def seal(folder: Path, files: Mapping[str, bytes], root: Path) -> None:
+def seal(folder: Path, files: Mapping[str, bytes], root: Path | None = None) -> None:
     """Write files into a folder, and last of all the manifest of their lengths and SHA-256."""
     for name, content in files.items():
         write_whole(folder / name, content, root)

@@ -20,7 +20,11 @@ def show_runs(
         bool, typer.Option("--json", help='Print one JSON object, {"runs": [...]}.')
     ] = False,
 ) -> None:
-    """List the runs, oldest first: completed, failed, interrupted, running, or dead (killed)."""
+    """List the runs, oldest first, each with its state.
+
+    The state is completed, failed, interrupted, running, dead (killed), empty (killed before it
+    wrote anything) or unreadable.
+    """
     from aecli.registry import list_runs
 
     rows = list_runs(runs_dir)

@@ -24,6 +24,7 @@ Work = Callable[[Any, Task], Outcome]
 
 START_SECONDS = 120.0
 """How long a worker may take to start, where its tasks have a limit of time."""
+_LONGEST_WAIT = 1e6  # seconds; a queue refuses to wait for much longer
 _READY, _GONE = "ready", "gone"
 
 
@@ -143,8 +144,10 @@ def _next(
         first = min(busy, key=lambda worker: worker.deadline)
         patience = max(first.deadline - time.monotonic(), 0.0)
         try:
-            worker, event, outcome = events.get(timeout=min(patience, threading.TIMEOUT_MAX))
+            worker, event, outcome = events.get(timeout=min(patience, _LONGEST_WAIT))
         except queue.Empty:
+            if time.monotonic() < first.deadline:
+                continue
             _end(first.process)
             return first, _GONE, Failure(first.too_late)
         if worker not in busy:  # it was ended, and this is its last word

@@ -20,8 +20,8 @@ _SWEEP = (
     *("--codec", "pca", "--seeds", "1", "--jobs", "1", "-q"),
 )
 _QUICK = {
-    *("checkpoint", "checkpoint/000002", "checkpoint/000001/manifest.json", "run.json", ".lock"),
-    *("config.yaml", "model", "jobs"),
+    "train": ("checkpoint", "checkpoint/000002", "run.json", "config.yaml", ".lock", "model"),
+    "sweep": ("jobs",),
 }
 
 
@@ -30,7 +30,7 @@ def everywhere(scratch: Path, thorough: bool) -> Outcome:
     outcome = Outcome()
     for command, run in (("train", _stopped(scratch)), ("sweep", _unfinished_sweep(scratch))):
         for name in _names(run):
-            if not (thorough or name in _QUICK):
+            if not (thorough or name in _QUICK[command]):
                 continue
             with outcome.fault(f"{command}: a link at {name}"):
                 _resume_with_a_link(scratch / f"{command} {name}".replace("/", " "), run, name)
