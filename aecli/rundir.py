@@ -196,7 +196,9 @@ class RunDir:
 
     def _finish(self, status: str) -> None:
         seconds = round(time.monotonic() - self._started, 3)
-        self.note(status=status, finished=_now().isoformat(timespec="seconds"), seconds=seconds)
+        self.note(
+            status=status, finished=_now().isoformat(timespec="milliseconds"), seconds=seconds
+        )
         if status == "completed":
             _point_latest_to(self.path)
             checkpoint.remove(self.path / "checkpoint")

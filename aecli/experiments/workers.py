@@ -136,9 +136,7 @@ def _listen(worker: _Worker[Any], shared: Any, events: _Events) -> None:
         events.put((worker, _GONE, Failure(f"its outcome cannot be read: {error}")))
 
 
-def _next(
-    busy: Sequence[_Worker[Task]], events: _Events
-) -> tuple[_Worker[Task], str, Outcome | Failure | None]:
+def _next(busy: Sequence[_Worker[Task]], events: _Events) -> tuple[_Worker[Task], str, Any]:
     """What happens next to a worker; one that is gone, or late and then ended, has a Failure."""
     while True:
         first = min(busy, key=lambda worker: worker.deadline)
