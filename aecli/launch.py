@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aecli import expect, preflight
+from aecli import expect, preflight, provenance
 from aecli.config import (
     EXPERIMENTS,
+    ManyConfig,
     NetworkConfig,
     TrainedConfig,
     as_recorded,
     find_config,
     flag_layer,
+    idle_settings,
     resolve,
     set_layer,
     settings_of,
@@ -23,7 +25,6 @@ from aecli.config import (
 )
 from aecli.errors import (
     AecliError,
-    DataError,
     ExpectationError,
     Interrupted,
     JobsFailedError,
@@ -46,6 +47,8 @@ class Many:
     """Stop the run at the first training that fails."""
     job_timeout: float | None = None
     """Seconds that one training may take (None: no limit)."""
+    jobs: int | None = None
+    """Number of trainings at a time in a run that is resumed (None: as before)."""
 
 
 def launch(
@@ -59,11 +62,13 @@ def launch(
     expectations = expect.parse_all(options.expectations or (), experiment)
     config = _resolve(experiment, options, flags)
     expect.require_rows(expectations, config)
+    terminal = Terminal(options.quiet, options.as_json)
+    config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
+    terminal.warn(warnings)
     if options.dry_run:
-        _dry_run(config, options, many)
+        _dry_run(config, options, many, terminal)
         return
-    preflight.check(config, options.runs_dir)
-    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
+    config, resumed = _continued(config, options.runs_dir, terminal, many)
     _carry_out(config, options, expectations, argv, many, resumed)
 
 
@@ -72,18 +77,19 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
 
     A completed run is not gone on with: its metrics are printed and held against --expect.
     """
+    from aecli.registry import find_unfinished
     from aecli.rundir import read_metrics, read_record, recorded_config, tidy
 
-    path = Path(run)
-    if not path.is_dir():
-        raise DataError(f"{run}: no such run folder")
-    path = path.resolve()
+    terminal = Terminal(options.quiet, options.as_json)
+    path = find_unfinished(run, options.runs_dir)
+    if run == "latest":
+        terminal.say(f"latest unfinished run: {path.name}")
     config = recorded_config(path)
     assert isinstance(config, NetworkConfig)
     expectations = expect.parse_all(options.expectations or (), config.experiment)
     expect.require_rows(expectations, config)
-    terminal = Terminal(options.quiet, options.as_json)
-    if read_record(path).get("status") == "completed":
+    record = read_record(path)
+    if record["status"] == "completed":
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
         error = _missed(expectations, read_metrics(path), path)
@@ -94,12 +100,58 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
         if error is not None:
             raise error
         return
-    if options.data_dir is not None:
-        where = config.data.model_copy(update={"dir": options.data_dir})
-        config = config.model_copy(update={"data": where})
-    preflight.check(config, path.parent)
+    config = _with_flags(config, options, many)
+    config, warnings = preflight.check(config, path.parent)
+    terminal.warn([*warnings, *provenance.changes_since(record)])
     options = replace(options, runs_dir=path.parent)
     _carry_out(config, options, expectations, argv, many, path)
+
+
+def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
+    """The config of a run that is gone on with, with what may be another now. Raises UsageError."""
+    flags = {
+        "--jobs": ("jobs", many.jobs),
+        "--device": ("device", options.device),
+        "--data-dir": ("data.dir", options.data_dir),
+    }
+    of_many = {
+        "--jobs": many.jobs is not None,
+        "--fail-fast": many.fail_fast,
+        "--job-timeout": many.job_timeout is not None,
+    }
+    for flag in (flag for flag, given in of_many.items() if given):
+        if not isinstance(config, ManyConfig):
+            raise UsageError(f"{flag}: a run of `aecli {config.experiment}` trains one codec")
+    told = resolve(type(config), [flag_layer(flags)])
+    update: dict[str, Any] = {}
+    if options.data_dir is not None:
+        update["data"] = config.data.model_copy(update={"dir": told.data.dir})
+    if options.device is not None:
+        update["device"] = told.device
+    if isinstance(told, ManyConfig) and many.jobs is not None:
+        update["jobs"] = told.jobs
+    config = config.model_copy(update=update)
+    if options.device is not None and (idle := idle_settings(config).get("device")):
+        raise UsageError(f"--device: device={options.device!r} has no effect: {idle.reason}")
+    return config
+
+
+def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Path | None:
+    """The run to go on with under --continue, or None; says which, or why there is none."""
+    from aecli.registry import unfinished_run
+    from aecli.rundir import read_record
+
+    found = unfinished_run(runs_dir, config)
+    if found.path is not None:
+        terminal.warn(provenance.changes_since(read_record(found.path)))
+    elif found.nearest is None:
+        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
+    else:
+        terminal.say(
+            f"WARNING: --continue: no unfinished run of this config in {runs_dir}; a new run."
+            f" The nearest, {found.nearest}, differs in {', '.join(found.differences)}"
+        )
+    return found.path
 
 
 def _carry_out(
@@ -228,16 +280,19 @@ def _resolve(
     return config
 
 
-def _continued(config: NetworkConfig, runs_dir: Path) -> tuple[NetworkConfig, Path | None]:
-    """The newest unfinished run that `config` may mean, and `config` as that run decided it.
+def _continued(
+    config: NetworkConfig, runs_dir: Path, terminal: Terminal, many: Many
+) -> tuple[NetworkConfig, Path | None]:
+    """Under --continue, the run to go on with and `config` as that run decided it.
 
     Raises UsageError if the config in that folder was changed.
     """
-    from aecli.rundir import recorded_config, unfinished_run
-
-    run = unfinished_run(runs_dir, config)
+    run = _unfinished(config, runs_dir, terminal) if many.continued else None
     if run is None:
         return config, None
+
+    from aecli.rundir import recorded_config
+
     recorded = recorded_config(run)
     assert isinstance(recorded, NetworkConfig)
     return as_recorded(config, recorded), run
@@ -260,14 +315,12 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     return device.decided(config)
 
 
-def _dry_run(config: NetworkConfig, options: Options, many: Many) -> None:
+def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
     from aecli.dryrun import foresee
 
-    preflight.check(config, None)
-    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
+    config, resumed = _continued(config, options.runs_dir, terminal, many)
     config = _decided(config, options.runs_dir)
-    terminal = Terminal(options.quiet, options.as_json)
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")
     config, facts = foresee(config, options.runs_dir, options.offline, terminal)
