@@ -98,10 +98,9 @@ def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
         kept = _read(path, network, terminal)
         if kept is not None:
             return Classifier(network, _accuracy(network, images), name, kept, "cache")
-        terminal.say(f"classifier: training one on {len(images.train):,} labels, once")
         network = _untrained(images)  # another one: reading may have changed half of the first
         with _threads(THREADS):
-            _train(network, images)
+            _train(network, images, terminal)
     weights = save(network.state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     accuracy = _accuracy(network, images)
@@ -148,20 +147,23 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train(network: _Network, images: Images) -> None:
+def _train(network: _Network, images: Images, terminal: Terminal) -> None:
     generator = torch.Generator().manual_seed(SEED)
     steps = EPOCHS * -(-len(images.train) // BATCH_SIZE)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=steps)
     network.train()
-    for _ in range(EPOCHS):
-        for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
-            logits = network(to_unit(images.train.images[index]))
-            loss = F.cross_entropy(logits, images.train.labels[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    text = f"classifier: training one on {len(images.train):,} labels, once"
+    with terminal.working(text, steps, "steps") as advance:
+        for _ in range(EPOCHS):
+            for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
+                logits = network(to_unit(images.train.images[index]))
+                loss = F.cross_entropy(logits, images.train.labels[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                advance()
     network.eval()
 
 

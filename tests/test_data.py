@@ -183,12 +183,19 @@ def test_a_folder_is_not_named_for_a_dataset_that_is_in_none(inside, tmp_path):
         assert "leave --data-dir out" in done.stderr
 
 
-@pytest.mark.parametrize("named", ["", "gone", "file", "x" * 300])
+def test_a_data_folder_without_a_name_is_refused(inside):
+    done = inside("train", "--dataset", "mnist", "--data-dir", "")
+    assert (done.code, done.stdout) == (2, "")
+    with pytest.raises(UsageError, match="'' is not a path"):
+        default_places("")
+
+
+@pytest.mark.parametrize("named", ["gone", "file", "x" * 300])
 def test_a_data_folder_that_is_none_is_named(inside, tmp_path, named):
     (tmp_path / "file").write_text("")
     done = inside("train", "--dataset", "mnist", "--data-dir", named)
     assert done.code == 3
-    assert done.stderr.startswith(f"aecli: data folder {named or repr('')}: ")
+    assert f"aecli: data folder {named}: " in done.stderr
 
 
 def test_a_home_folder_is_found_in_every_way_to_name_it(tmp_path, monkeypatch):

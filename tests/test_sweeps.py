@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from aecli import device
 from aecli.config import FitConfig, MlpConfig, SweepConfig, resolve, yaml_layer
 from aecli.data import default_places
 from aecli.experiments import sweep_codedim
@@ -14,9 +15,10 @@ from aecli.experiments.context import Context
 from aecli.experiments.jobs import Job, train_all
 from aecli.experiments.sweep_codedim import row_specs
 from aecli.fit import corrupt
-from aecli.rundir import new_run, unfinished_run
+from aecli.registry import unfinished_run
+from aecli.rundir import new_run
 from aecli.terminal import Terminal
-from tests.conftest import SMALL, digits
+from tests.conftest import FEW_IMAGES, SMALL, digits
 
 
 def rows_of(path):
@@ -156,7 +158,7 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
         (["x"], 2, "Invalid value for '[K]...'"),
         (["2", "--seeds", "0"], 2, "--seeds: seeds=0 must be at least 1"),
         (["2", "--jobs", "0"], 2, "--jobs: jobs=0 must be at least 1"),
-        (["400", *SMALL, "--codec", "pca"], 2, "must be at most 300 (training images)"),
+        (["400", *FEW_IMAGES, "--codec", "pca"], 2, "must be at most 300 (training images)"),
     ],
 )
 def test_bad_input(inside, command, arguments, code, message):
@@ -166,17 +168,24 @@ def test_bad_input(inside, command, arguments, code, message):
     assert "Traceback" not in done.stderr
 
 
-def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(inside, tmp_path):
+def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(
+    inside, tmp_path, monkeypatch
+):
     told = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
     whole = inside(*told)
     table = (whole.run / "table.csv").read_text()
     config = resolve(SweepConfig, [yaml_layer(whole.run / "config.yaml")])
-    assert unfinished_run(tmp_path / "runs", config) is None
+    assert unfinished_run(tmp_path / "runs", config).path is None
     record = json.loads((whole.run / "run.json").read_text())
     (whole.run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
     (whole.run / "table.csv").unlink()
     [lost] = (whole.run / "jobs").glob("mlp3-*")
     shutil.rmtree(lost)
+    was = device.fast_bf16(torch.device("cpu"))
+    monkeypatch.setattr(device, "fast_bf16", lambda where: not was)  # it goes on on another CPU
+    shown = inside(*told, "--continue", "--dry-run")
+    assert f"would go on in {whole.run}" in shown.stderr
+    assert f"precision: {'bf16' if was else 'fp32'}" in shown.stdout
     again = inside(*told, "--continue")
     assert again.run == whole.run
     assert [line for line in again.stderr.splitlines() if line.startswith("trained")] == [

@@ -25,6 +25,7 @@ from aecli.data.files import (
     set_aside,
 )
 from aecli.errors import DataError, StorageError
+from aecli.pathnames import user_path
 
 ENVIRONMENT = "AECLI_DATA_DIR"
 
@@ -66,23 +67,15 @@ def default_places(data_dir: Path | str | None = None, offline: bool = False) ->
     cache = platformdirs.user_cache_path("aecli") / "datasets"
     if data_dir is None:
         given = os.environ.get(ENVIRONMENT)
-        return Places(_at_home(given) if given else None, cache, offline)
-    folder = _at_home(data_dir)
+        return Places(user_path(given) if given else None, cache, offline)
+    folder = user_path(data_dir)
     try:
-        is_there = str(data_dir) != "" and folder.is_dir()
+        if not folder.is_dir():
+            what = "not a folder" if folder.exists() else "no such folder"
+            raise DataError(f"data folder {data_dir}: {what}")
     except OSError as error:
         raise DataError(f"data folder {data_dir}: {error.strerror}") from None
-    if not is_there:
-        what = "not a folder" if str(data_dir) != "" and folder.exists() else "no such folder"
-        raise DataError(f"data folder {str(data_dir) or repr('')}: {what}")
     return Places(folder, cache, offline, named=True)
-
-
-def _at_home(path: Path | str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # of a user who is not there: `~nobody`
-        return Path(path)
 
 
 def read_files(remote: RemoteFiles, places: Places, say: Say) -> Found:

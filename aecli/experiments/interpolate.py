@@ -59,20 +59,22 @@ def measure_paths(
 ) -> "Outcome":
     """The path and the many that `config` asks for; tables and figures go to `run_dir`."""
     images = subject.images
-    context.terminal.say(f"walking between {config.pairs:,} pairs of test images")
     pairs = draw_pairs(images.test.labels, config.pairs, config.seed)
     ends = choose_ends(config, images.test.labels)
-    own = CodeSpace.of(subject.codec, images)
-    pca = _pca_space(own, images)
+    with context.terminal.working("calibrating holes on held-out codes, beside PCA's"):
+        own = CodeSpace.of(subject.codec, images)
+        pca = _pca_space(own, images)
     journey = walk(own, ends.unsqueeze(0), config.steps, classifier)
-    many = walk(own, pairs, PAIR_STEPS, classifier)
-    pca_many: Paths | None = None
-    if pca is not None:
-        pca_many = many if pca is own else walk(pca, pairs, PAIR_STEPS, classifier)
+    spaces = [own] if pca is None or pca is own else [own, pca]
+    walks = len(pairs) * len(spaces)
+    with context.terminal.working("walking between pairs of images", walks, "paths") as advance:
+        several = [walk(space, pairs, PAIR_STEPS, classifier, advance) for space in spaces]
+    many, pca_many = several[0], None if pca is None else several[-1]
     outcome = Outcome(images, classifier, ends, own, pca, journey, many, pca_many)
     run_dir.write_csv("path.csv", _path_rows(own, journey))
     run_dir.write_csv("rates.csv", _rate_rows(many, pca_many))
-    _draw(outcome, subject.title, run_dir)
+    with context.terminal.working("drawing the figures"):
+        _draw(outcome, subject.title, run_dir)
     return outcome
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from aecli import chapter, data, device, figures, metrics
+from aecli import chapter, device, figures, metrics
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.data import Images
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, facts_of_jobs, train_all
 from aecli.experiments.sweep_codedim import full_pca, mean, spread
 from aecli.rundir import RunDir, new_run
@@ -55,8 +55,8 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     device.prepare(config)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance())
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
+        images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         result = measure_comparison(config, images, run_dir, context)
         numbers = result.numbers(config.seeds)
@@ -90,7 +90,8 @@ def measure_comparison(
     trainings = train_all(jobs, images, config, run_dir, context)
     trainings.require_all()
     trained = trainings.done
-    pca = full_pca(images)
+    with context.terminal.working("PCA of all components"):
+        pca = full_pca(images)
     test = images.test.images
     curve, advantages, checks = [], [], []
     for k in config.code_dims:

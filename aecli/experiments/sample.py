@@ -44,16 +44,19 @@ def measure_samples(
     config: SampleConfig, subject: Subject, judge: Classifier, run_dir: RunDir, context: Context
 ) -> tuple[list["_Row"], dict[str, Any]]:
     """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
-    context.terminal.say(
-        f"drawing {config.samples:,} samples from each of {len(SAMPLERS)} samplers"
-    )
-    references = _References.of(subject, judge)
+    with context.terminal.working("calibrating holes on held-out codes"):
+        references = _References.of(subject, judge)
     found: dict[str, float] = {}
-    sets = _sets(subject, references, config, found)
-    rows = [_row(each, references, judge) for each in sets]
+    sets = _sets(subject, references, config, found, context)
+    rows = []
+    with context.terminal.working("judging the samples", len(sets), "sets") as advance:
+        for each in sets:
+            rows.append(_row(each, references, judge))
+            advance()
     run_dir.write_csv("samplers.csv", [asdict(row) for row in rows])
     ranges = _code_ranges(references.codes)
-    _draw(sets, rows, ranges, subject.title, run_dir)
+    with context.terminal.working("drawing the figures"):
+        _draw(sets, rows, ranges, subject.title, run_dir)
     return rows, _numbers(subject, judge, rows, found, ranges)
 
 
@@ -119,7 +122,11 @@ class _Row:
 
 
 def _sets(
-    subject: Subject, references: _References, config: SampleConfig, found: dict[str, float]
+    subject: Subject,
+    references: _References,
+    config: SampleConfig,
+    found: dict[str, float],
+    context: Context,
 ) -> list[_Set]:
     """What is judged, the real images first; what the samplers found out goes into `found`."""
     codec, n = subject.codec, config.samples
@@ -128,7 +135,9 @@ def _sets(
     sets = [_Set(REAL, test, codes), _Set(DECODED, _decode(codec, codes), codes)]
     for name, sampler in SAMPLERS.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
-        drawn = sampler(references.codes, n, torch.Generator().manual_seed(config.seed))
+        generator = torch.Generator().manual_seed(config.seed)
+        with context.terminal.working(f"drawing {n:,} codes: {name}"):
+            drawn = sampler(references.codes, n, generator)
         found |= drawn.found
         sets.append(_Set(name, _decode(codec, drawn.codes), drawn.codes))
         if name == "standard-normal" and not isinstance(codec, ClosedFormCodec):

@@ -14,7 +14,7 @@ from aecli.chapter import CodeReading
 from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, ManyConfig, MlpConfig, PcaConfig, SweepConfig
 from aecli.data import Images, Split, to_unit
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
@@ -100,8 +100,8 @@ def run(config: SweepConfig, context: Context) -> Result:
     device.prepare(config)
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance())
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
+        images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         sweep = measure_sweep(config, images, run_dir, context)
         numbers = sweep.numbers(config.seeds)
@@ -120,20 +120,27 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     jobs = {spec: [Job(spec.codec, _fit(spec, config), seed) for seed in seeds] for spec in specs}
     every = [job for of_row in jobs.values() for job in of_row]
     trainings = train_all(every, images, config, run_dir, context)
-    reader = _Reader(images)
-    pca = full_pca(images)
+    with context.terminal.working("slant and thickness of the digits"):
+        reader = _Reader(images)
+    with context.terminal.working("PCA of all components"):
+        pca = full_pca(images)
     rows = []
-    for spec in specs:
-        trained = trainings.all(jobs[spec])
-        if trained is not None:
-            context.terminal.say(f"measuring {spec.key}")
+    whole = [spec for spec in specs if trainings.all(jobs[spec]) is not None]
+    with context.terminal.working("measuring the rows", len(whole), "rows") as advance:
+        for spec in whole:
+            trained = trainings.all(jobs[spec])
+            assert trained is not None
             rows.append(_measure(spec, trained, images, pca, reader))
-    sweep = Sweep(rows, reader.raw_accuracy(), trainings.failures())
+            advance()
+    with context.terminal.working("probing the pixels"):
+        raw_accuracy = reader.raw_accuracy()
+    sweep = Sweep(rows, raw_accuracy, trainings.failures())
     if not rows:
         trainings.require_all()
     run_dir.write_csv("table.csv", sweep.table())
     run_dir.save_text("table.md", _markdown(sweep, images, config))
-    _draw(sweep, images, pca, run_dir)
+    with context.terminal.working("drawing the figures"):
+        _draw(sweep, images, pca, run_dir)
     return sweep
 
 
