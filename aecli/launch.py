@@ -119,6 +119,7 @@ def _carry_out(
     from aecli.experiments.context import Context, Result
 
     places = data.default_places(config.data.dir, options.offline)
+    places = replace(places, working=terminal.working)
     data.check(config, places)
     module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
     context = Context(
@@ -188,7 +189,7 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     """A sentence on what is about to be trained."""
     codec, fit = config.codec, config.train
     start = f"going on in {resumed}: " if resumed else ""
-    if getattr(config, "run", None) is not None:
+    if isinstance(config, TrainedConfig) and config.run is not None:
         return f"{start}{config.experiment}: the model of --run {config.run}, seed {config.seed}"
     layers = "-".join(map(str, getattr(codec, "hidden", ())))
     dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
