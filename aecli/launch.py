@@ -13,11 +13,15 @@ from aecli.config import (
     ManyConfig,
     NetworkConfig,
     TrainedConfig,
+    as_recorded,
     find_config,
     flag_layer,
+    flat_settings,
     resolve,
     set_layer,
+    settings_of,
     to_yaml,
+    with_values,
     yaml_layer,
 )
 from aecli.errors import (
@@ -63,9 +67,11 @@ def launch(
     config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
     terminal.warn(warnings)
     if options.dry_run:
-        _dry_run(config, options.runs_dir, terminal)
+        _dry_run(config, options, many, terminal)
         return
-    resumed = _unfinished(config, options.runs_dir, terminal) if many.continued else None
+    resumed = None
+    if many.continued:
+        config, resumed = _continued(config, options.runs_dir, terminal)
     _carry_out(config, options, expectations, argv, many, resumed)
 
 
@@ -113,33 +119,10 @@ def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkC
     }
     if many.jobs is not None and not isinstance(config, ManyConfig):
         raise UsageError(f"--jobs: a run of `aecli {config.experiment}` trains one codec")
-    told = resolve(type(config), [flag_layer(flags)])
-    update: dict[str, Any] = {}
-    if options.data_dir is not None:
-        update["data"] = config.data.model_copy(update={"dir": told.data.dir})
-    if options.device is not None:
-        update["device"] = told.device
-    if isinstance(told, ManyConfig) and many.jobs is not None:
-        update["jobs"] = told.jobs
-    return config.model_copy(update=update)
-
-
-def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Path | None:
-    """The run to go on with under --continue, or None; says which, or why there is none."""
-    from aecli.registry import unfinished_run
-    from aecli.rundir import read_record
-
-    found = unfinished_run(runs_dir, config)
-    if found.path is not None:
-        terminal.warn(provenance.changes_since(read_record(found.path)))
-    elif found.nearest is None:
-        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
-    else:
-        terminal.say(
-            f"WARNING: --continue: no unfinished run of this config in {runs_dir}; a new run."
-            f" The nearest, {found.nearest}, differs in {', '.join(found.differences)}"
-        )
-    return found.path
+    told = flat_settings(resolve(type(config), [flag_layer(flags)]))
+    return with_values(
+        config, {key: told[key] for key, value in flags.values() if value is not None}
+    )
 
 
 def _carry_out(
@@ -153,14 +136,13 @@ def _carry_out(
     """Run the experiment, print what it found, and check what was expected of it."""
     terminal = Terminal(options.quiet, options.as_json)
     terminal.say(_first_line(config, resumed))  # torch, imported below, takes a second or two
-    if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
-        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    config = _decided(config, options.runs_dir)
 
-    from aecli.data import default_places
+    from aecli import data
     from aecli.experiments.context import Context, Result
 
-    data_dir = Path(config.data.dir) if config.data.dir else None
-    places = default_places(data_dir, options.offline)
+    places = data.default_places(config.data.dir, options.offline)
+    data.check(config, places)
     module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
     context = Context(
         options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
@@ -269,20 +251,64 @@ def _resolve(
     return config
 
 
-def _dry_run(config: Any, runs_dir: Path, terminal: Terminal) -> None:
-    """Print the resolved config and the parameter count; nothing is written, no memory is taken."""
-    import torch
+def _continued(
+    config: NetworkConfig, runs_dir: Path, terminal: Terminal
+) -> tuple[NetworkConfig, Path | None]:
+    """The newest unfinished run that `config` may mean, and `config` as that run decided it.
 
-    from aecli import codecs, data
+    Says why there is none. Raises UsageError if the config in that folder was changed.
+    """
+    from aecli.registry import unfinished_run
+    from aecli.rundir import read_record, recorded_config
+
+    found = unfinished_run(runs_dir, config)
+    if found.path is not None:
+        terminal.warn(provenance.changes_since(read_record(found.path)))
+        recorded = recorded_config(found.path)
+        assert isinstance(recorded, NetworkConfig)
+        return as_recorded(config, recorded), found.path
+    if found.nearest is None:
+        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
+    else:
+        terminal.warn(
+            [
+                f"--continue: no unfinished run of this config in {runs_dir}; a new run. The"
+                f" nearest, {found.nearest}, differs in {', '.join(found.differences)}"
+            ]
+        )
+    return config, None
+
+
+def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
+    """`config` as it will run: the codec of its run, this machine's device, threads, precision.
+
+    Raises DataError for a run without a model, UsageError for what is not to be had.
+    """
+    if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
+    from aecli import device
 
     if isinstance(config, TrainedConfig):
         from aecli.experiments.trained import settled
 
         config = settled(config, runs_dir)
-    with torch.device("meta"):
-        codec = codecs.build(config.codec, data.image_shape(config.data))
-    parameters = codec.count_parameters()
+    return device.decided(config)
+
+
+def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
+    """Check all that can be known of a run before it; print its config; write nothing."""
+    from aecli.dryrun import foresee
+
+    resumed = None
+    if many.continued:
+        config, resumed = _continued(config, options.runs_dir, terminal)
+    config = _decided(config, options.runs_dir)
+    if resumed is not None:
+        terminal.say(f"would go on in {resumed}")
+    config, facts = foresee(config, options.runs_dir, options.offline, terminal)
     if terminal.as_json:
-        terminal.json({"config": config.model_dump(mode="json"), "parameters": parameters})
+        terminal.json({"config": settings_of(config), **facts})
     else:
-        terminal.data(f"{to_yaml(config)}# parameters: {parameters}")
+        comments = "".join(f"# {name}: {fact}\n" for name, fact in facts.items())
+        terminal.data(to_yaml(config) + comments.rstrip("\n"))

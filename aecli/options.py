@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aecli.pathnames import user_path
+
 PANEL = "Options of every experiment"
 
 
@@ -20,13 +22,14 @@ RUNS_DIR = _option(
     "--runs-dir",
     metavar="DIR",
     envvar="AECLI_RUNS_DIR",
+    parser=user_path,
     help="Folder of the run folders (default: $AECLI_RUNS_DIR, else runs).",
 )
 DATA_DIR = _option(
     "--data-dir",
     metavar="DIR",
-    help="Folder that has the dataset's files, in MNIST/raw/... (default: $AECLI_DATA_DIR, then"
-    " the user's cache).",
+    help="Folder that has the dataset's files, in MNIST/raw/..., and is looked into alone"
+    " (default: $AECLI_DATA_DIR, then the user's cache).",
 )
 OFFLINE = _option("--offline", help="Download nothing.")
 AS_JSON = _option(

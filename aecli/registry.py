@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from aecli import locks
-from aecli.config import EXPERIMENTS, ExperimentConfig
-from aecli.errors import DataError, StorageError
+from aecli.config import ExperimentConfig, Layer, other_numbers, resolve
+from aecli.errors import DataError, StorageError, UsageError
+from aecli.pathnames import user_path
 from aecli.rundir import LOCK, finished_at, read_record
 
 LATEST = "latest"
@@ -94,49 +95,26 @@ def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Unfinished:
     Settings that cannot change a number (`jobs`, where the data lie) may be others, and a run that
     was told `auto` has noted what it found.
     """
-    nearest: tuple[int, Path, tuple[str, ...]] | None = None
+    nearest = Unfinished(None)
     for path, record in _records(runs_dir, newest_first=True):
         if record.get("command") != config.experiment or record["status"] == "completed":
             continue
         try:
-            there = EXPERIMENTS[config.experiment].model_validate(record["config"])
-        except ValueError:  # of another version
+            there = resolve(type(config), [Layer(record["config"], {})], recorded=True)
+        except UsageError:  # of another version
             continue
-        differences = _differences(config, there)
-        if not differences:
+        others = other_numbers(config, there)
+        if not others:
             return Unfinished(path.absolute())
-        if nearest is None or len(differences) < nearest[0]:
-            nearest = (len(differences), path, differences)
-    return Unfinished(None) if nearest is None else Unfinished(None, nearest[1].name, nearest[2])
-
-
-# Keys that no number depends on: how quickly, how safely, from which folder.
-_NO_NUMBER = ("jobs", "checkpoint_seconds", "data.dir")
-
-
-def _differences(wanted: ExperimentConfig, there: ExperimentConfig) -> tuple[str, ...]:
-    asked, found = (dict(_flat(config.model_dump(mode="json"))) for config in (wanted, there))
-    keys = [key for key in {**asked, **found} if key not in _NO_NUMBER]
-    if asked["data.dataset"] == "auto":
-        keys.remove("data.dataset")
-    return tuple(
-        f"{key} ({found.get(key)}, now {asked.get(key)})"
-        for key in keys
-        if asked.get(key) != found.get(key)
-    )
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
+        if nearest.nearest is None or len(others) < len(nearest.differences):
+            texts = (f"{key} ({was}, now {asked})" for key, (asked, was) in others.items())
+            nearest = Unfinished(None, path.name, tuple(texts))
+    return nearest
 
 
 def _named(named: str, runs_dir: Path, prefix: str) -> Path:
     """A run folder by its path or by its name in `runs_dir`."""
-    path = Path(named).expanduser()
+    path = user_path(named)
     for place in (path, runs_dir / named):
         if place.is_dir():
             return place

@@ -23,8 +23,10 @@ from aecli import checkpoint, interrupts, locks, provenance, storage, strictjson
 from aecli.config import (
     EXPERIMENTS,
     ExperimentConfig,
+    Layer,
     NetworkConfig,
     resolve,
+    settings_of,
     to_yaml,
     yaml_layer,
 )
@@ -88,7 +90,7 @@ class RunDir:
     def write_config(self, config: ExperimentConfig) -> None:
         """config.yaml, from which the run can be repeated."""
         command = f"# aecli {config.experiment} --config config.yaml   repeats this run\n"
-        self.note(config=config.model_dump(mode="json"))
+        self.note(config=settings_of(config))
         self._write("config.yaml", (command + to_yaml(config)).encode())
 
     def note(self, **facts: Any) -> list[str]:
@@ -263,7 +265,7 @@ def _facts(config: ExperimentConfig, argv: Sequence[str]) -> dict[str, Any]:
         "git_commit": commit,
         "git_dirty": dirty,
         "platform": platform.platform(),
-        "config": config.model_dump(mode="json"),
+        "config": settings_of(config),
     }
 
 
@@ -365,18 +367,16 @@ def recorded_config(path: Path) -> ExperimentConfig:
     if model is None:
         raise DataError(f"{path / 'run.json'}: no experiment is called {record.get('command')!r}")
     try:
-        config = model.model_validate(record["config"])
-    except ValueError as error:
+        config = resolve(model, [Layer(record["config"], {})], recorded=True)
+    except UsageError as error:
         raise DataError(f"{path / 'run.json'}: {error}") from None
     if os.path.lexists(path / "config.yaml"):
         if (path / "config.yaml").is_symlink():
             raise DataError(f"{path / 'config.yaml'}: a link, where a file of the run belongs")
-        now = resolve(model, [yaml_layer(path / "config.yaml")])
+        now = resolve(model, [yaml_layer(path / "config.yaml")], recorded=True)
         changes = [
             (key, was, is_)
-            for key, was, is_ in _differences(
-                config.model_dump(mode="json"), now.model_dump(mode="json")
-            )
+            for key, was, is_ in _differences(settings_of(config), settings_of(now))
             # Both move as a run goes on: `auto` to what was found, the folder to where it is now.
             if key != "data.dir" and not (key == "data.dataset" and "auto" in (was, is_))
         ]

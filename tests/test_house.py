@@ -16,6 +16,7 @@ LEVELS = [
     {"__main__"},
     {"cli"},
     {"launch"},
+    {"dryrun"},
     {"experiments"},
     {"paths"},
     {"registry"},
@@ -42,7 +43,7 @@ LEVELS = [
     {"data"},
     {"preflight"},
     {"config", "terminal", "expect", "options", "storage", "interrupts"},
-    {"locks", "machine", "provenance"},
+    {"locks", "machine", "provenance", "pathnames"},
     {"errors", "strictjson", "bars"},
 ]
 

@@ -16,7 +16,7 @@ from aecli.latent import Whitening
 from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.terminal import Terminal
-from tests.conftest import SMALL
+from tests.conftest import FEW_IMAGES, SMALL
 
 
 def generator(seed=0):
@@ -294,7 +294,7 @@ def test_a_run_is_looked_into_and_the_same_seed_repeats_it(inside):
 
 @pytest.mark.parametrize("codec", ["pca", "dct"])
 def test_a_codec_without_training_has_no_untrained_row(inside, codec):
-    done = inside("sample", *SMALL, "--codec", codec, "--code-dim", "4", "--samples", "30")
+    done = inside("sample", *FEW_IMAGES, "--codec", codec, "--code-dim", "4", "--samples", "30")
     assert done.code == 0, done.stderr
     assert "untrained" not in done.stdout
     assert done.metrics()["smear_low_untrained"] is None
@@ -327,7 +327,7 @@ def test_bad_input_gets_a_clear_line_and_its_exit_code(inside, tmp_path):
 
 
 def test_a_run_of_another_image_size_is_refused(inside):
-    trained = inside("train", *SMALL, "--codec", "dct", "--code-dim", "4").run
+    trained = inside("train", *FEW_IMAGES, "--codec", "dct", "--code-dim", "4").run
     config = DctConfig(code_dim=4)
     description, weights = codecs.pack(codecs.build(config, (1, 14, 14)), config)
     (trained / "model/config.json").write_text(json.dumps(description))

@@ -17,7 +17,7 @@ from aecli.fit import corrupt
 from aecli.registry import unfinished_run
 from aecli.rundir import new_run
 from aecli.terminal import Terminal
-from tests.conftest import SMALL, digits
+from tests.conftest import FEW_IMAGES, SMALL, digits
 
 
 def rows_of(path):
@@ -157,7 +157,7 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
         (["x"], 2, "Invalid value for '[K]...'"),
         (["2", "--seeds", "0"], 2, "--seeds: seeds=0 must be at least 1"),
         (["2", "--jobs", "0"], 2, "--jobs: jobs=0 must be at least 1"),
-        (["400", *SMALL, "--codec", "pca"], 2, "must be at most 300 (training images)"),
+        (["400", *FEW_IMAGES, "--codec", "pca"], 2, "must be at most 300 (training images)"),
     ],
 )
 def test_bad_input(inside, command, arguments, code, message):

@@ -112,14 +112,14 @@ def configs_show(name: _ConfigName) -> None:
 def configs_copy(
     name: _ConfigName,
     to: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="[TO]",
             help="File to write, or folder to write it in; nothing is replaced (default: the"
             " current folder).",
             show_default=False,
         ),
-    ] = Path(),
+    ] = ".",
 ) -> None:
     """Copy a config, to edit it and to give it to --config."""
     from aecli.config import copy_config
@@ -143,12 +143,11 @@ def data_fetch(
     ],
     data_dir: Annotated[str | None, DATA_DIR] = None,
 ) -> None:
-    """Get a dataset from the first source that has it, check it, and print where it is."""
+    """Get a dataset, downloaded into the user's cache if need be, and print its folder."""
     from aecli.data import default_places, inventory
 
     terminal = Terminal()
-    folder = Path(data_dir) if data_dir else None
-    terminal.data(inventory.fetch(name, default_places(folder), terminal.say))
+    terminal.path(inventory.fetch(name, default_places(data_dir), terminal.say))
 
 
 @data_app.command("verify", cls=Command)
@@ -166,5 +165,5 @@ def data_verify(
     """Check every file that is on this machine; exit 3 if one is damaged."""
     from aecli.data import default_places, inventory
 
-    folder = Path(data_dir) if data_dir else None
-    Terminal().columns(inventory.verify(name, default_places(folder)))
+    terminal = Terminal()
+    terminal.columns(inventory.verify(name, default_places(data_dir), terminal.say))

@@ -1,7 +1,7 @@
 """The experiments' settings as frozen, typed models; unknown keys and wrong types are errors."""
 
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -10,11 +10,15 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from aecli.pathnames import user_path
+
 CODE_DIM_OF_THE_CHAPTER = 32
+PIXELS_OF_THE_CHAPTER = 28 * 28
 
 # The chapter's recipe, value by value; the other recipe, `muon`, is the defaults of FitConfig.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -26,6 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "schedule": "constant",
         "warmup": 0.0,
+        "precision": "fp32",
     },
 }
 
@@ -38,6 +43,15 @@ Widths = Annotated[  # a YAML list becomes a tuple
     tuple[Width, ...], Strict(False), Field(max_length=64)
 ]
 Workers = Annotated[int, Field(ge=1, le=1024)]
+
+
+def _with_home(path: str) -> str:
+    if not path:
+        raise PydanticCustomError("path", "must be a path")
+    return str(user_path(path))
+
+
+UserPath = Annotated[str, AfterValidator(_with_home)]
 
 
 class Section(BaseModel):
@@ -53,7 +67,7 @@ class DataConfig(Section):
 
     dataset: Literal["auto", "mnist", "fashion-mnist", "mnist-5k"] = "auto"
     """Name of the dataset; `auto` is mnist where it can be had, else mnist-5k."""
-    dir: str | None = None
+    dir: UserPath | None = None
     """Folder with the dataset's files in torchvision's layout, MNIST/raw/... (null: the folder in
     $AECLI_DATA_DIR if that is set, then the user's cache, then a download)."""
     val: Annotated[int, Field(ge=0)] | None = None
@@ -63,7 +77,14 @@ class DataConfig(Section):
     """Number of images to train on, the first ones (null: all)."""
 
 
-class MlpConfig(Section):
+class CodecSection(Section):
+    """Settings of one kind of codec."""
+
+    solved: ClassVar[bool] = False
+    """Whether it is solved for, so that nothing of `train` is used."""
+
+
+class MlpConfig(CodecSection):
     """Multilayer perceptron from the pixels to the code, and its mirror image back."""
 
     name: Literal["mlp"] = "mlp"
@@ -73,7 +94,7 @@ class MlpConfig(Section):
     """Widths of the encoder's hidden layers; the decoder has the same in reverse."""
 
 
-class LinearConfig(Section):
+class LinearConfig(CodecSection):
     """Linear map from the pixels to the code and one back; the best one spans PCA's subspace."""
 
     name: Literal["linear"] = "linear"
@@ -81,17 +102,19 @@ class LinearConfig(Section):
     """Number of numbers in a code."""
 
 
-class PcaConfig(Section):
+class PcaConfig(CodecSection):
     """Principal component analysis, solved exactly."""
 
+    solved: ClassVar[bool] = True
     name: Literal["pca"] = "pca"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
     """Number of numbers in a code."""
 
 
-class DctConfig(Section):
+class DctConfig(CodecSection):
     """Lowest-frequency coefficients of the discrete cosine transform; nothing is learned."""
 
+    solved: ClassVar[bool] = True
     name: Literal["dct"] = "dct"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
     """Number of numbers in a code."""
@@ -111,8 +134,9 @@ class FitConfig(Section):
     """Training of a network. A recipe sets every key that is not set beside it."""
 
     recipe: Literal["muon", "chapter"] = "muon"
-    """Set of values for all keys below: `muon`, the defaults, reaches a low error in few epochs;
-    `chapter` has the chapter's own values (Adam at a constant 0.001)."""
+    """Set of values for all keys of `train`: `muon`, the defaults, reaches a low error in few
+    epochs; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32). Which images
+    train is not part of it: the chapter holds none out, which is `data.val: 0`."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
     """Number of passes over the training images."""
     batch_size: PositiveInt = 256
@@ -206,6 +230,14 @@ class ManyConfig(NetworkConfig):
     nothing is chosen by a validation error here.
     """
 
+    NO_EFFECT: ClassVar[dict[str, str]] = {
+        "checkpoint_seconds": "each training is kept when it is done, not in its middle",
+        "codec.code_dim": "code_dims says which are trained",
+    }
+    """Keys of all experiments that change nothing here, with the reason."""
+
+    device: Literal["auto", "cpu"] = "auto"
+    """Device to compute on: many trainings run on the CPU, each on `threads` of its threads."""
     data: DataConfig = DataConfig(val=0)
     train: FitConfig = FitConfig(recipe="muon", batch_size=128, momentum=0.95)
     """Training of each codec. Half the batch size of `aecli train` takes twice the time and
@@ -215,6 +247,13 @@ class ManyConfig(NetworkConfig):
     """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
     jobs: Workers | None = None
     """Number of trainings at the same time (null: one per core that this process may use)."""
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _train_on_the_cpu(cls, device: Any) -> Any:
+        if device in ("cuda", "mps"):
+            raise PydanticCustomError("device", "many trainings run on the CPU, side by side")
+        return device
 
 
 class SweepConfig(ManyConfig):
@@ -243,7 +282,7 @@ class PcaCompareConfig(ManyConfig):
 class TrainedConfig(NetworkConfig):
     """Settings of an experiment that looks into one trained codec."""
 
-    run: str | None = None
+    run: UserPath | None = None
     """Run whose model is looked into: its folder, or `latest` (null: train `codec` first)."""
 
 
@@ -299,9 +338,30 @@ class SampleConfig(TrainedConfig):
 class ReproduceConfig(ManyConfig):
     """Settings of `aecli reproduce`, which measures and judges every claim of the chapter."""
 
+    NO_EFFECT: ClassVar[dict[str, str]] = {
+        **ManyConfig.NO_EFFECT,
+        "codec.code_dim": "the claims say which are trained",
+    }
+
     experiment: Literal["reproduce"] = "reproduce"
     quick: bool = False
     """Use few images, epochs and pairs: a look in under three minutes, marked as one."""
+
+    @model_validator(mode="after")
+    def _train_the_chapters_network(self) -> "ReproduceConfig":
+        if not isinstance(self.codec, MlpConfig):
+            raise PydanticCustomError(
+                "codec",
+                f"codec.name={self.codec.name}: the claims are about a network with hidden layers;"
+                " reproduce judges codec.name=mlp only",
+            )
+        if min(self.codec.hidden, default=PIXELS_OF_THE_CHAPTER) >= PIXELS_OF_THE_CHAPTER:
+            raise PydanticCustomError(
+                "hidden",
+                f"codec.hidden={list(self.codec.hidden)}: one of the claims is about hidden layers"
+                f" narrower than a code of {PIXELS_OF_THE_CHAPTER}; reproduce needs such a layer",
+            )
+        return self
 
 
 EXPERIMENTS: dict[str, type[ExperimentConfig]] = {

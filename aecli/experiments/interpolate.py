@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import figures
-from aecli.classifier import Classifier, judge
+from aecli.classifier import Classifier
 from aecli.codecs import Pca
 from aecli.config import InterpolateConfig, PcaConfig
 from aecli.data import Images, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result
-from aecli.experiments.trained import Subject, load_subject, settled
+from aecli.experiments.trained import Subject, load_subject, noted_classifier, settled
 from aecli.latent import NEIGHBOURS
 from aecli.paths import CodeSpace, Paths, walk
 from aecli.rundir import RunDir, new_run
@@ -42,7 +42,8 @@ def run(config: InterpolateConfig, context: Context) -> Result:
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         subject = load_subject(config, context, run_dir, lambda images: _check(config, images))
-        outcome = measure_paths(config, subject, run_dir, context)
+        judge = noted_classifier(subject.images, context, run_dir)
+        outcome = measure_paths(config, subject, judge, run_dir, context)
         numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
     title = f"{subject.images.name}: {config.codec.name} with a code of {subject.codec.code_dim}"
@@ -50,11 +51,14 @@ def run(config: InterpolateConfig, context: Context) -> Result:
 
 
 def measure_paths(
-    config: InterpolateConfig, subject: Subject, run_dir: RunDir, context: Context
+    config: InterpolateConfig,
+    subject: Subject,
+    classifier: Classifier,
+    run_dir: RunDir,
+    context: Context,
 ) -> "Outcome":
     """The path and the many that `config` asks for; tables and figures go to `run_dir`."""
     images = subject.images
-    classifier = judge(images, context.places.cache_dir.parent / "classifiers", context.terminal)
     pairs = draw_pairs(images.test.labels, config.pairs, config.seed)
     ends = choose_ends(config, images.test.labels)
     with context.terminal.working("calibrating holes on held-out codes, beside PCA's"):

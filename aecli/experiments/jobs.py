@@ -92,7 +92,8 @@ def train_all(
     warning. A failed one does not take the others down, unless
     `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for a job that cannot be.
     """
-    images.require_batch(config.train.batch_size)
+    if not config.codec.solved:
+        images.require_batch(config.train.batch_size)
     threads = config.threads or 1
     names = {job: _name(job, images, threads) for job in jobs}
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from aecli import chapter, data, device, figures, metrics
+from aecli import chapter, device, figures, metrics
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.data import Images
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, facts_of_jobs, train_all
 from aecli.experiments.sweep_codedim import full_pca, mean, spread
 from aecli.rundir import RunDir, new_run
@@ -56,9 +56,7 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        images = data.load(config.data, context.places, context.terminal.say)
-        context.tell_data(images)
-        run_dir.note(dataset=images.provenance())
+        images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         result = measure_comparison(config, images, run_dir, context)
         numbers = result.numbers(config.seeds)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from aecli import chapter, codecs, data, device, figures, metrics
+from aecli import chapter, codecs, device, figures, metrics
 from aecli.chapter import Claim, Evidence, Judgement
 from aecli.codecs import Codec
 from aecli.config import (
@@ -22,13 +22,13 @@ from aecli.config import (
 )
 from aecli.data import Images, Split
 from aecli.errors import JobsFailedError
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import full_pca, measure_sweep
-from aecli.experiments.trained import Subject
+from aecli.experiments.trained import Subject, noted_classifier
 from aecli.rundir import RunDir, new_run
 from aecli.samplers import SAMPLERS
 
@@ -53,9 +53,8 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        images = data.load(config.data, context.places, context.terminal.say)
-        context.tell_data(images)
-        run_dir.note(dataset=images.provenance(), quick=config.quick)
+        images, config = load_images(config, context, run_dir)
+        run_dir.note(quick=config.quick)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         if config.quick:  # so that every table and figure says it
             images = replace(images, name=f"{images.name}, quick look")
@@ -92,15 +91,17 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     halves = _with_held_out(images)
     subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
     pairs = _QUICK_PAIRS if config.quick else InterpolateConfig().pairs
+    judge = noted_classifier(halves, context, run_dir)
     paths = {}
     for key, subject in subjects.items():
         walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=subject_config(config, key))
         section = run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
-        paths[key] = measure_paths(walk, subject, section, context).numbers()
+        paths[key] = measure_paths(walk, subject, judge, section, context).numbers()
     say("reproduce 5/5: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
-    _, sampled = measure_samples(draw, subjects["32"], run_dir.section("sample"), context)
+    section = run_dir.section("sample")
+    _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
 
     say("reproduce: judging the claims")
     thirty_two = [t.codec for t in networks["32"].trained]
@@ -146,7 +147,7 @@ def _train_as_the_chapter(
     config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context
 ) -> dict[int, Sequence[Trained]]:
     """The chapter's rows by its own recipe; draws its losses."""
-    fit = FitConfig(recipe="chapter", precision="fp32")
+    fit = FitConfig(recipe="chapter")
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {k: [Job(MlpConfig(code_dim=k), fit, seed) for seed in seeds] for k in chapter.TABLE_MSE}
     every = [job for of_dim in jobs.values() for job in of_dim]

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import chapter, classifier, figures, metrics, sample_metrics
+from aecli import chapter, figures, metrics, sample_metrics
 from aecli.classifier import Classifier
 from aecli.codecs import ClosedFormCodec, Codec
 from aecli.config import SampleConfig
 from aecli.data import Images, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result
-from aecli.experiments.trained import Subject, load_subject, settled
+from aecli.experiments.trained import Subject, load_subject, noted_classifier, settled
 from aecli.latent import OccupiedRegion, nearest_distances
 from aecli.rundir import RunDir, new_run
 from aecli.sample_metrics import Moments, frechet_distance
@@ -31,7 +31,8 @@ def run(config: SampleConfig, context: Context) -> Result:
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         subject = load_subject(config, context, run_dir, _check)
-        rows, numbers = measure_samples(config, subject, run_dir, context)
+        judge = noted_classifier(subject.images, context, run_dir)
+        rows, numbers = measure_samples(config, subject, judge, run_dir, context)
         run_dir.write_metrics(numbers)
     title = (
         f"{subject.title}: {config.samples:,} samples each, Frechet distance in classifier features"
@@ -40,13 +41,9 @@ def run(config: SampleConfig, context: Context) -> Result:
 
 
 def measure_samples(
-    config: SampleConfig, subject: Subject, run_dir: RunDir, context: Context
+    config: SampleConfig, subject: Subject, judge: Classifier, run_dir: RunDir, context: Context
 ) -> tuple[list["_Row"], dict[str, Any]]:
     """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
-    images = subject.images
-    judge = classifier.judge(
-        images, context.places.cache_dir.parent / "classifiers", context.terminal
-    )
     with context.terminal.working("calibrating holes on held-out codes"):
         references = _References.of(subject, judge)
     found: dict[str, float] = {}

@@ -14,7 +14,7 @@ from aecli.chapter import CodeReading
 from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, ManyConfig, MlpConfig, PcaConfig, SweepConfig
 from aecli.data import Images, Split, to_unit
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
@@ -101,9 +101,7 @@ def run(config: SweepConfig, context: Context) -> Result:
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        images = data.load(config.data, context.places, context.terminal.say)
-        context.tell_data(images)
-        run_dir.note(dataset=images.provenance())
+        images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         sweep = measure_sweep(config, images, run_dir, context)
         numbers = sweep.numbers(config.seeds)

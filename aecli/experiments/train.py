@@ -14,7 +14,7 @@ from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
 from aecli.errors import DataError, DivergedError, Interrupted
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
 
@@ -30,11 +30,7 @@ def run(config: TrainConfig, context: Context) -> Result:
         facts = device.facts(where, config.train.precision)
         context.terminal.warn(run_dir.note(**facts))
         context.tell_machine(run_dir.path, facts)
-        images = data.load(config.data, context.places, context.terminal.say)
-        context.tell_data(images)
-        run_dir.note(dataset=images.provenance())
-        settled = config.data.model_copy(update={"dataset": images.name})
-        run_dir.write_config(config.model_copy(update={"data": settled}))
+        images, config = load_images(config, context, run_dir)
 
         records = train_codec(codec, images, config, context, run_dir)
         run_dir.save_model(codec, config)

@@ -7,19 +7,24 @@ from typing import TypeVar
 
 import torch
 
-from aecli import codecs, data, device
+from aecli import classifier, codecs, device
+from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.config import (
     EXPERIMENTS,
     NetworkConfig,
-    Section,
     TrainedConfig,
+    flat_settings,
+    idle_settings,
+    is_given,
     resolve,
+    undecided,
+    with_values,
     yaml_layer,
 )
 from aecli.data import Images
 from aecli.errors import DataError, UsageError
-from aecli.experiments.context import Context
+from aecli.experiments.context import Context, load_images
 from aecli.experiments.train import train_codec
 from aecli.registry import find_run
 from aecli.rundir import RunDir
@@ -50,15 +55,10 @@ def settled(config: Config, runs_dir: Path) -> Config:
         return config
     path = find_run(config.run, runs_dir)
     trained = _config_of(path, config.run)
-    for section in ("codec", "train", "data"):
-        if section in config.model_fields_set:
-            default = type(config).model_fields[section].default
-            _require_same(
-                section, getattr(config, section), getattr(trained, section), default, path
-            )
-    where = trained.data.model_copy(update={"dir": config.data.dir})
+    _require_same(config, trained, path)
+    where = with_values(trained, {"data.dir": config.data.dir}).data
     update = {"run": str(path.resolve()), "codec": trained.codec, "train": trained.train}
-    return config.model_copy(update={**update, "data": where})
+    return with_values(config, {**update, "data": where})
 
 
 def load_subject(
@@ -79,11 +79,7 @@ def load_subject(
     facts = device.facts(where, config.train.precision)
     context.terminal.warn(run_dir.note(**facts))
     context.tell_machine(run_dir.path, facts)
-    images = data.load(config.data, context.places, context.terminal.say)
-    context.tell_data(images)
-    run_dir.note(dataset=images.provenance())
-    found = config.data.model_copy(update={"dataset": images.name})
-    run_dir.write_config(config.model_copy(update={"data": found}))
+    images, config = load_images(config, context, run_dir)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)
@@ -103,28 +99,44 @@ def load_subject(
     return Subject(codec, images, title, untrained)
 
 
+def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
+    """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
+    cache = context.places.cache_dir.parent / "classifiers"
+    judge = classifier.judge(images, cache, context.terminal)
+    run_dir.note(classifier=judge.provenance())
+    return judge
+
+
 def _config_of(path: Path, named: str) -> NetworkConfig:
     try:
         layer = yaml_layer(path / "config.yaml")
         model = EXPERIMENTS.get(str(layer.values.get("experiment")))
         if model is None or not issubclass(model, NetworkConfig):
             raise DataError(f"--run {named}: its config.yaml names no experiment with a codec")
-        return resolve(model, [layer])
+        return resolve(model, [layer], recorded=True)
     except UsageError as error:  # the run is damaged; nothing the user typed is wrong
         raise DataError(f"--run {named}: its config cannot be read: {error}") from None
 
 
-def _require_same(
-    section: str, asked: Section, trained: Section, default: Section, path: Path
-) -> None:
-    """Raises UsageError if something was asked for, beyond defaults, that the run has not."""
-    for key in asked.model_fields_set - {"dir"}:
-        wanted, there = getattr(asked, key), getattr(trained, key, None)
-        if wanted not in (there, getattr(default, key, None)):
-            raise UsageError(
-                f"{section}.{key}={wanted}: --run {path.name} was trained with {there};"
-                f" with a run, leave it out"
-            )
+def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:
+    """Raises UsageError, a line for each setting that was given and that the run has not."""
+    idle, there = idle_settings(trained), flat_settings(trained)
+    left = undecided(asked) | undecided(trained) | {"data.dir"}
+    mistakes = []
+    for key, wanted in flat_settings(asked).items():
+        section = key.partition(".")[0]
+        if section not in ("codec", "train", "data") or key in left or not is_given(asked, key):
+            continue
+        if key not in there:
+            was = f"has a {trained.codec.name}, which has no such setting"
+        elif key in idle:
+            was = f"was made without it: {idle[key].reason}"
+        else:
+            was = f"was trained with {there[key]}"
+        if key not in there or key in idle or wanted != there[key]:
+            mistakes.append(f"{key}={wanted}: --run {path.name} {was}; with a run, leave it out")
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
 
 
 def _by(shape: tuple[int, ...]) -> str:

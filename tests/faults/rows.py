@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import (
+    caches,
     configs,
     datasets,
     filesystems,
@@ -32,6 +33,8 @@ ROWS: dict[str, Row] = {
     "dataset files": datasets.files,
     "downloads": datasets.downloads,
     "archives": datasets.archives,
+    "caches": caches.caches,
+    "files under other names": caches.names,
     "model folders": models.folders,
     "YAML": configs.table,
     "fuzz": configs.fuzz,
