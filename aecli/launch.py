@@ -7,23 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aecli import expect, preflight
+from aecli import expect, preflight, provenance
 from aecli.config import (
     EXPERIMENTS,
+    ManyConfig,
     NetworkConfig,
     TrainedConfig,
     as_recorded,
     find_config,
     flag_layer,
+    flat_settings,
     resolve,
     set_layer,
     settings_of,
     to_yaml,
+    with_values,
     yaml_layer,
 )
 from aecli.errors import (
     AecliError,
-    DataError,
     ExpectationError,
     Interrupted,
     JobsFailedError,
@@ -46,6 +48,8 @@ class Many:
     """Stop the run at the first training that fails."""
     job_timeout: float | None = None
     """Seconds that one training may take (None: no limit)."""
+    jobs: int | None = None
+    """Number of trainings at a time in a run that is resumed (None: as before)."""
 
 
 def launch(
@@ -59,11 +63,15 @@ def launch(
     expectations = expect.parse_all(options.expectations or (), experiment)
     config = _resolve(experiment, options, flags)
     expect.require_rows(expectations, config)
+    terminal = Terminal(options.quiet, options.as_json)
+    config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
+    terminal.warn(warnings)
     if options.dry_run:
-        _dry_run(config, options, many)
+        _dry_run(config, options, many, terminal)
         return
-    preflight.check(config, options.runs_dir)
-    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
+    resumed = None
+    if many.continued:
+        config, resumed = _continued(config, options.runs_dir, terminal)
     _carry_out(config, options, expectations, argv, many, resumed)
 
 
@@ -72,18 +80,19 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
 
     A completed run is not gone on with: its metrics are printed and held against --expect.
     """
+    from aecli.registry import find_unfinished
     from aecli.rundir import read_metrics, read_record, recorded_config, tidy
 
-    path = Path(run)
-    if not path.is_dir():
-        raise DataError(f"{run}: no such run folder")
-    path = path.resolve()
+    terminal = Terminal(options.quiet, options.as_json)
+    path = find_unfinished(run, options.runs_dir)
+    if run == "latest":
+        terminal.say(f"latest unfinished run: {path.name}")
     config = recorded_config(path)
     assert isinstance(config, NetworkConfig)
     expectations = expect.parse_all(options.expectations or (), config.experiment)
     expect.require_rows(expectations, config)
-    terminal = Terminal(options.quiet, options.as_json)
-    if read_record(path).get("status") == "completed":
+    record = read_record(path)
+    if record["status"] == "completed":
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
         error = _missed(expectations, read_metrics(path), path)
@@ -94,12 +103,26 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
         if error is not None:
             raise error
         return
-    if options.data_dir is not None:
-        where = config.data.model_copy(update={"dir": options.data_dir})
-        config = config.model_copy(update={"data": where})
-    preflight.check(config, path.parent)
+    config = _with_flags(config, options, many)
+    config, warnings = preflight.check(config, path.parent)
+    terminal.warn([*warnings, *provenance.changes_since(record)])
     options = replace(options, runs_dir=path.parent)
     _carry_out(config, options, expectations, argv, many, path)
+
+
+def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
+    """The config of a run that is gone on with, with what may be another now. Raises UsageError."""
+    flags = {
+        "--jobs": ("jobs", many.jobs),
+        "--device": ("device", options.device),
+        "--data-dir": ("data.dir", options.data_dir),
+    }
+    if many.jobs is not None and not isinstance(config, ManyConfig):
+        raise UsageError(f"--jobs: a run of `aecli {config.experiment}` trains one codec")
+    told = flat_settings(resolve(type(config), [flag_layer(flags)]))
+    return with_values(
+        config, {key: told[key] for key, value in flags.values() if value is not None}
+    )
 
 
 def _carry_out(
@@ -229,19 +252,32 @@ def _resolve(
     return config
 
 
-def _continued(config: NetworkConfig, runs_dir: Path) -> tuple[NetworkConfig, Path | None]:
+def _continued(
+    config: NetworkConfig, runs_dir: Path, terminal: Terminal
+) -> tuple[NetworkConfig, Path | None]:
     """The newest unfinished run that `config` may mean, and `config` as that run decided it.
 
-    Raises UsageError if the config in that folder was changed.
+    Says why there is none. Raises UsageError if the config in that folder was changed.
     """
-    from aecli.rundir import recorded_config, unfinished_run
+    from aecli.registry import unfinished_run
+    from aecli.rundir import read_record, recorded_config
 
-    run = unfinished_run(runs_dir, config)
-    if run is None:
-        return config, None
-    recorded = recorded_config(run)
-    assert isinstance(recorded, NetworkConfig)
-    return as_recorded(config, recorded), run
+    found = unfinished_run(runs_dir, config)
+    if found.path is not None:
+        terminal.warn(provenance.changes_since(read_record(found.path)))
+        recorded = recorded_config(found.path)
+        assert isinstance(recorded, NetworkConfig)
+        return as_recorded(config, recorded), found.path
+    if found.nearest is None:
+        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
+    else:
+        terminal.warn(
+            [
+                f"--continue: no unfinished run of this config in {runs_dir}; a new run. The"
+                f" nearest, {found.nearest}, differs in {', '.join(found.differences)}"
+            ]
+        )
+    return config, None
 
 
 def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
@@ -261,14 +297,14 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     return device.decided(config)
 
 
-def _dry_run(config: NetworkConfig, options: Options, many: Many) -> None:
+def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
     from aecli.dryrun import foresee
 
-    preflight.check(config, None)
-    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
+    resumed = None
+    if many.continued:
+        config, resumed = _continued(config, options.runs_dir, terminal)
     config = _decided(config, options.runs_dir)
-    terminal = Terminal(options.quiet, options.as_json)
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")
     config, facts = foresee(config, options.runs_dir, options.offline, terminal)

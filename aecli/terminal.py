@@ -243,6 +243,12 @@ class Terminal:
             _write(sys.stderr, message + "\n")
 
 
+def one_line(text: str, at_most: int = 200) -> str:
+    """`text` as a cell of a table: no line breaks, no control characters, of bounded length."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return text if len(text) <= at_most else text[: at_most - 3] + "..."
+
+
 def _write(stream: IO[str] | None, text: str) -> None:
     if stream is not None:
         with _tolerating_closed(stream):

@@ -19,6 +19,7 @@ LEVELS = [
     {"dryrun"},
     {"experiments"},
     {"paths"},
+    {"registry"},
     {
         "fit",
         "rundir",
@@ -42,7 +43,7 @@ LEVELS = [
     {"data"},
     {"preflight"},
     {"config", "terminal", "expect", "options", "storage", "interrupts"},
-    {"pathnames"},
+    {"locks", "machine", "provenance", "pathnames"},
     {"errors", "strictjson", "bars"},
 ]
 

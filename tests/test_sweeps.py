@@ -14,7 +14,8 @@ from aecli.experiments.context import Context
 from aecli.experiments.jobs import Job, train_all
 from aecli.experiments.sweep_codedim import row_specs
 from aecli.fit import corrupt
-from aecli.rundir import new_run, unfinished_run
+from aecli.registry import unfinished_run
+from aecli.rundir import new_run
 from aecli.terminal import Terminal
 from tests.conftest import FEW_IMAGES, SMALL, digits
 
@@ -171,7 +172,7 @@ def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(insid
     whole = inside(*told)
     table = (whole.run / "table.csv").read_text()
     config = resolve(SweepConfig, [yaml_layer(whole.run / "config.yaml")])
-    assert unfinished_run(tmp_path / "runs", config) is None
+    assert unfinished_run(tmp_path / "runs", config).path is None
     record = json.loads((whole.run / "run.json").read_text())
     (whole.run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
     (whole.run / "table.csv").unlink()

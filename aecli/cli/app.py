@@ -7,6 +7,7 @@ import functools
 import shlex
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -39,7 +40,16 @@ from aecli.cli.flags import (
 from aecli.cli.help import Command, Group, explain
 from aecli.cli.house import configs_app, data_app, show_help, show_runs, show_schema
 from aecli.errors import AecliError, Interrupted, UsageError, run_of
-from aecli.options import AS_JSON, DATA_DIR, EXPECT, OFFLINE, QUIET, Options, with_common_options
+from aecli.options import (
+    AS_JSON,
+    DATA_DIR,
+    EXPECT,
+    OFFLINE,
+    QUIET,
+    RUNS_DIR,
+    Options,
+    with_common_options,
+)
 from aecli.terminal import Terminal
 
 app = typer.Typer(
@@ -289,7 +299,32 @@ def sample(
 
 @command("resume")
 def resume_run(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder to go on in.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Run to go on with: its folder, its name as `aecli ls` prints it, or latest, the"
+            " newest unfinished one.",
+        ),
+    ],
+    runs_dir: Annotated[Path, RUNS_DIR] = Path("runs"),
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            help="Number of trainings at a time (default: as the run was told before).",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="auto|cpu|cuda|mps",
+            help="Device to go on with; another one may cost the last bits of the numbers (default:"
+            " as the run was told before).",
+        ),
+    ] = None,
     data_dir: Annotated[str | None, DATA_DIR] = None,
     offline: Annotated[bool, OFFLINE] = False,
     as_json: Annotated[bool, AS_JSON] = False,
@@ -305,13 +340,15 @@ def resume_run(
     from aecli.launch import Many, resume
 
     options = Options.only(
+        runs_dir=runs_dir,
+        device=device,
         data_dir=data_dir,
         offline=offline,
         as_json=as_json,
         quiet=quiet,
         expectations=expectations,
     )
-    resume(run, options, sys.argv, Many(False, fail_fast, job_timeout))
+    resume(run, options, sys.argv, Many(False, fail_fast, job_timeout, jobs))
 
 
 def _launch(

@@ -9,7 +9,7 @@ import typer
 from aecli.cli.help import Command, Group, nearest
 from aecli.errors import UsageError
 from aecli.options import DATA_DIR, RUNS_DIR
-from aecli.terminal import Terminal
+from aecli.terminal import Terminal, one_line
 
 configs_app = typer.Typer(cls=Group)
 data_app = typer.Typer(cls=Group)
@@ -21,15 +21,21 @@ def show_runs(
         bool, typer.Option("--json", help='Print one JSON object, {"runs": [...]}.')
     ] = False,
 ) -> None:
-    """List the runs, oldest first: completed, failed, interrupted, running, or dead (killed)."""
-    from aecli.rundir import list_runs
+    """List the runs, oldest first, each with its state.
+
+    The state is completed, failed, interrupted, running, dead (killed), empty (killed before it
+    wrote anything) or unreadable.
+    """
+    from aecli.registry import list_runs
 
     rows = list_runs(runs_dir)
     terminal = Terminal(as_json=as_json)
     if as_json:
         terminal.json({"runs": rows})
     elif rows:
-        terminal.columns([tuple(rows[0]), *(tuple(map(str, row.values())) for row in rows)])
+        # A name or an error may have any characters: each run has one line.
+        cells = (tuple(one_line(str(value)) for value in row.values()) for row in rows)
+        terminal.columns([tuple(rows[0]), *cells])
     else:
         terminal.say(f"no runs in {runs_dir}")
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, codecs, data, device, figures, interrupts, metrics
-from aecli.checkpoint import Checkpoint
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
-from aecli.errors import DivergedError, Interrupted
+from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.experiments.context import Context, Result, load_images
 from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
@@ -61,9 +60,7 @@ def train_codec(
     images.require_batch(config.train.batch_size)
     train, val = (split.images.to(codec.device) for split in (images.train, images.val))
     order = torch.Generator().manual_seed(config.seed)
-    found = _last_checkpoint(context, run_dir)
-    records = [EpochRecord(**row) for row in found.history] if found else []
-    state = found.state if found else None
+    state, records = _last_checkpoint(context, run_dir)
     with (
         interrupts.deferred() as signalled,
         context.terminal.watching(config.train.epochs) as watch,
@@ -74,6 +71,8 @@ def train_codec(
                 records.append(record)
                 run_dir.write_csv("history.csv", [asdict(r) for r in records])
                 context.terminal.epoch(record, config.train.epochs)
+        except DataError as error:
+            raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
         except DivergedError as error:
             run_dir.save_model(codec, config)
             raise DivergedError(
@@ -82,15 +81,22 @@ def train_codec(
     return records
 
 
-def _last_checkpoint(context: Context, run_dir: RunDir) -> Checkpoint | None:
-    """Where an earlier process stood in this run; says so, and what could not be read."""
+def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, list[EpochRecord]]:
+    """Where an earlier process stood in this run; says so, and what could not be read.
+
+    Raises DataError for a checkpoint that another version of aecli wrote.
+    """
     found, faults = run_dir.load_checkpoint()
-    for fault in faults:
-        context.terminal.say(f"WARNING: {fault}")
-    if found is not None:
-        step = int(found.state["step"])
-        context.terminal.say(f"going on after step {step}, {len(found.history)} epoch(s) done")
-    return found
+    context.terminal.warn(faults)
+    if found is None:
+        return None, []
+    try:
+        records = [EpochRecord.from_row(row) for row in found.history]
+    except DataError as error:
+        raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
+    step = int(found.state.get("step", torch.tensor(0)))
+    context.terminal.say(f"going on after step {step}, {len(records)} epoch(s) done")
+    return found.state, records
 
 
 def _keeper(

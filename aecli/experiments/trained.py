@@ -1,10 +1,9 @@
 """The one trained codec that interpolate and sample look into: of a run, or trained on the spot."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -27,6 +26,7 @@ from aecli.data import Images
 from aecli.errors import DataError, UsageError
 from aecli.experiments.context import Context, load_images
 from aecli.experiments.train import train_codec
+from aecli.registry import find_run
 from aecli.rundir import RunDir
 
 Config = TypeVar("Config", bound=TrainedConfig)
@@ -42,30 +42,6 @@ class Subject:
     """Dataset, codec and code size, for figures."""
     untrained: Codec
     """The same codec before training, with the seed of this experiment."""
-
-
-def find_run(named: str, runs_dir: Path) -> Path:
-    """The run folder that `--run` names: a path, or `latest`, the newest finished run with a model.
-
-    Raises DataError if it is not there or has no model.
-    """
-    if named != "latest":
-        path = Path(named)
-        if not (path / "model" / "config.json").is_file():
-            what = "a run folder without a model" if path.is_dir() else "no such run folder"
-            raise DataError(f"--run {named}: {what}")
-        return path
-    runs = (
-        p.parent.parent
-        for p in runs_dir.glob("*/model/config.json")
-        if not p.parent.parent.is_symlink()
-    )
-    for path in sorted(
-        runs, key=lambda run: (_record(run).get("started", ""), run.name), reverse=True
-    ):
-        if _record(path).get("status") == "completed":
-            return path
-    raise DataError(f"--run latest: no finished run in {runs_dir} has a model")
 
 
 def settled(config: Config, runs_dir: Path) -> Config:
@@ -97,6 +73,8 @@ def load_subject(
     are noted in the run. Raises what `settled` raises, and UsageError for images of another size.
     """
     config = settled(config, context.runs_dir)
+    if config.run is not None:
+        context.terminal.say(f"looking into the run {Path(config.run).name}")
     where = device.prepare(config)
     facts = device.facts(where, config.train.precision)
     context.terminal.warn(run_dir.note(**facts))
@@ -163,11 +141,3 @@ def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> N
 
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _record(run: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((run / "run.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
