@@ -96,6 +96,8 @@ class Terminal:
         On a terminal that is narrower than they are, the last column is wrapped, or, where it would
         be too thin, each row by itself.
         """
+        if not rows:
+            return
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         indent = sum(widths[:-1]) + 2 * len(widths[:-1])
         columns = _width() if _is_terminal(sys.stdout) else indent + widths[-1]
