@@ -160,12 +160,12 @@ def _read_cache(remote: RemoteFiles, cache: Path, offline: bool, say: Say) -> di
                 break
             except DataError as error:
                 damaged.append((path, error))
-        for path, error in damaged:
+        for path, reason in damaged:
             if not offline:
-                say(f"data: {error}; {set_aside(path)}")
+                say(f"data: {reason}; {set_aside(path)}")
             elif file.name not in contents:
                 raise DataError(
-                    f"{error}\nit lies in aecli's own cache: delete it, or let a run without"
+                    f"{reason}\nit lies in aecli's own cache: delete it, or let a run without"
                     " --offline fetch it again"
                 )
     return contents
