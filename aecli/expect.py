@@ -13,6 +13,7 @@ from aecli.errors import ExpectationError, UsageError
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
     "train": (
+        "dataset",
         "code_dim",
         "compression_ratio",
         "parameters",
@@ -22,11 +23,13 @@ METRICS: dict[str, tuple[str, ...]] = {
         "psnr_db",
         "pca_test_mse",
         "beats_pca",
+        "mean_image_test_mse",
         "mean_abs_correlation",
         "epochs",
         "train_seconds",
     ),
     "sweep-codedim": (
+        "dataset",
         "seeds",
         "rows",
         "failed_jobs",
@@ -38,6 +41,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "raw_pixels_probe_accuracy",
     ),
     "pca-compare": (
+        "dataset",
         "seeds",
         "largest_advantage_at",
         "smallest_advantage_at",
@@ -53,12 +57,17 @@ METRICS: dict[str, tuple[str, ...]] = {
         "linear_test_mse_<row>",
     ),
     "reproduce": (
+        "dataset",
         "claims",
         "claims_that_hold",
         "claims_that_hold_only_if",
         "claims_that_do_not_hold",
+        "claims_by_construction",
+        "claims_not_judged",
+        "quick",
     ),
     "interpolate": (
+        "dataset",
         "code_dim",
         "from_index",
         "to_index",
@@ -89,6 +98,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "classifier_accuracy",
     ),
     "sample": (
+        "dataset",
         "code_dim",
         "samples",
         "classifier_accuracy",
@@ -103,16 +113,18 @@ METRICS: dict[str, tuple[str, ...]] = {
         "mixture_components",
         "jitter_length",
         "in_holes_standard_normal",
+        "in_holes_real",
         "smear_low_trained",
         "smear_high_trained",
         "smear_low_untrained",
         "smear_high_untrained",
         "code_range_smallest",
         "code_range_largest",
+        "holes_calibrated_on",
     ),
 }
 
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "==": operator.eq,
@@ -124,6 +136,8 @@ _ROW = (
     r"\d+(_wide)?(_(gaussian|masking|sparse))?"  # a row of a table, by code dimension and variant
 )
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
+_WORDS = ("dataset", "holes_calibrated_on")
+"""Metrics that are a word, not a number."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,7 @@ class Expectation:
     text: str
     metric: str
     comparison: str
-    bound: float
+    bound: float | str
 
 
 def parse(text: str, experiment: str) -> Expectation:
@@ -149,6 +163,10 @@ def parse(text: str, experiment: str) -> Expectation:
         near = difflib.get_close_matches(metric, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"{experiment} has {', '.join(known)}"
         raise UsageError(f"--expect {text!r}: no metric is called {metric!r}; {hint}")
+    if metric in _WORDS:
+        if comparison not in ("==", "!="):
+            raise UsageError(f"--expect {text!r}: {metric} is a word; it takes == and != only")
+        return Expectation(text, metric, comparison, bound)
     return Expectation(text, metric, comparison, _number(bound, text))
 
 
@@ -175,8 +193,10 @@ def _number(bound: str, text: str) -> float:
     return number
 
 
-def _holds(expectation: Expectation, value: float | None) -> bool:
-    """Whether a measured value meets the expectation; one that could not be measured never does."""
-    if value is None or math.isnan(value):
+def _holds(expectation: Expectation, value: Any) -> bool:
+    """True if a measured value meets the expectation; one that could not be measured never does."""
+    if isinstance(expectation.bound, str):
+        return isinstance(value, str) and _COMPARE[expectation.comparison](value, expectation.bound)
+    if not isinstance(value, int | float) or math.isnan(value):
         return False
     return _COMPARE[expectation.comparison](value, expectation.bound)

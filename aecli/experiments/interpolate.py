@@ -23,13 +23,21 @@ from aecli.config import InterpolateConfig, PcaConfig
 from aecli.data import Images, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result
-from aecli.experiments.trained import Subject, load_subject, settled
+from aecli.experiments.possible import require_held_out, require_images
+from aecli.experiments.trained import (
+    Subject,
+    load_subject,
+    require_trainable,
+    settled,
+    training_in_words,
+)
 from aecli.latent import NEIGHBOURS
 from aecli.paths import CodeSpace, Paths, walk
 from aecli.rundir import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
 _TILES = 22  # decoded images along each side of the plane
+_WHY_SO_MANY = f"distances are to the {NEIGHBOURS} nearest training codes"
 _GRID = 140  # distances along each side of the plane, for the contour
 
 
@@ -39,6 +47,9 @@ def run(config: InterpolateConfig, context: Context) -> Result:
     if config.data.val == 0:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
+    require_held_out(config.data.val)
+    require_trainable(config)
+    require_images(config.data.limit_train, NEIGHBOURS, _WHY_SO_MANY)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         subject = load_subject(config, context, run_dir, lambda images: _check(config, images))
@@ -46,7 +57,8 @@ def run(config: InterpolateConfig, context: Context) -> Result:
         numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
     title = f"{subject.images.name}: {config.codec.name} with a code of {subject.codec.code_dim}"
-    return Result(run_dir.path, numbers, title, _summary(outcome, numbers))
+    trained = ("trained", training_in_words(config, subject.images))
+    return Result(run_dir.path, numbers, title, [*_summary(outcome, numbers), trained])
 
 
 def measure_paths(
@@ -66,8 +78,9 @@ def measure_paths(
     if pca is not None:
         pca_many = many if pca is own else walk(pca, pairs, PAIR_STEPS, classifier)
     outcome = Outcome(images, classifier, ends, own, pca, journey, many, pca_many)
-    run_dir.write_csv("path.csv", _path_rows(own, journey))
-    run_dir.write_csv("rates.csv", _rate_rows(many, pca_many))
+    named = {"dataset": images.name}
+    run_dir.write_csv("path.csv", [row | named for row in _path_rows(own, journey)])
+    run_dir.write_csv("rates.csv", [row | named for row in _rate_rows(many, pca_many)])
     _draw(outcome, subject.title, run_dir)
     return outcome
 
@@ -149,6 +162,7 @@ class Outcome:
         pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
         own = _at_ends_and_middle(many)
         return {
+            "dataset": self.images.name,
             "code_dim": self.own.codec.code_dim,
             "from_index": int(self.ends[0]),
             "to_index": int(self.ends[1]),
@@ -207,11 +221,7 @@ def _mean(values: Tensor) -> float | None:
 def _check(config: InterpolateConfig, images: Images) -> None:
     """Raises UsageError for what is asked of these images and cannot be had."""
     choose_ends(config, images.test.labels)
-    if len(images.train) < NEIGHBOURS:
-        raise UsageError(
-            f"data.limit_train={len(images.train)} must be at least {NEIGHBOURS}:"
-            f" distances are to the {NEIGHBOURS} nearest training codes"
-        )
+    require_images(len(images.train), NEIGHBOURS, _WHY_SO_MANY)
 
 
 def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:
@@ -256,7 +266,7 @@ def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
     ]
 
 
-def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, float]]:
+def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, Any]]:
     """A row per t: rates and means over all pairs."""
     columns: dict[str, list[float]] = {"t": _t(many)}
     for prefix, paths in (("", many), ("pca_", pca_many)):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +18,12 @@ from aecli.config import (
     resolve,
     yaml_layer,
 )
-from aecli.data import Images
+from aecli.data import Images, Split
 from aecli.errors import DataError, UsageError
 from aecli.experiments.context import Context
+from aecli.experiments.possible import require_codecs
 from aecli.experiments.train import train_codec
+from aecli.experiments.wording import recipe_in_words
 from aecli.rundir import RunDir
 
 Config = TypeVar("Config", bound=TrainedConfig)
@@ -120,6 +122,38 @@ def load_subject(
             f" {images.name} has {_by(images.shape)}"
         )
     return Subject(codec, images, title, untrained)
+
+
+def with_held_out(images: Images) -> Images:
+    """The same images with the first half of the test set as validation split.
+
+    For codecs that all training images train, as in the chapter: holes are calibrated on this half,
+    and paths and samples measured on the other.
+    """
+    half = len(images.test) // 2
+    first, second = (
+        Split(images.test.images[part], images.test.labels[part])
+        for part in (slice(half), slice(half, None))
+    )
+    return replace(images, val=first, test=second)
+
+
+def require_trainable(config: TrainedConfig) -> None:
+    """Raises UsageError if the codec to train on the spot cannot be; before a run folder is made."""
+    if config.run is None:
+        shape = data.image_shape(config.data)
+        require_codecs([config.codec], shape, config.data.limit_train)
+
+
+def training_in_words(config: TrainedConfig, images: Images) -> str:
+    """How the codec that is looked into came about."""
+    if config.codec.name in ("pca", "dct"):
+        how = "solved for"
+    else:
+        how = recipe_in_words(config.train, None if config.run else device.prepare(config))
+    return f"{how}, on {len(images.train):,} images" + (
+        f" ({Path(config.run).name})" if config.run else f", seed {config.seed}"
+    )
 
 
 def _config_of(path: Path, named: str) -> NetworkConfig:
