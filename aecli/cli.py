@@ -14,6 +14,7 @@ import typer
 from aecli import __version__, interrupts
 from aecli.errors import AecliError, Interrupted, UsageError
 from aecli.options import Options, with_common_options
+from aecli.pathnames import user_path
 from aecli.terminal import Terminal
 
 Flags = dict[str, tuple[str, Any]]
@@ -306,7 +307,14 @@ def resume_run(
 @app.command("ls")
 def list_runs(
     runs_dir: Annotated[
-        Path, typer.Option("--runs-dir", envvar="AECLI_RUNS_DIR", help="Where run folders are.")
+        Path,
+        typer.Option(
+            "--runs-dir",
+            envvar="AECLI_RUNS_DIR",
+            parser=user_path,
+            metavar="DIR",
+            help="Where run folders are.",
+        ),
     ] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -384,7 +392,7 @@ def configs_show(name: str) -> None:
 
 @configs_app.command("copy")
 def configs_copy(
-    name: str, to: Annotated[Path, typer.Argument(help="A file or folder.")] = Path()
+    name: str, to: Annotated[str, typer.Argument(help="A file or folder.")] = "."
 ) -> None:
     """Copy one, to edit and to give to --config."""
     from aecli.config import copy_config
@@ -392,7 +400,14 @@ def configs_copy(
     Terminal().path(copy_config(name, to))
 
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", envvar="AECLI_DATA_DIR")]
+DataDir = Annotated[  # a folder named here must have the data; one of the environment need not
+    str | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Look in this folder alone (default: $AECLI_DATA_DIR, then the user's cache).",
+    ),
+]
 
 
 @data_app.callback(invoke_without_command=True)
@@ -406,11 +421,11 @@ def _data(context: typer.Context) -> None:
 
 @data_app.command("fetch")
 def data_fetch(name: str, data_dir: DataDir = None) -> None:
-    """Get a dataset from the first source that has it; prints where it is."""
+    """Get a dataset, downloaded into the user's cache if need be; prints the folder where it is."""
     from aecli.data import default_places, inventory
 
     terminal = Terminal()
-    terminal.data(inventory.fetch(name, default_places(data_dir), terminal.say))
+    terminal.path(inventory.fetch(name, default_places(data_dir), terminal.say))
 
 
 @data_app.command("verify")
@@ -423,4 +438,5 @@ def data_verify(
     """Check every file that is there; exit 3 if one is damaged."""
     from aecli.data import default_places, inventory
 
-    Terminal().columns(inventory.verify(name, default_places(data_dir)))
+    terminal = Terminal()
+    terminal.columns(inventory.verify(name, default_places(data_dir), terminal.say))

@@ -1,11 +1,31 @@
 """Choose the device and the CPU threads, once per run."""
 
 import os
+from typing import Any, TypeVar
 
 import torch
 
-from aecli.config import ExperimentConfig
+from aecli.config import ExperimentConfig, ManyConfig, NetworkConfig, TrainedConfig, with_values
 from aecli.errors import UsageError
+
+Config = TypeVar("Config", bound=ExperimentConfig)
+
+
+def decided(config: Config) -> Config:
+    """`config` with device, threads and precision as they will be in this run, none left open.
+
+    Raises UsageError if the device asked for is not there.
+    """
+    many = isinstance(config, ManyConfig)
+    looked_into = isinstance(config, TrainedConfig) and config.run is not None
+    where = torch.device("cpu") if many or looked_into else _device(config.device)
+    threads = config.threads or (1 if many else usable_cores())
+    decisions: dict[str, Any] = {"device": where.type, "threads": threads}
+    if isinstance(config, NetworkConfig):
+        trained = not config.codec.solved
+        bf16 = trained and product_dtype(config.train.precision, where) is torch.bfloat16
+        decisions["train.precision"] = "bf16" if bf16 else "fp32"
+    return with_values(config, decisions)
 
 
 def prepare(config: ExperimentConfig) -> torch.device:
@@ -14,13 +34,18 @@ def prepare(config: ExperimentConfig) -> torch.device:
     Raises UsageError if the device asked for is not there.
     """
     seed_and_limit(config.seed, config.threads or usable_cores())
+    return _device(config.device)
+
+
+def _device(asked: str) -> torch.device:
+    """The device that `asked` means. Raises UsageError if it is not on this machine."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
-    if config.device == "auto":
+    if asked == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")
-    if not available[config.device]:
+    if not available[asked]:
         there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise UsageError(f"device={config.device}: not on this machine, which has {there}")
-    return torch.device(config.device)
+        raise UsageError(f"device={asked}: not on this machine, which has {there}")
+    return torch.device(asked)
 
 
 def facts(where: torch.device, precision: str) -> dict[str, str | int]:

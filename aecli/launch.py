@@ -88,12 +88,12 @@ def _carry_out(
     if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
-    from aecli.data import default_places
+    from aecli import data
     from aecli.experiments.context import Context, Result
 
     terminal = Terminal(options.quiet, options.as_json)
-    data_dir = Path(config.data.dir) if config.data.dir else None
-    places = default_places(data_dir, options.offline)
+    places = data.default_places(config.data.dir, options.offline)
+    data.check(config, places)
     module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
     context = Context(
         options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout

@@ -34,21 +34,6 @@ def encode(codec: Codec, images: Tensor) -> Tensor:
     return torch.cat([codec.encode(batch).cpu() for batch in _unit_batches(images, codec)])
 
 
-@torch.no_grad()
-def mean_image_mse(train: Tensor, images: Tensor) -> float:
-    """The mse per pixel over `images` of one constant picture: the mean of the training images.
-
-    A codec above it is worse than one that learned nothing but that mean. Both (N, C, H, W) uint8
-    or float32 in [0, 1].
-    """
-    total = torch.zeros(train.shape[1:], dtype=torch.float64)
-    for batch in train.split(BATCH):
-        total += to_unit(batch.cpu()).sum(dim=0, dtype=torch.float64)
-    mean = (total / len(train)).float()
-    errors = [_squared_error(mean, to_unit(batch.cpu())) for batch in images.split(BATCH)]
-    return torch.cat(errors).mean().item() if errors else math.nan
-
-
 def psnr_db(mse_per_pixel: float) -> float:
     """Peak signal-to-noise ratio of pixels in [0, 1]: -10 log10(mse); inf of a copy."""
     return -10 * math.log10(mse_per_pixel) if mse_per_pixel > 0 else math.inf

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aecli.pathnames import user_path
+
 PANEL = "Every experiment"
 
 
@@ -29,7 +31,14 @@ class Options:
         _option("--set", metavar="KEY.KEY=VALUE", help="Set any config value; repeatable."),
     ]
     runs_dir: Annotated[
-        Path, _option("--runs-dir", envvar="AECLI_RUNS_DIR", help="Where run folders are made.")
+        Path,
+        _option(
+            "--runs-dir",
+            envvar="AECLI_RUNS_DIR",
+            parser=user_path,
+            metavar="DIR",
+            help="Where run folders are made.",
+        ),
     ]
     seed: Annotated[int | None, _option("--seed", help="Of weights and order.")]
     device: Annotated[

@@ -25,8 +25,10 @@ from aecli import __version__, checkpoint, storage
 from aecli.config import (
     EXPERIMENTS,
     ExperimentConfig,
+    Layer,
     NetworkConfig,
     resolve,
+    settings_of,
     to_yaml,
     yaml_layer,
 )
@@ -74,7 +76,7 @@ class RunDir:
     def write_config(self, config: ExperimentConfig) -> None:
         """config.yaml, from which the run can be repeated."""
         command = f"# aecli {config.experiment} --config config.yaml   repeats this run\n"
-        self.note(config=config.model_dump(mode="json"))
+        self.note(config=settings_of(config))
         self._write("config.yaml", (command + to_yaml(config)).encode())
 
     def note(self, **facts: Any) -> list[str]:
@@ -211,7 +213,7 @@ def new_run(
             "versions": _versions(),
             "git_commit": _git_commit(),
             "platform": platform.platform(),
-            "config": config.model_dump(mode="json"),
+            "config": settings_of(config),
         }
         if resumed:
             record |= {key: before[key] for key in before.keys() - _OF_ONE_PROCESS}
@@ -274,16 +276,14 @@ def recorded_config(path: Path) -> ExperimentConfig:
     if model is None:
         raise DataError(f"{path / 'run.json'}: no experiment is called {record.get('command')!r}")
     try:
-        config = model.model_validate(record["config"])
-    except ValueError as error:
+        config = resolve(model, [Layer(record["config"], {})], recorded=True)
+    except UsageError as error:
         raise DataError(f"{path / 'run.json'}: {error}") from None
     if (path / "config.yaml").exists():
-        now = resolve(model, [yaml_layer(path / "config.yaml")])
+        now = resolve(model, [yaml_layer(path / "config.yaml")], recorded=True)
         changes = [
             (key, was, is_)
-            for key, was, is_ in _differences(
-                config.model_dump(mode="json"), now.model_dump(mode="json")
-            )
+            for key, was, is_ in _differences(settings_of(config), settings_of(now))
             # Both move as a run goes on: `auto` to what was found, the folder to where it is now.
             if key != "data.dir" and not (key == "data.dataset" and "auto" in (was, is_))
         ]

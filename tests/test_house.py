@@ -39,6 +39,7 @@ LEVELS = [
     {"data"},
     {"preflight"},
     {"config", "terminal", "expect", "options", "storage", "interrupts"},
+    {"pathnames"},
     {"errors"},
 ]
 

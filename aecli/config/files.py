@@ -1,10 +1,12 @@
 """Find the YAMLs that ship with aecli, and the one a `--config` names."""
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from aecli.errors import UsageError
+from aecli.pathnames import user_path
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -31,7 +33,7 @@ def find_config(name_or_path: str) -> Path:
 
     Raises UsageError naming what was looked for.
     """
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
@@ -50,13 +52,17 @@ def shipped_config(name: str) -> ShippedConfig:
     raise UsageError(f"no config is called {name!r}: {hint}")
 
 
-def copy_config(name: str, to: Path) -> Path:
+def copy_config(name: str, to: str) -> Path:
     """The path of a copy of the shipped config of that name, in a new file or a folder.
 
-    Raises UsageError if there is no such config or the copy would replace a file.
+    Raises UsageError if there is no such config or folder, or the copy would replace a file.
     """
     config = shipped_config(name)
-    target = to / config.path.name if to.is_dir() else to
+    target = user_path(to)
+    if target.is_dir():
+        target /= config.path.name
+    elif to.endswith(("/", os.sep)):
+        raise UsageError(f"cannot write {to}{config.path.name}: there is no such folder")
     try:
         with target.open("xb") as copy:
             copy.write(config.path.read_bytes())

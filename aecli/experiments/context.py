@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from aecli.data import Places
+from aecli import data
+from aecli.config import ExperimentConfig, with_values
+from aecli.data import Images, Places
+from aecli.rundir import RunDir
 from aecli.terminal import Terminal
+
+Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 @dataclass(frozen=True)
@@ -39,3 +44,12 @@ class Result:
     notes: Sequence[str] = ()
     failures: Sequence[str] = ()
     """What is missing of it, and why."""
+
+
+def load_images(config: Config, context: Context, run_dir: RunDir) -> tuple[Images, Config]:
+    """The images of a run, and `config` with the dataset that was found; both noted in the run."""
+    images = data.load(config.data, context.places, context.terminal.say)
+    run_dir.note(dataset=images.provenance())
+    config = with_values(config, {"data.dataset": images.name})
+    run_dir.write_config(config)
+    return images, config

@@ -13,7 +13,7 @@ from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.data import Images
 from aecli.errors import UsageError
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, facts_of_jobs, train_all
 from aecli.experiments.sweep_codedim import full_pca, mean, spread
 from aecli.experiments.wording import settings_in_words, worse_than_constant
@@ -61,8 +61,7 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     _require_possible(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance())
+        images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         result = measure_comparison(config, images, run_dir, context)
         numbers = result.numbers(config.seeds)
@@ -122,7 +121,7 @@ def measure_comparison(
                 "dataset": images.name,
             }
         )
-    constant = metrics.mean_image_mse(images.train.images, test)
+    constant = images.mean_image_mse()
     for row in curve:
         worse = worse_than_constant(row["ae_test_mse"], constant)
         context.terminal.warn([f"code {row['code_dim']}: {worse}"] if worse else [])
@@ -137,7 +136,7 @@ def measure_comparison(
 
 def _require_possible(config: PcaCompareConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
-    if config.codec.name in ("pca", "dct"):
+    if config.codec.solved:
         raise UsageError(
             f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"
             " comparison beside whatever network is trained"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from aecli import chapter, codecs, data, device, figures, metrics
+from aecli import chapter, codecs, device, figures, metrics
 from aecli.chapter import Claim, Evidence, Judgement
 from aecli.codecs import Codec
 from aecli.config import (
@@ -22,7 +22,7 @@ from aecli.config import (
 )
 from aecli.data import Images, Split
 from aecli.errors import JobsFailedError
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.experiments.pca_compare import measure_comparison
@@ -52,8 +52,8 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         )
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance(), quick=config.quick)
+        images, config = load_images(config, context, run_dir)
+        run_dir.note(quick=config.quick)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         if config.quick:  # so that every table and figure says it
             images = replace(images, name=f"{images.name}, quick look")
@@ -143,7 +143,7 @@ def _train_as_the_chapter(
     config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context
 ) -> dict[int, Sequence[Trained]]:
     """The chapter's rows by its own recipe; draws its losses."""
-    fit = FitConfig(recipe="chapter", precision="fp32")
+    fit = FitConfig(recipe="chapter")
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {k: [Job(MlpConfig(code_dim=k), fit, seed) for seed in seeds] for k in chapter.TABLE_MSE}
     every = [job for of_dim in jobs.values() for job in of_dim]

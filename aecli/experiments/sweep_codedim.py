@@ -15,7 +15,7 @@ from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, MlpConfig, PcaConfig, SweepConfig
 from aecli.data import Images, Split, to_unit
 from aecli.errors import UsageError
-from aecli.experiments.context import Context, Result
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.wording import settings_in_words, worse_than_constant
@@ -109,8 +109,7 @@ def run(config: SweepConfig, context: Context) -> Result:
     _require_possible(config, config.data.limit_train)
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance())
+        images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         sweep = measure_sweep(config, images, run_dir, context)
         numbers = sweep.numbers(config.seeds)
@@ -146,7 +145,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
             rows.append(_measure(spec, trained, images, pca, reader))
     if not rows:
         trainings.require_all()
-    constant = metrics.mean_image_mse(images.train.images, images.test.images)
+    constant = images.mean_image_mse()
     sweep = Sweep(images.name, rows, *reader.raw_accuracies(), constant, trainings.failures())
     context.terminal.warn(
         [

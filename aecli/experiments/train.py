@@ -15,8 +15,7 @@ from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
 from aecli.errors import DivergedError, Interrupted
-from aecli.experiments.context import Context, Result
-from aecli.experiments.possible import require_codecs
+from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
 from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
@@ -27,16 +26,11 @@ _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the 
 def run(config: TrainConfig, context: Context) -> Result:
     """Train one codec and leave its run folder. Raises every AecliError."""
     where = device.prepare(config)
-    shape = data.image_shape(config.data)
-    require_codecs([config.codec], shape, config.data.limit_train)
-    codec = codecs.build(config.codec, shape).to(where)
+    codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
-        images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance())
-        settled = config.data.model_copy(update={"dataset": images.name})
-        run_dir.write_config(config.model_copy(update={"data": settled}))
+        images, config = load_images(config, context, run_dir)
 
         records = train_codec(codec, images, config, context, run_dir)
         run_dir.save_model(codec, config)
@@ -179,7 +173,7 @@ def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outco
         codes=metrics.encode(codec, test),
         pca=pca,
         pca_test_mse=None if pca is None else metrics.mse(pca, test),
-        mean_image_test_mse=metrics.mean_image_mse(images.train.images, test),
+        mean_image_test_mse=images.mean_image_mse(),
     )
 
 

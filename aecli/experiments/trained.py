@@ -13,14 +13,18 @@ from aecli.codecs import Codec
 from aecli.config import (
     EXPERIMENTS,
     NetworkConfig,
-    Section,
     TrainedConfig,
+    flat_settings,
+    idle_settings,
+    is_given,
     resolve,
+    undecided,
+    with_values,
     yaml_layer,
 )
 from aecli.data import Images, Split
 from aecli.errors import DataError, UsageError
-from aecli.experiments.context import Context
+from aecli.experiments.context import Context, load_images
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.train import train_codec
 from aecli.experiments.wording import recipe_in_words
@@ -76,15 +80,10 @@ def settled(config: Config, runs_dir: Path) -> Config:
         return config
     path = find_run(config.run, runs_dir)
     trained = _config_of(path, config.run)
-    for section in ("codec", "train", "data"):
-        if section in config.model_fields_set:
-            default = type(config).model_fields[section].default
-            _require_same(
-                section, getattr(config, section), getattr(trained, section), default, path
-            )
-    where = trained.data.model_copy(update={"dir": config.data.dir})
+    _require_same(config, trained, path)
+    where = with_values(trained, {"data.dir": config.data.dir}).data
     update = {"run": str(path.resolve()), "codec": trained.codec, "train": trained.train}
-    return config.model_copy(update={**update, "data": where})
+    return with_values(config, {**update, "data": where})
 
 
 def load_subject(
@@ -101,10 +100,7 @@ def load_subject(
     config = settled(config, context.runs_dir)
     where = device.prepare(config)
     context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
-    images = data.load(config.data, context.places, context.terminal.say)
-    run_dir.note(dataset=images.provenance())
-    found = config.data.model_copy(update={"dataset": images.name})
-    run_dir.write_config(config.model_copy(update={"data": found}))
+    images, config = load_images(config, context, run_dir)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)
@@ -139,7 +135,7 @@ def with_held_out(images: Images) -> Images:
 
 
 def require_trainable(config: TrainedConfig) -> None:
-    """Raises UsageError if the codec to train on the spot cannot be; before a run folder is made."""
+    """Raises UsageError if the codec to train on the spot cannot be, before there is a folder."""
     if config.run is None:
         shape = data.image_shape(config.data)
         require_codecs([config.codec], shape, config.data.limit_train)
@@ -147,7 +143,7 @@ def require_trainable(config: TrainedConfig) -> None:
 
 def training_in_words(config: TrainedConfig, images: Images) -> str:
     """How the codec that is looked into came about."""
-    if config.codec.name in ("pca", "dct"):
+    if config.codec.solved:
         how = "solved for"
     else:
         how = recipe_in_words(config.train, None if config.run else device.prepare(config))
@@ -162,22 +158,30 @@ def _config_of(path: Path, named: str) -> NetworkConfig:
         model = EXPERIMENTS.get(str(layer.values.get("experiment")))
         if model is None or not issubclass(model, NetworkConfig):
             raise DataError(f"--run {named}: its config.yaml names no experiment with a codec")
-        return resolve(model, [layer])
+        return resolve(model, [layer], recorded=True)
     except UsageError as error:  # the run is damaged; nothing the user typed is wrong
         raise DataError(f"--run {named}: its config cannot be read: {error}") from None
 
 
-def _require_same(
-    section: str, asked: Section, trained: Section, default: Section, path: Path
-) -> None:
-    """Raises UsageError if something was asked for, beyond defaults, that the run has not."""
-    for key in asked.model_fields_set - {"dir"}:
-        wanted, there = getattr(asked, key), getattr(trained, key, None)
-        if wanted not in (there, getattr(default, key, None)):
-            raise UsageError(
-                f"{section}.{key}={wanted}: --run {path.name} was trained with {there};"
-                f" with a run, leave it out"
-            )
+def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:
+    """Raises UsageError, a line for each setting that was given and that the run has not."""
+    idle, there = idle_settings(trained), flat_settings(trained)
+    left = undecided(asked) | undecided(trained) | {"data.dir"}
+    mistakes = []
+    for key, wanted in flat_settings(asked).items():
+        section = key.partition(".")[0]
+        if section not in ("codec", "train", "data") or key in left or not is_given(asked, key):
+            continue
+        if key not in there:
+            was = f"has a {trained.codec.name}, which has no such setting"
+        elif key in idle:
+            was = f"was made without it: {idle[key].reason}"
+        else:
+            was = f"was trained with {there[key]}"
+        if key not in there or key in idle or wanted != there[key]:
+            mistakes.append(f"{key}={wanted}: --run {path.name} {was}; with a run, leave it out")
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
 
 
 def _by(shape: tuple[int, ...]) -> str:

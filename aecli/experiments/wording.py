@@ -39,7 +39,7 @@ def settings_in_words(
 ) -> str:
     """A sentence on how the codecs of a table were trained; `others` are rows trained otherwise."""
     cpu = torch.device("cpu")
-    if config.codec.name in ("pca", "dct"):
+    if config.codec.solved:
         how = [f"Codec {config.codec.name}, solved for"]
     else:
         how = [f"Trained with {recipe_in_words(config.train, cpu)}"]
