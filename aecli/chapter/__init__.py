@@ -1,5 +1,6 @@
 """What the chapter claims, and how a measurement is judged against it."""
 
+from aecli.chapter import ledger
 from aecli.chapter.claims import CLAIMS, Claim, judge_all
 from aecli.chapter.codes import CodeReading, describe_code
 from aecli.chapter.evidence import Evidence
@@ -59,6 +60,7 @@ __all__ = [
     "judge_eckart_young",
     "judge_grey_smear",
     "judge_sanity_check",
+    "ledger",
     "table_mse_of",
     "training_mse_of",
 ]
