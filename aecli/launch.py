@@ -12,10 +12,12 @@ from aecli.config import (
     EXPERIMENTS,
     NetworkConfig,
     TrainedConfig,
+    as_recorded,
     find_config,
     flag_layer,
     resolve,
     set_layer,
+    settings_of,
     to_yaml,
     yaml_layer,
 )
@@ -43,17 +45,14 @@ def launch(
     many: Many = Many(),
 ) -> None:
     """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
+    for text in options.expectations or ():
+        expect.parse(text, experiment)  # before anything is done
     config = _resolve(experiment, options, flags)
     if options.dry_run:
-        preflight.check(config, None)
-        _dry_run(config, options.runs_dir, Terminal(options.quiet, options.as_json))
+        _dry_run(config, options, many)
         return
     preflight.check(config, options.runs_dir)
-    resumed = None
-    if many.continued:
-        from aecli.rundir import unfinished_run
-
-        resumed = unfinished_run(options.runs_dir, config)
+    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
     _carry_out(config, options, argv, many, resumed)
 
 
@@ -85,8 +84,7 @@ def _carry_out(
 ) -> None:
     """Run the experiment, print what it found, and check what was expected of it."""
     expectations = [expect.parse(text, config.experiment) for text in options.expectations or ()]
-    if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
-        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    config = _decided(config, options.runs_dir)
 
     from aecli import data
     from aecli.experiments.context import Context, Result
@@ -94,11 +92,10 @@ def _carry_out(
     terminal = Terminal(options.quiet, options.as_json)
     places = data.default_places(config.data.dir, options.offline)
     data.check(config, places)
-    module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
     context = Context(
         options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
     )
-    result: Result = module.run(config, context)
+    result: Result = _experiment(config).run(config, context)
     if options.as_json:
         terminal.json({**result.metrics, "run": str(result.path)})
     else:
@@ -141,20 +138,57 @@ def _resolve(
     return config
 
 
-def _dry_run(config: Any, runs_dir: Path, terminal: Terminal) -> None:
-    """Print the resolved config and the parameter count; nothing is written, no memory is taken."""
-    import torch
+def _continued(config: NetworkConfig, runs_dir: Path) -> tuple[NetworkConfig, Path | None]:
+    """The newest unfinished run that `config` may mean, and `config` as that run decided it.
 
-    from aecli import codecs, data
+    Raises UsageError if the config in that folder was changed.
+    """
+    from aecli.rundir import recorded_config, unfinished_run
+
+    run = unfinished_run(runs_dir, config)
+    if run is None:
+        return config, None
+    recorded = recorded_config(run)
+    assert isinstance(recorded, NetworkConfig)
+    return as_recorded(config, recorded), run
+
+
+def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
+    """`config` as it will run: the codec of its run, this machine's device, threads, precision.
+
+    Raises DataError for a run without a model, UsageError for what is not to be had.
+    """
+    if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
+    from aecli import device
 
     if isinstance(config, TrainedConfig):
         from aecli.experiments.trained import settled
 
         config = settled(config, runs_dir)
-    with torch.device("meta"):
-        codec = codecs.build(config.codec, data.image_shape(config.data))
-    parameters = codec.count_parameters()
+    return device.decided(config)
+
+
+def _experiment(config: NetworkConfig) -> Any:
+    """The module with `check` and `run` of an experiment."""
+    return importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
+
+
+def _dry_run(config: NetworkConfig, options: Options, many: Many) -> None:
+    """Check all that can be known of a run before it; print its config; write nothing."""
+    from aecli.dryrun import foresee
+
+    preflight.check(config, None)
+    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
+    config = _decided(config, options.runs_dir)
+    terminal = Terminal(options.quiet, options.as_json)
+    if resumed is not None:
+        terminal.say(f"would go on in {resumed}")
+    config, facts = foresee(config, options.runs_dir, options.offline, terminal)
+    _experiment(config).check(config, facts["training_images"])
     if terminal.as_json:
-        terminal.json({"config": config.model_dump(mode="json"), "parameters": parameters})
+        terminal.json({"config": settings_of(config), **facts})
     else:
-        terminal.data(f"{to_yaml(config)}# parameters: {parameters}")
+        comments = "".join(f"# {name}: {fact}\n" for name, fact in facts.items())
+        terminal.data(to_yaml(config) + comments.rstrip("\n"))

@@ -27,6 +27,7 @@ from aecli.config import (
     ExperimentConfig,
     Layer,
     NetworkConfig,
+    other_numbers,
     resolve,
     settings_of,
     to_yaml,
@@ -325,23 +326,12 @@ def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
 
 
 def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Path | None:
-    """The newest run folder of exactly this config that did not complete, or None.
-
-    A run that was told `auto` has noted the dataset that it found; where the data lie is no matter.
-    """
-
-    def comparable(told: dict[str, Any]) -> dict[str, Any]:
-        data = {key: value for key, value in told["data"].items() if key != "dir"}
-        return {**told, "data": data}
-
-    wanted = comparable(config.model_dump(mode="json"))
+    """The newest run folder with the numbers of this config that did not complete, or None."""
     for path in sorted(runs_dir.glob(f"*Z-{config.experiment}-*"), reverse=True):
-        with contextlib.suppress(DataError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(DataError, UsageError, KeyError):
             record = read_record(path)
-            there = comparable(record["config"])
-            if wanted["data"]["dataset"] == "auto":
-                there["data"]["dataset"] = "auto"
-            if there == wanted and record["status"] != "completed":
+            there = resolve(type(config), [Layer(record["config"], {})], recorded=True)
+            if not other_numbers(config, there) and record["status"] != "completed":
                 return path.absolute()
     return None
 

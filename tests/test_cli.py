@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aecli import codecs, expect
-from tests.conftest import SMALL, environment
+from tests.conftest import FEW_IMAGES, SMALL, environment
 
 COMMAND = str(Path(sys.executable).with_name("aecli"))
 
@@ -88,7 +88,9 @@ def test_a_missed_expectation_exits_7_after_the_run(inside):
 
 @pytest.mark.parametrize("codec", ["pca", "dct"])
 def test_codecs_without_training_go_through_the_same_command(inside, codec):
-    done = inside("train", *SMALL, "--codec", codec, "--code-dim", "8", "--expect", "epochs==0")
+    done = inside(
+        "train", *FEW_IMAGES, "--codec", codec, "--code-dim", "8", "--expect", "epochs==0"
+    )
     assert done.code == 0, done.stderr
     assert (done.run / "history.csv").read_text() == ""
     assert not (done.run / "training_curve.png").exists()

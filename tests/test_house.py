@@ -14,6 +14,7 @@ LEVELS = [
     {"__main__"},
     {"cli"},
     {"launch"},
+    {"dryrun"},
     {"experiments"},
     {"paths"},
     {

@@ -16,7 +16,7 @@ from aecli.data import Images, Split
 from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.paths import CodeSpace, walk
-from tests.conftest import SMALL
+from tests.conftest import FEW_IMAGES, SMALL
 from tests.test_figures import png
 
 FEW = ("--pairs", "20")
@@ -258,7 +258,7 @@ def test_a_trained_run_is_looked_into_and_the_config_repeats_it(interpolate, sma
 
 @pytest.mark.parametrize(("codec", "code_dim"), [("pca", "1"), ("dct", "8"), ("linear", "1")])
 def test_every_codec_is_walked_through(interpolate, codec, code_dim):
-    done = interpolate(*SMALL, "--codec", codec, "--code-dim", code_dim)
+    done = interpolate(*FEW_IMAGES, "--codec", codec, "--code-dim", code_dim)
     assert done.code == 0, done.stderr
     metrics = done.metrics()
     assert metrics["pca_pairs_leaving"] is not None
@@ -285,7 +285,7 @@ def test_an_overcomplete_code_has_no_pca_beside_it(interpolate):
         (["--steps", "1"], "--steps: steps=1 must be at least 2"),
         (["--from-index", "1000", *SMALL], "from_index=1000 must be at most 999"),
         (["--set", "data.val=0", *SMALL], "data.val=0 leaves no held-out images"),
-        ([*SMALL, "--limit-train", "4", "--codec", "dct"], "limit_train=4 must be at least 5"),
+        ([*FEW_IMAGES, "--limit-train", "4", "--codec", "dct"], "limit_train=4 must be at least 5"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_exits_2(interpolate, arguments, message):

@@ -17,7 +17,7 @@ from aecli.latent import OccupiedRegion, Whitening
 from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.terminal import Terminal
-from tests.conftest import SMALL
+from tests.conftest import FEW_IMAGES, SMALL
 
 
 def generator(seed=0):
@@ -312,8 +312,8 @@ def test_no_image_calibrates_the_holes_that_it_is_measured_with(inside, monkeypa
 
     monkeypatch.setattr(OccupiedRegion, "calibrated", watch)
     monkeypatch.setattr(sample, "_row", watch_row)
-    flags = (*SMALL, "--codec", "pca", "--code-dim", "4", "--set", "data.val=0")
-    done = inside("sample", *(flag for flag in flags if flag not in ("--epochs", "2")))
+    codec = ("--codec", "pca", "--code-dim", "4")
+    done = inside("sample", *FEW_IMAGES, *codec, "--set", "data.val=0")
     assert done.code == 0, done.stderr
     measured = seen["real test images"]
     assert (len(seen["held_out"]), len(measured)) == (500, 500)
@@ -326,7 +326,7 @@ def test_no_image_calibrates_the_holes_that_it_is_measured_with(inside, monkeypa
 
 @pytest.mark.parametrize("codec", ["pca", "dct"])
 def test_a_codec_without_training_has_no_untrained_row(inside, codec):
-    done = inside("sample", *SMALL, "--codec", codec, "--code-dim", "4", "--samples", "30")
+    done = inside("sample", *FEW_IMAGES, "--codec", codec, "--code-dim", "4", "--samples", "30")
     assert done.code == 0, done.stderr
     assert "untrained" not in done.stdout
     assert done.metrics()["smear_low_untrained"] is None
@@ -359,7 +359,7 @@ def test_bad_input_gets_a_clear_line_and_its_exit_code(inside, tmp_path):
 
 
 def test_a_run_of_another_image_size_is_refused(inside):
-    trained = inside("train", *SMALL, "--codec", "dct", "--code-dim", "4").run
+    trained = inside("train", *FEW_IMAGES, "--codec", "dct", "--code-dim", "4").run
     config = DctConfig(code_dim=4)
     description, weights = codecs.pack(codecs.build(config, (1, 14, 14)), config)
     (trained / "model/config.json").write_text(json.dumps(description))

@@ -227,6 +227,8 @@ def test_what_can_be_known_is_refused_before_there_is_a_run_folder(
     assert (done.code, done.stdout) == (2, ""), done.stderr
     assert message in done.stderr
     assert not list((tmp_path / "runs").glob("*Z-*"))
+    dry = inside(*arguments, *offline, "--dry-run")
+    assert (dry.code, dry.stdout) == (2, ""), dry.stderr
 
 
 def test_one_label_teaches_the_probes_nothing(images, tmp_path):

@@ -86,19 +86,20 @@ def undecided(config: ExperimentConfig) -> frozenset[str]:
     return frozenset(open_)
 
 
-def same_numbers(asked: ExperimentConfig, recorded: ExperimentConfig) -> bool:
-    """Whether a run recorded as `recorded` is one that `asked` may mean.
+def other_numbers(asked: Config, recorded: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings that decide numbers and differ: {"seed": (1, 0)}, asked for and recorded; None
+    where one config has no such setting.
 
-    What either leaves undecided may be anything in the other.
+    Empty if a run recorded as `recorded` is one that `asked` may mean: a key that either leaves
+    undecided (`threads: null`, `device: auto`) may have any value in the other.
     """
-    if type(asked) is not type(recorded):
-        return False
     left = undecided(asked) | undecided(recorded)
-    wanted, there = (
-        {key: value for key, value in numbers_of(config).items() if key not in left}
-        for config in (asked, recorded)
-    )
-    return wanted == there
+    wanted, there = numbers_of(asked), numbers_of(recorded)
+    return {
+        key: (wanted.get(key), there.get(key))
+        for key in {**wanted, **there}
+        if key not in left and (key in wanted, wanted.get(key)) != (key in there, there.get(key))
+    }
 
 
 def as_recorded(asked: Config, recorded: Config) -> Config:

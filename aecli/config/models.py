@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -246,6 +247,13 @@ class ManyConfig(NetworkConfig):
     """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
     jobs: Workers | None = None
     """Number of trainings at the same time (null: one per core that this process may use)."""
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _train_on_the_cpu(cls, device: Any) -> Any:
+        if device in ("cuda", "mps"):
+            raise PydanticCustomError("device", "many trainings run on the CPU, side by side")
+        return device
 
 
 class SweepConfig(ManyConfig):

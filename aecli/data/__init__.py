@@ -23,6 +23,7 @@ from aecli.errors import UsageError
 __all__ = [
     "DATASETS",
     "Dataset",
+    "Foreseen",
     "ImageShape",
     "Images",
     "Places",
@@ -30,6 +31,7 @@ __all__ = [
     "check",
     "check_sizes",
     "default_places",
+    "foresee",
     "image_shape",
     "load",
     "to_unit",
@@ -73,6 +75,13 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+_FALL_BACK = (
+    "MNIST is not to be had; using mnist-5k, 5,000 of its digits.",
+    "every figure of this run is mnist-5k's, not MNIST's; for so few images",
+    "`--config offline` trains longer, as they need.",
+)
+
+
 def load(config: DataConfig, places: Places, say: Say) -> Images:
     """The dataset a config asks for, split.
 
@@ -85,9 +94,8 @@ def load(config: DataConfig, places: Places, say: Say) -> Images:
             return _load("mnist", config, places, say)
         except NotFoundError as error:
             say(str(error))
-            say("WARNING: MNIST is not to be had; using mnist-5k, 5,000 of its digits.")
-            say("WARNING: every figure of this run is mnist-5k's, not MNIST's; for so few images")
-            say("WARNING: `--config offline` trains longer, as they need.")
+            for line in _FALL_BACK:
+                say(f"WARNING: {line}")
             name = "mnist-5k"
     return _load(name, config, places, say)
 
@@ -96,10 +104,8 @@ def check(config: NetworkConfig, places: Places) -> None:
     """Raise what `load` and the first step would, where that can be told before a run is begun.
 
     Nothing is downloaded. Raises DataError if the dataset is not to be had, UsageError if it has
-    too few training images. A config that looks into a run says nothing of its own data.
+    too few training images. A config that looks into a run must have that run's data.
     """
-    if getattr(config, "run", None) is not None:
-        return
     _refuse_idle_folder(config.data, places)
     name = "mnist" if config.data.dataset == "auto" else config.data.dataset
     remote = DATASETS[name].remote
@@ -111,6 +117,39 @@ def check(config: NetworkConfig, places: Places) -> None:
                 raise
             name = "mnist-5k"
     _check_sizes(config, name)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of a dataset before it is read."""
+
+    name: str
+    """`auto` if that depends on a download."""
+    source: str
+    """Where it would come from, in words."""
+    n_train: int
+    n_val: int
+    warnings: tuple[str, ...] = ()
+
+
+def foresee(config: DataConfig, places: Places) -> Foreseen:
+    """What `load` would find, without reading or downloading. Raises UsageError for sizes.
+
+    What `check` raises is not raised again.
+    """
+    name = "mnist" if config.dataset == "auto" else config.dataset
+    remote = DATASETS[name].remote
+    if remote is None:
+        return Foreseen(name, "installed with aecli", *_sizes(DATASETS[name].n_train, config))
+    found = locate(remote, places)
+    if found is not None:
+        source = f"{found[0]} {found[1]}"
+        return Foreseen(name, source, *_sizes(DATASETS[name].n_train, config))
+    if places.offline:
+        sizes = _sizes(DATASETS["mnist-5k"].n_train, config)
+        return Foreseen("mnist-5k", "installed with aecli", *sizes, _FALL_BACK)
+    source = f"would be downloaded ({remote.title})"
+    return Foreseen(config.dataset, source, *_sizes(DATASETS[name].n_train, config))
 
 
 def check_sizes(config: NetworkConfig) -> None:

@@ -37,22 +37,29 @@ from aecli.rundir import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
 _TILES = 22  # decoded images along each side of the plane
-_WHY_SO_MANY = f"distances are to the {NEIGHBOURS} nearest training codes"
 _GRID = 140  # distances along each side of the plane, for the contour
 
 
-def run(config: InterpolateConfig, context: Context) -> Result:
-    """Walk between two test images and between many pairs. Raises every AecliError."""
-    config = settled(config, context.runs_dir)
+def check(config: InterpolateConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after training; images: to train on, if known."""
     if config.data.val == 0:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
     require_held_out(config.data.val)
     require_trainable(config)
-    require_images(config.data.limit_train, NEIGHBOURS, _WHY_SO_MANY)
+    why = f"distances are to the {NEIGHBOURS} nearest training codes"
+    require_images(images, NEIGHBOURS, why)
+
+
+def run(config: InterpolateConfig, context: Context) -> Result:
+    """Walk between two test images and between many pairs. Raises every AecliError."""
+    config = settled(config, context.runs_dir)
+    check(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        subject = load_subject(config, context, run_dir, lambda images: _check(config, images))
+        subject = load_subject(
+            config, context, run_dir, lambda images: _check_images(config, images)
+        )
         outcome = measure_paths(config, subject, run_dir, context)
         numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
@@ -218,10 +225,10 @@ def _mean(values: Tensor) -> float | None:
     return values.double().mean().item() if len(values) else None
 
 
-def _check(config: InterpolateConfig, images: Images) -> None:
+def _check_images(config: InterpolateConfig, images: Images) -> None:
     """Raises UsageError for what is asked of these images and cannot be had."""
     choose_ends(config, images.test.labels)
-    require_images(len(images.train), NEIGHBOURS, _WHY_SO_MANY)
+    check(config, len(images.train))
 
 
 def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:

@@ -55,10 +55,31 @@ class Comparison:
         return flat
 
 
+def check(config: PcaCompareConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    if config.codec.solved:
+        raise UsageError(
+            f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"
+            " comparison beside whatever network is trained"
+        )
+    shape = data.image_shape(config.data)
+    pixels = math.prod(shape)
+    for most, what in (
+        (pixels, f"{'x'.join(map(str, shape))} pixels"),
+        (images, "training images"),
+    ):
+        wrong = [str(k) for k in config.code_dims if most is not None and k > most]
+        if wrong:
+            raise UsageError(
+                f"code_dims={', '.join(wrong)} must be at most {most} ({what}):"
+                " PCA has no more components"
+            )
+
+
 def run(config: PcaCompareConfig, context: Context) -> Result:
     """Train, solve and compare, and leave curve, checks and figures. Raises every AecliError."""
     device.prepare(config)
-    _require_possible(config, config.data.limit_train)
+    check(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images, config = load_images(config, context, run_dir)
@@ -83,7 +104,7 @@ def measure_comparison(
     config: PcaCompareConfig, images: Images, run_dir: RunDir, context: Context
 ) -> Comparison:
     """The comparison that `config` asks for; its tables and figures are left in `run_dir`."""
-    _require_possible(config, len(images.train))
+    check(config, len(images.train))
     seeds = range(config.seed, config.seed + config.seeds)
     networks = {
         k: [
@@ -132,27 +153,6 @@ def measure_comparison(
     run_dir.save_text("explanation.md", _explanation(result, _settings(config, images)))
     _draw(result, trained[linears[max(config.code_dims)]].codec, pca, images, config, run_dir)
     return result
-
-
-def _require_possible(config: PcaCompareConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
-    if config.codec.solved:
-        raise UsageError(
-            f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"
-            " comparison beside whatever network is trained"
-        )
-    shape = data.image_shape(config.data)
-    pixels = math.prod(shape)
-    for most, what in (
-        (pixels, f"{'x'.join(map(str, shape))} pixels"),
-        (images, "training images"),
-    ):
-        wrong = [str(k) for k in config.code_dims if most is not None and k > most]
-        if wrong:
-            raise UsageError(
-                f"code_dims={', '.join(wrong)} must be at most {most} ({what}):"
-                " PCA has no more components"
-            )
 
 
 def _settings(config: PcaCompareConfig, images: Images) -> str:

@@ -43,11 +43,15 @@ CHAPTER_DIMS = (2, 8, 32, 64, 784)
 COMPARED_DIMS = (2, 8, 16, 32)
 CHAPTER_FIT = FitConfig(recipe="chapter", precision="fp32")
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
-_WHY_SO_MANY = "the chapter trains in batches as large"
 # What --quick takes, unless told otherwise; every figure and table of such a run says that it is
 # a quick look.
 QUICK_IMAGES, QUICK_EPOCHS = 6_000, 3
 _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
+
+
+def check(config: ReproduceConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    require_images(images, CHAPTER_FIT.batch_size, "the chapter trains in batches as large")
 
 
 def run(config: ReproduceConfig, context: Context) -> Result:
@@ -55,13 +59,13 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     device.prepare(config)
     if config.quick and not is_given(config, "train.epochs"):
         config = with_values(config, {"train.epochs": QUICK_EPOCHS})
-    require_images(config.data.limit_train, CHAPTER_FIT.batch_size, _WHY_SO_MANY)
+    check(config, config.data.limit_train)
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         most = QUICK_IMAGES if config.quick else None
         images, config = load_images(config, context, run_dir, most)
         run_dir.note(quick=config.quick)
-        require_images(len(images.train), CHAPTER_FIT.batch_size, _WHY_SO_MANY)
+        check(config, len(images.train))
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         judged = chapter.judge_all(_gather(config, images, run_dir, context))
         run_dir.write_json("claims.json", ledger.entries(judged, images.name))

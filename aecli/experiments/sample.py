@@ -34,18 +34,24 @@ _HELD_OUT = {
 REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untrained decoder"
 _SHOWN = 12  # samples drawn per row of the figure
 _FEWEST = 50  # training images, from which a sampler and the references can be made
-_WHY_SO_MANY = "samplers and references are made from the training images"
+
+
+def check(config: SampleConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after training; images: to train on, if known."""
+    require_held_out(config.data.val)
+    require_trainable(config)
+    require_images(images, _FEWEST, "samplers and references are made from the training images")
 
 
 def run(config: SampleConfig, context: Context) -> Result:
     """Draw from every sampler, decode, judge, and leave a run folder. Raises every AecliError."""
     config = settled(config, context.runs_dir)
-    require_held_out(config.data.val)
-    require_trainable(config)
-    require_images(config.data.limit_train, _FEWEST, _WHY_SO_MANY)
+    check(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        subject = load_subject(config, context, run_dir, _check)
+        subject = load_subject(
+            config, context, run_dir, lambda images: check(config, len(images.train))
+        )
         trained = ("trained", training_in_words(config, subject.images))
         calibrated_on = "val"
         if not len(subject.images.val):  # as the chapter splits: all training images train
@@ -82,10 +88,6 @@ def measure_samples(
     ranges = _code_ranges(references.codes)
     _draw(sets, rows, ranges, subject.title, run_dir)
     return rows, _numbers(subject, judge, rows, found, ranges)
-
-
-def _check(images: Images) -> None:
-    require_images(len(images.train), _FEWEST, _WHY_SO_MANY)
 
 
 @dataclass(frozen=True)

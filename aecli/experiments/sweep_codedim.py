@@ -103,10 +103,17 @@ class Sweep:
         return flat
 
 
+def check(config: SweepConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
+    every = [spec.codec for spec in row_specs(config)]
+    require_codecs(every, data.image_shape(config.data), images)
+
+
 def run(config: SweepConfig, context: Context) -> Result:
     """Train and measure every row, and leave the table. Raises every AecliError."""
     device.prepare(config)
-    _require_possible(config, config.data.limit_train)
+    check(config, config.data.limit_train)
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         images, config = load_images(config, context, run_dir)
@@ -124,7 +131,7 @@ def run(config: SweepConfig, context: Context) -> Result:
 
 def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
     """The measured table of `config`; its tables and figures are left in `run_dir`."""
-    _require_possible(config, len(images.train))
+    check(config, len(images.train))
     if len(images.train.labels.unique()) < 2:
         raise UsageError(
             f"data.limit_train={len(images.train)}: all training images have one label, from which"
@@ -215,13 +222,6 @@ def _settings(config: SweepConfig, images: Images) -> str:
     others = [(name, _fit(spec, config)) for spec, name in names.items()]
     apart = [(name, fit) for name, fit in dict.fromkeys(others) if fit != config.train]
     return settings_in_words(config, images, apart)
-
-
-def _require_possible(config: SweepConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
-    require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
-    every = [spec.codec for spec in row_specs(config)]
-    require_codecs(every, data.image_shape(config.data), images)
 
 
 class _Reader:

@@ -16,6 +16,7 @@ from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
 from aecli.errors import DivergedError, Interrupted
 from aecli.experiments.context import Context, Result, load_images
+from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
 from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
@@ -23,9 +24,15 @@ from aecli.rundir import RunDir, new_run
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
 
 
+def check(config: TrainConfig, images: int | None) -> None:
+    """Raises UsageError for a codec that cannot be; images: to train on, if known."""
+    require_codecs([config.codec], data.image_shape(config.data), images)
+
+
 def run(config: TrainConfig, context: Context) -> Result:
     """Train one codec and leave its run folder. Raises every AecliError."""
     where = device.prepare(config)
+    check(config, config.data.limit_train)
     codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
