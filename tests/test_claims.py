@@ -178,7 +178,7 @@ def test_a_reason_follows_the_evidence():
     assert "the 10% of chance" in judged("clusters").reason
     assert "the 25% of chance" in judged("clusters", classes=4).reason
     row = judged("table-8", chapter_test_mse={8: [0.0236, 0.0236]})
-    assert "0.0281 ± 0.0001 in the last epoch of training" in row.measured
+    assert "0.0280 ± 0.0001 in the last epoch of training" in row.measured
     assert "0.0236 ± 0.0000 on test images" in row.measured
     lost = judged("advantage", advantages=[Advantage(2, 0.06, 0.05, 17)])
     assert lost.reason == "recipe muon, 7 epochs does not beat PCA at 2"

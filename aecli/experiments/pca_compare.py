@@ -143,9 +143,9 @@ def measure_comparison(
             }
         )
     constant = images.mean_image_mse()
-    for row in curve:
-        worse = worse_than_constant(row["ae_test_mse"], constant)
-        context.terminal.warn([f"code {row['code_dim']}: {worse}"] if worse else [])
+    for advantage in advantages:
+        worse = worse_than_constant(advantage.network_mse, constant)
+        context.terminal.warn([f"code {advantage.code_dim}: {worse}"] if worse else [])
     result = Comparison(images.name, advantages, checks, curve)
     run_dir.write_csv("curve.csv", curve)
     rows = [check.row() | {"dataset": images.name} for check in checks]
