@@ -7,7 +7,7 @@ optimiser stay in float32.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,11 +65,13 @@ class Backpropagation:
     """Mean squared error and its gradient of a codec whose layers are linear, ReLU and sigmoid.
 
     dtype: of the matrix products and what flows between them; loss and sigmoid are float32.
+    Raises TypeError for a codec with another layer, whose gradient would be wrong without it.
     """
 
     def __init__(
         self, codec: NetworkCodec, parameters: FlatParameters, batch_size: int, dtype: torch.dtype
     ) -> None:
+        _require_known(codec.layers)
         self._parameters = parameters
         self._weights = parameters.vector.to(dtype)  # the vector itself, if that is its dtype
         self._gradient = parameters.gradient.to(dtype)
@@ -146,6 +148,18 @@ class Backpropagation:
                     weights.new_empty(batch_size, module.out_features),
                     weights.new_empty(batch_size, module.in_features),
                 )
+
+
+def _require_known(layers: Sequence[nn.Module]) -> None:
+    for i, layer in enumerate(layers):
+        linear = isinstance(layer, nn.Linear) and layer.bias is not None
+        relu = isinstance(layer, nn.ReLU) and i > 0 and isinstance(layers[i - 1], nn.Linear)
+        sigmoid = isinstance(layer, nn.Sigmoid) and i + 1 == len(layers)
+        if not (linear or relu or sigmoid):
+            raise TypeError(
+                f"no closed-form gradient for layer {i}, {layer}: known are a Linear with a bias,"
+                " a ReLU behind one, and a Sigmoid as the last layer"
+            )
 
 
 def _in_dtype(tensor: Tensor, buffer: Tensor) -> Tensor:

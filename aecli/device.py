@@ -54,7 +54,8 @@ def facts(where: torch.device, precision: str) -> dict[str, str | int]:
         "torch": torch.__version__,
         "device": str(where),
         "threads": torch.get_num_threads(),
-        "precision": "bf16" if product_dtype(precision, where) is torch.bfloat16 else "fp32",
+        "precision": _name(product_dtype(precision, where)),
+        "muon_precision": _name(muon_dtype(precision, where)),
     }
 
 
@@ -77,6 +78,17 @@ def product_dtype(precision: str, where: torch.device) -> torch.dtype:
     if precision == "auto":
         precision = "bf16" if fast_bf16(where) else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def muon_dtype(precision: str, where: torch.device) -> torch.dtype:
+    """Type of the products inside Muon's step: bfloat16, as in the papers, unless that is slow here
+    and `precision` does not ask for it."""
+    fast = precision == "bf16" or fast_bf16(where)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _name(dtype: torch.dtype) -> str:
+    return "bf16" if dtype is torch.bfloat16 else "fp32"
 
 
 def fast_bf16(where: torch.device) -> bool:

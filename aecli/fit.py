@@ -128,7 +128,7 @@ class _Training:
         dtype = device.product_dtype(config.precision, codec.device)
         batch_size = min(config.batch_size, images)
         self._gradient = Backpropagation(codec, self._parameters, batch_size, dtype)
-        self._optimizers = _build_optimizers(self._parameters, config)
+        self._optimizers = _build_optimizers(self._parameters, config, codec.device)
         self._losses = torch.zeros(self.steps_per_epoch, device=codec.device)
         self._good = self._parameters.vector.clone()
         self._before_order = generator.get_state()
@@ -221,7 +221,7 @@ class _Training:
 
 
 def _build_optimizers(
-    parameters: FlatParameters, config: FitConfig
+    parameters: FlatParameters, config: FitConfig, where: torch.device
 ) -> list[tuple[Optimizer, float]]:
     """Optimisers and their peak rates: Adam on everything; or, under `muon`, Muon on the weight
     matrices and Adam on the rest."""
@@ -229,7 +229,8 @@ def _build_optimizers(
     if config.optimizer == "adam":
         return [(Adam(vector, gradient), config.lr)]
     n = sum(shape.numel() for shape in parameters.matrices)
-    muon = Muon(vector[:n], gradient[:n], parameters.matrices, config.momentum)
+    dtype = device.muon_dtype(config.precision, where)
+    muon = Muon(vector[:n], gradient[:n], parameters.matrices, config.momentum, dtype)
     return [(muon, config.lr), (Adam(vector[n:], gradient[n:]), config.adam_lr)]
 
 

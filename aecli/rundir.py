@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from aecli.codecs import Codec
 
 # Facts that decide the last bits of the numbers, and nothing more.
-_COSTS_BITS = ("torch", "threads", "precision", "device")
+_COSTS_BITS = ("torch", "threads", "precision", "muon_precision", "device")
 # Facts of the process that is in the folder; all others are the run's.
 _OF_ONE_PROCESS = {
     *("status", "pid", "versions", "git_commit", "platform"),

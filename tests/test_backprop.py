@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from aecli import codecs
@@ -53,3 +54,21 @@ def test_the_parameters_are_views_of_one_vector():
     parameters.vector.zero_()
     assert all(not tensor.any() for tensor in codec.state_dict().values())
     assert sum(shape.numel() for shape in parameters.shapes) == codec.count_parameters()
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Linear(4, 4), nn.Tanh()],
+        [nn.Linear(4, 4), nn.Sigmoid(), nn.Linear(4, 4)],
+        [nn.Linear(4, 4), nn.ReLU(), nn.ReLU()],
+        [nn.Linear(4, 4), nn.BatchNorm1d(4)],
+        [nn.Linear(4, 4, bias=False)],
+    ],
+    ids=lambda layers: type(layers[-1]).__name__,
+)
+def test_a_layer_without_a_closed_form_is_refused(layers):
+    codec = codecs.build(LinearConfig(code_dim=784), (1, 28, 28))
+    codec.decoder = nn.Sequential(*layers)
+    with pytest.raises(TypeError, match="no closed-form gradient for layer"):
+        Backpropagation(codec, FlatParameters(codec), 8, torch.float32)

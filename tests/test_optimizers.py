@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aecli import optimizers
+from aecli import device, optimizers
 from aecli.optimizers import Adam, Muon, orthogonalized
 
 
@@ -26,11 +26,11 @@ def test_muon_with_the_papers_coefficients_is_torchs(monkeypatch):
     monkeypatch.setattr(optimizers, "_SAFETY", 1.0)
     torch.manual_seed(0)
     theirs = [torch.nn.Parameter(torch.randn(shape)) for shape in ((20, 30), (30, 20), (7, 9))]
-    reference = torch.optim.Muon(theirs, lr=0.02, momentum=0.9, weight_decay=0.1)
+    reference = torch.optim.Muon(theirs, lr=0.02, momentum=0.9, weight_decay=0.0)
     own = torch.cat([matrix.detach().flatten() for matrix in theirs])
     gradient = torch.zeros_like(own)
     shapes = [matrix.shape for matrix in theirs]
-    optimizer = Muon(own, gradient, shapes, momentum=0.9, weight_decay=0.1)
+    optimizer = Muon(own, gradient, shapes, momentum=0.9, dtype=torch.bfloat16)
     for _ in range(5):
         for matrix in theirs:
             matrix.grad = torch.randn_like(matrix)
@@ -49,7 +49,25 @@ def test_wide_matrices_go_in_equal_blocks(rows, block):
     assert optimizers._rows_of_a_block(rows) == block
 
 
-def test_orthogonalized_matrices_have_singular_values_near_one():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_orthogonalized_matrices_have_singular_values_near_one(dtype):
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalized(torch.randn(3, 16, 40)).float())
+    values = torch.linalg.svdvals(orthogonalized(torch.randn(3, 16, 40), dtype).float())
     assert 0.4 < values.min() <= values.max() < 1.6
+
+
+@pytest.mark.parametrize(
+    ("fast", "precision", "dtype"),
+    [
+        (True, "auto", torch.bfloat16),
+        (True, "fp32", torch.bfloat16),
+        (False, "auto", torch.float32),
+        (False, "fp32", torch.float32),
+        (False, "bf16", torch.bfloat16),
+    ],
+)
+def test_muon_leaves_bfloat16_where_it_is_slow_and_not_asked_for(
+    monkeypatch, fast, precision, dtype
+):
+    monkeypatch.setattr(device, "fast_bf16", lambda where: fast)
+    assert device.muon_dtype(precision, torch.device("cpu")) is dtype
