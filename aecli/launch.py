@@ -173,12 +173,11 @@ def _carry_out(
     places = data.default_places(config.data.dir, options.offline)
     places = replace(places, working=terminal.working)
     data.check(config, places)
-    module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
     context = Context(
         options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
     )
     try:
-        result: Result = module.run(config, context)
+        result: Result = _experiment(config).run(config, context)
     except BaseException as error:
         _print_failure(error, terminal)
         raise
@@ -316,6 +315,11 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     return device.decided(config)
 
 
+def _experiment(config: NetworkConfig) -> Any:
+    """The module with `check` and `run` of an experiment."""
+    return importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
+
+
 def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
     from aecli.dryrun import foresee
@@ -325,6 +329,7 @@ def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Term
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")
     config, facts = foresee(config, options.runs_dir, options.offline, terminal)
+    _experiment(config).check(config, facts["training_images"])
     if terminal.as_json:
         terminal.json({"config": settings_of(config), **facts})
     else:

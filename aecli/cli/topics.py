@@ -36,7 +36,8 @@ def expectations() -> str:
     before = (
         "--expect 'METRIC<=NUMBER' checks a number of the finished run, for scripts and CI: where"
         " one does not hold the exit code is 7. It can be given several times. The comparisons are"
-        " <, <=, ==, !=, >= and >; the number may be true or false. A metric that could not be"
+        " <, <=, ==, !=, >= and >; the number may be true or false, and dataset is"
+        " compared with a name (dataset==mnist). A metric that could not be"
         " measured (null) meets no expectation. The name is checked before anything is trained."
         "\n\n"
         "A <row> is a row of the table: a code dimension, as in test_mse_32; in sweep-codedim also"
