@@ -248,7 +248,6 @@ def test_json_has_no_number_that_is_not_finite(inside):
     done = inside("sweep-codedim", "2", *SMALL, "--seeds", "1", "--jobs", "1", "--json", "-q")
     printed = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
     assert printed["test_mse_sd_2"] is None
-    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
