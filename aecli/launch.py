@@ -171,13 +171,13 @@ def _carry_out(
     from aecli.experiments.context import Context, Result
 
     places = data.default_places(config.data.dir, options.offline)
+    places = replace(places, working=terminal.working)
     data.check(config, places)
-    module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
     context = Context(
         options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
     )
     try:
-        result: Result = module.run(config, context)
+        result: Result = _experiment(config).run(config, context)
     except BaseException as error:
         _print_failure(error, terminal)
         raise
@@ -240,7 +240,7 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     """A sentence on what is about to be trained."""
     codec, fit = config.codec, config.train
     start = f"going on in {resumed}: " if resumed else ""
-    if getattr(config, "run", None) is not None:
+    if isinstance(config, TrainedConfig) and config.run is not None:
         return f"{start}{config.experiment}: the model of --run {config.run}, seed {config.seed}"
     layers = "-".join(map(str, getattr(codec, "hidden", ())))
     dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
@@ -285,7 +285,7 @@ def _continued(
 ) -> tuple[NetworkConfig, Path | None]:
     """Under --continue, the run to go on with and `config` as that run decided it.
 
-    Raises UsageError if the config in that folder was changed.
+    Says why there is none. Raises UsageError if the config in that folder was changed.
     """
     run = _unfinished(config, runs_dir, terminal) if many.continued else None
     if run is None:
@@ -315,6 +315,11 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     return device.decided(config)
 
 
+def _experiment(config: NetworkConfig) -> Any:
+    """The module with `check` and `run` of an experiment."""
+    return importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
+
+
 def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
     from aecli.dryrun import foresee
@@ -324,6 +329,7 @@ def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Term
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")
     config, facts = foresee(config, options.runs_dir, options.offline, terminal)
+    _experiment(config).check(config, facts["training_images"])
     if terminal.as_json:
         terminal.json({"config": settings_of(config), **facts})
     else:

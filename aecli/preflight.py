@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aecli import locks, machine, storage
-from aecli.config import CodecConfig, ManyConfig, NetworkConfig
+from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values
 from aecli.errors import StorageError, UsageError
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -64,7 +64,7 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
             f" {storage.size(_memory(config, 2) - _memory(config, 1))} of memory, and there are"
             f" {storage.size(memory)}"
         )
-        return config.model_copy(update={"jobs": fitting}), [warning]
+        return with_values(config, {"jobs": fitting}), [warning]
     fewer = f"; jobs={fitting} would fit" if fitting else ""
     raise UsageError(
         f"this run needs about {storage.size(_memory(config, asked))} of memory, and there are"

@@ -94,12 +94,12 @@ def test_the_gate_of_a_completed_run_is_judged(inside, as_json):
         assert held.run == missed.run == run
     misspelt = inside("resume", str(run), *as_json, "--expect", "tset_mse>0")
     assert (misspelt.code, misspelt.stdout) == (2, "")
-    assert "did you mean 'test_mse'? train has code_dim, " in misspelt.stderr
+    assert "did you mean 'test_mse'? train has dataset, " in misspelt.stderr
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{"])
 def test_a_completed_run_without_its_metrics_passes_no_gate(inside, content):
-    run = inside(*SMALL, "--codec", "dct").run
+    run = inside("train", *FEW_IMAGES, "--codec", "dct").run
     (run / "metrics.json").unlink()
     if content is not None:
         (run / "metrics.json").write_text(content)
