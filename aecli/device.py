@@ -1,27 +1,59 @@
 """Choose the device and the CPU threads, once per run."""
 
-import os
+from typing import Any, TypeVar
 
 import torch
 
+<<<<<<< HEAD
 from aecli import neighbours
 from aecli.config import ExperimentConfig
+=======
+from aecli.config import ExperimentConfig, ManyConfig, NetworkConfig, TrainedConfig, with_values
+>>>>>>> c49d1ddd297febf59f51cd696a843d3bdc070a7f
 from aecli.errors import UsageError
+from aecli.machine import usable_cores
+
+Config = TypeVar("Config", bound=ExperimentConfig)
+
+
+def decided(config: Config) -> Config:
+    """`config` with device, threads and precision as they will be in this run, none left open.
+
+    Raises UsageError if the device asked for is not there.
+    """
+    many = isinstance(config, ManyConfig)
+    looked_into = isinstance(config, TrainedConfig) and config.run is not None
+    where = torch.device("cpu") if many or looked_into else _device(config.device)
+    threads = config.threads or (1 if many else usable_cores())
+    decisions: dict[str, Any] = {"device": where.type, "threads": threads}
+    if isinstance(config, NetworkConfig):
+        trained = not config.codec.solved
+        bf16 = trained and product_dtype(config.train.precision, where) is torch.bfloat16
+        decisions["train.precision"] = "bf16" if bf16 else "fp32"
+    return with_values(config, decisions)
 
 
 def prepare(config: ExperimentConfig) -> torch.device:
     """The device a run computes on; sets torch's thread count and seeds torch.
 
+    Where many codecs are trained, `threads` is of each training, which sets it for itself; this
+    process measures on every core it may use.
     Raises UsageError if the device asked for is not there.
     """
-    seed_and_limit(config.seed, config.threads or usable_cores())
+    threads = None if isinstance(config, ManyConfig) else config.threads
+    seed_and_limit(config.seed, threads or usable_cores())
+    return _device(config.device)
+
+
+def _device(asked: str) -> torch.device:
+    """The device that `asked` means. Raises UsageError if it is not on this machine."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
-    if config.device == "auto":
+    if asked == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")
-    if not available[config.device]:
+    if not available[asked]:
         there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise UsageError(f"device={config.device}: not on this machine, which has {there}")
-    return torch.device(config.device)
+        raise UsageError(f"device={asked}: not on this machine, which has {there}")
+    return torch.device(asked)
 
 
 def facts(where: torch.device, precision: str) -> dict[str, str | int]:
@@ -42,13 +74,6 @@ def seed_and_limit(seed: int, threads: int) -> None:
         neighbours.watch()
     torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
     torch.manual_seed(seed)
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def product_dtype(precision: str, where: torch.device) -> torch.dtype:

@@ -6,13 +6,17 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aecli.errors import ExpectationError, UsageError
+
+if TYPE_CHECKING:
+    from aecli.config import NetworkConfig
 
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
     "train": (
+        "dataset",
         "code_dim",
         "compression_ratio",
         "parameters",
@@ -22,11 +26,13 @@ METRICS: dict[str, tuple[str, ...]] = {
         "psnr_db",
         "pca_test_mse",
         "beats_pca",
+        "mean_image_test_mse",
         "mean_abs_correlation",
         "epochs",
         "train_seconds",
     ),
     "sweep-codedim": (
+        "dataset",
         "seeds",
         "rows",
         "failed_jobs",
@@ -38,6 +44,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "raw_pixels_probe_accuracy",
     ),
     "pca-compare": (
+        "dataset",
         "seeds",
         "largest_advantage_at",
         "smallest_advantage_at",
@@ -53,12 +60,17 @@ METRICS: dict[str, tuple[str, ...]] = {
         "linear_test_mse_<row>",
     ),
     "reproduce": (
+        "dataset",
         "claims",
         "claims_that_hold",
         "claims_that_hold_only_if",
         "claims_that_do_not_hold",
+        "claims_by_construction",
+        "claims_not_judged",
+        "quick",
     ),
     "interpolate": (
+        "dataset",
         "code_dim",
         "from_index",
         "to_index",
@@ -89,6 +101,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "classifier_accuracy",
     ),
     "sample": (
+        "dataset",
         "code_dim",
         "samples",
         "classifier_accuracy",
@@ -103,16 +116,18 @@ METRICS: dict[str, tuple[str, ...]] = {
         "mixture_components",
         "jitter_length",
         "in_holes_standard_normal",
+        "in_holes_real",
         "smear_low_trained",
         "smear_high_trained",
         "smear_low_untrained",
         "smear_high_untrained",
         "code_range_smallest",
         "code_range_largest",
+        "holes_calibrated_on",
     ),
 }
 
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "==": operator.eq,
@@ -120,20 +135,35 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_ROW = (
-    r"\d+(_wide)?(_(gaussian|masking|sparse))?"  # a row of a table, by code dimension and variant
-)
+# A row of a table, by code dimension and variant.
+_ROW = r"(\d+)(?:_wide)?(?:_(gaussian|masking|sparse))?"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
+_WORDS = ("dataset", "holes_calibrated_on")
+"""Metrics that are a word, not a number."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """metric, comparison and bound, as `test_mse`, `<=` and 0.0168."""
+    """Metric, comparison and bound, such as `test_mse`, `<=` and 0.0168."""
 
     text: str
     metric: str
     comparison: str
-    bound: float
+    bound: float | str
+
+
+def parse_all(texts: Sequence[str], experiment: str) -> list[Expectation]:
+    """Every `--expect` of a command. Raises UsageError, a line for each that makes no sense."""
+    found: list[Expectation] = []
+    mistakes: list[str] = []
+    for text in texts:
+        try:
+            found.append(parse(text, experiment))
+        except UsageError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return found
 
 
 def parse(text: str, experiment: str) -> Expectation:
@@ -145,11 +175,38 @@ def parse(text: str, experiment: str) -> Expectation:
         )
     metric, comparison, bound = match.groups()
     known = METRICS[experiment]
-    if not any(re.fullmatch(name.replace("<row>", _ROW), metric) for name in known):
+    if not any(_pattern(name).fullmatch(metric) for name in known):
         near = difflib.get_close_matches(metric, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"{experiment} has {', '.join(known)}"
-        raise UsageError(f"--expect {text!r}: no metric is called {metric!r}; {hint}")
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(
+            f"--expect {text!r}: no metric is called {metric!r}; {hint}"
+            f"{experiment} has {', '.join(known)}"
+        )
+    if metric in _WORDS:
+        if comparison not in ("==", "!="):
+            raise UsageError(f"--expect {text!r}: {metric} is a word; it takes == and != only")
+        return Expectation(text, metric, comparison, bound)
     return Expectation(text, metric, comparison, _number(bound, text))
+
+
+def require_rows(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
+    """Raises UsageError for an expectation of a row that the table of `config` will not have."""
+    dims: Sequence[int] = getattr(config, "code_dims", ())
+    variants: Sequence[str] = getattr(config, "variants", ("plain",))
+    patterns = [_pattern(name) for name in METRICS[config.experiment] if "<row>" in name]
+    for expectation in expectations:
+        for pattern in patterns:
+            row = pattern.fullmatch(expectation.metric)
+            if row is None:
+                continue
+            code_dim, variant = row.groups()
+            if int(code_dim) not in dims or (variant or "plain") not in variants:
+                rows = ", ".join(map(str, dims))
+                kinds = f", variants {', '.join(variants)}" if "variants" in config.__dict__ else ""
+                raise UsageError(
+                    f"--expect {expectation.text!r}: the table has no such row; its code"
+                    f" dimensions are {rows}{kinds}"
+                )
 
 
 def check(expectations: Sequence[Expectation], metrics: Mapping[str, Any]) -> None:
@@ -175,8 +232,14 @@ def _number(bound: str, text: str) -> float:
     return number
 
 
-def _holds(expectation: Expectation, value: float | None) -> bool:
-    """Whether a measured value meets the expectation; one that could not be measured never does."""
-    if value is None or math.isnan(value):
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(name.replace("<row>", _ROW))
+
+
+def _holds(expectation: Expectation, value: Any) -> bool:
+    """True if a measured value meets the expectation; one that could not be measured never does."""
+    if isinstance(expectation.bound, str):
+        return isinstance(value, str) and _COMPARE[expectation.comparison](value, expectation.bound)
+    if not isinstance(value, int | float) or math.isnan(value):
         return False
     return _COMPARE[expectation.comparison](value, expectation.bound)

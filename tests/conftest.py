@@ -14,8 +14,9 @@ import torch
 
 from aecli.data import Images, Split
 
+FEW_IMAGES = ("--dataset", "mnist-5k", "--limit-train", "300", "--offline")
 # Enough of a run to leave every file, in about a second of training and drawing.
-SMALL = ("--dataset", "mnist-5k", "--limit-train", "300", "--epochs", "2", "--offline")
+SMALL = (*FEW_IMAGES, "--epochs", "2")
 
 
 @dataclass(frozen=True)

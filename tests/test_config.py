@@ -57,7 +57,22 @@ def test_flag_over_set_over_yaml_over_default(from_yaml):
 def test_the_chapter_recipe_is_the_chapters():
     fit = FitConfig(recipe="chapter")
     assert (fit.optimizer, fit.lr, fit.batch_size, fit.epochs) == ("adam", 1e-3, 256, 5)
-    assert (fit.schedule, fit.warmup) == ("constant", 0)
+    assert (fit.schedule, fit.warmup, fit.precision) == ("constant", 0, "fp32")
+
+
+def test_a_precision_beside_the_chapter_recipe_wins():
+    flags = {"--recipe": ("train.recipe", "chapter"), "--precision": ("train.precision", "bf16")}
+    assert resolve(TrainConfig, [flag_layer(flags)]).train.precision == "bf16"
+
+
+def test_the_recipe_is_the_training_and_the_config_the_images_too():
+    """FINDINGS 37: the recipe leaves the split alone, and its help says so."""
+    recipe = resolve(TrainConfig, [flag_layer({"--recipe": ("train.recipe", "chapter")})])
+    config = resolve(TrainConfig, [yaml_layer(find_config("chapter"))])
+    assert recipe.train == config.train
+    assert (recipe.data.val, config.data.val) == (None, 0)
+    told = json_schema("train")["$defs"]["FitConfig"]["properties"]["recipe"]["description"]
+    assert "data.val: 0" in told
 
 
 def test_another_recipe_starts_the_section_over(from_yaml):
@@ -66,6 +81,44 @@ def test_another_recipe_starts_the_section_over(from_yaml):
     other = resolve(TrainConfig, [yaml, flag_layer({"--recipe": ("train.recipe", "chapter")})])
     assert (same.train.lr, same.train.epochs) == (0.5, 99)
     assert other.train == FitConfig(recipe="chapter")
+
+
+@pytest.mark.parametrize("through", ["yaml", "set", "flag"])
+def test_naming_the_default_keeps_what_is_set_below(from_yaml, through):
+    """FINDINGS 1: `--recipe muon --codec mlp` over a YAML that names neither."""
+    settings = "train: {epochs: 50, lr: 0.01}\ncodec: {code_dim: 16, hidden: [512]}"
+    names = ("codec.name", "mlp"), ("train.recipe", "muon")
+    match through:
+        case "yaml":
+            named = from_yaml("codec: {name: mlp}\ntrain: {recipe: muon}")
+        case "set":
+            named = set_layer([f"{key}={name}" for key, name in names])
+        case _:
+            named = flag_layer({f"--{name}": (key, name) for key, name in names})
+    config = resolve(TrainConfig, [from_yaml(settings), named])
+    assert (config.train.epochs, config.train.lr) == (50, 0.01)
+    assert (config.codec.code_dim, config.codec.hidden) == (16, (512,))
+
+
+@pytest.mark.parametrize("experiment", ["sweep-codedim", "pca-compare", "reproduce"])
+def test_naming_the_default_recipe_keeps_the_experiments_own_defaults(from_yaml, experiment):
+    """Its batch of 128 too when the recipe comes back from another one."""
+    model = EXPERIMENTS[experiment]
+    own = model().train
+    named = flag_layer({"--recipe": ("train.recipe", "muon")})
+    assert resolve(model, [named]).train == own
+    assert resolve(model, [from_yaml("train: {recipe: muon}")]).train == own
+    chapter = from_yaml("train: {recipe: chapter, epochs: 9}")
+    assert resolve(model, [chapter]).train.batch_size == 256
+    assert resolve(model, [chapter, named]).train == own
+
+
+def test_naming_the_default_codec_keeps_interpolates_code_of_2(from_yaml):
+    model = EXPERIMENTS["interpolate"]
+    named = flag_layer({"--codec": ("codec.name", "mlp")})
+    assert resolve(model, [named]).codec.code_dim == 2
+    config = resolve(model, [from_yaml("codec: {hidden: [9]}"), named])
+    assert (config.codec.code_dim, config.codec.hidden) == (2, (9,))
 
 
 def test_values_beside_a_recipe_win_over_it(from_yaml):
@@ -197,7 +250,7 @@ def test_the_schema_is_json_with_a_line_for_each_setting():
     schema = json.loads(json.dumps(json_schema("train")))
     assert schema["additionalProperties"] is False
     assert schema["$defs"]["FitConfig"]["properties"]["warmup"]["description"].startswith(
-        "The frac"
+        "Fraction"
     )
     with pytest.raises(UsageError, match="no experiment is called 'trian'"):
         json_schema("trian")

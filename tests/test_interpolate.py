@@ -16,7 +16,8 @@ from aecli.data import Images, Split
 from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.paths import CodeSpace, walk
-from tests.conftest import SMALL
+from tests.conftest import FEW_IMAGES, SMALL
+from tests.test_classifier import assert_named
 from tests.test_figures import png
 
 FEW = ("--pairs", "20")
@@ -238,6 +239,7 @@ def test_a_run_leaves_what_the_contract_says(interpolate):
     }
     assert codecs.load(done.run / "model").code_dim == 2
     assert "99% quantile of 333 held-out codes" in done.stdout
+    assert_named(done.run)
     assert "right on the test images" in done.stdout
 
 
@@ -258,7 +260,7 @@ def test_a_trained_run_is_looked_into_and_the_config_repeats_it(interpolate, sma
 
 @pytest.mark.parametrize(("codec", "code_dim"), [("pca", "1"), ("dct", "8"), ("linear", "1")])
 def test_every_codec_is_walked_through(interpolate, codec, code_dim):
-    done = interpolate(*SMALL, "--codec", codec, "--code-dim", code_dim)
+    done = interpolate(*FEW_IMAGES, "--codec", codec, "--code-dim", code_dim)
     assert done.code == 0, done.stderr
     metrics = done.metrics()
     assert metrics["pca_pairs_leaving"] is not None
@@ -285,7 +287,7 @@ def test_an_overcomplete_code_has_no_pca_beside_it(interpolate):
         (["--steps", "1"], "--steps: steps=1 must be at least 2"),
         (["--from-index", "1000", *SMALL], "from_index=1000 must be at most 999"),
         (["--set", "data.val=0", *SMALL], "data.val=0 leaves no held-out images"),
-        ([*SMALL, "--limit-train", "4", "--codec", "dct"], "limit_train=4 must be at least 5"),
+        ([*FEW_IMAGES, "--limit-train", "4", "--codec", "dct"], "limit_train=4 must be at least 5"),
     ],
 )
 def test_bad_input_gets_one_clear_line_and_exits_2(interpolate, arguments, message):

@@ -12,11 +12,13 @@ import torch
 from aecli import chapter, classifier, codecs, data, expect, figures, sample_metrics
 from aecli.config import DataConfig, DctConfig, MlpConfig
 from aecli.data import to_unit
-from aecli.latent import Whitening
+from aecli.experiments import sample
+from aecli.latent import OccupiedRegion, Whitening
 from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.terminal import Terminal
-from tests.conftest import SMALL
+from tests.conftest import FEW_IMAGES, SMALL
+from tests.test_classifier import assert_named
 
 
 def generator(seed=0):
@@ -274,11 +276,17 @@ def test_a_run_leaves_what_the_contract_says(inside):
     }
     assert set(SAMPLERS) | {"real test images", "untrained decoder"} <= set(rows)
     assert {row["samples"] for row in rows.values()} == {"50"}
+    assert {row["dataset"] for row in rows.values()} == {"mnist-5k"}
+    assert metrics["holes_calibrated_on"] == "val"
+    assert float(rows["real test images"]["in_holes"]) == metrics["in_holes_real"]
+    assert "333 validation images" in done.stdout
+    assert "recipe muon, batch 256, 2 epochs" in done.stdout
     assert rows["untrained decoder"]["nearest_code_distance"] == ""
     floor = float(rows["real test images"]["frechet_distance"])
     assert floor == metrics["frechet_floor"] < metrics["frechet_untrained"]
     assert "chapter's grey smear, untrained  holds: " in done.stdout
     assert "classifier's test accuracy" in done.stdout
+    assert_named(done.run)
 
 
 def test_a_run_is_looked_into_and_the_same_seed_repeats_it(inside):
@@ -292,9 +300,35 @@ def test_a_run_is_looked_into_and_the_same_seed_repeats_it(inside):
         assert (again.run / name).read_bytes() == (first.run / name).read_bytes()
 
 
+def test_no_image_calibrates_the_holes_that_it_is_measured_with(inside, monkeypatch):
+    seen = {}
+    calibrated, row = OccupiedRegion.calibrated, sample._row
+
+    def watch(training, held_out):
+        seen["held_out"] = held_out
+        return calibrated(training, held_out)
+
+    def watch_row(each, references, judge):
+        seen[each.name] = each.codes
+        return row(each, references, judge)
+
+    monkeypatch.setattr(OccupiedRegion, "calibrated", watch)
+    monkeypatch.setattr(sample, "_row", watch_row)
+    codec = ("--codec", "pca", "--code-dim", "4")
+    done = inside("sample", *FEW_IMAGES, *codec, "--set", "data.val=0")
+    assert done.code == 0, done.stderr
+    measured = seen["real test images"]
+    assert (len(seen["held_out"]), len(measured)) == (500, 500)
+    assert torch.cdist(seen["held_out"], measured).min() > 0
+    metrics = done.metrics()
+    assert metrics["holes_calibrated_on"] == "half-of-test"
+    assert 0 <= metrics["in_holes_real"] <= 0.05
+    assert "500 test images, and measured on the other half" in done.stdout
+
+
 @pytest.mark.parametrize("codec", ["pca", "dct"])
 def test_a_codec_without_training_has_no_untrained_row(inside, codec):
-    done = inside("sample", *SMALL, "--codec", codec, "--code-dim", "4", "--samples", "30")
+    done = inside("sample", *FEW_IMAGES, "--codec", codec, "--code-dim", "4", "--samples", "30")
     assert done.code == 0, done.stderr
     assert "untrained" not in done.stdout
     assert done.metrics()["smear_low_untrained"] is None
@@ -327,7 +361,7 @@ def test_bad_input_gets_a_clear_line_and_its_exit_code(inside, tmp_path):
 
 
 def test_a_run_of_another_image_size_is_refused(inside):
-    trained = inside("train", *SMALL, "--codec", "dct", "--code-dim", "4").run
+    trained = inside("train", *FEW_IMAGES, "--codec", "dct", "--code-dim", "4").run
     config = DctConfig(code_dim=4)
     description, weights = codecs.pack(codecs.build(config, (1, 14, 14)), config)
     (trained / "model/config.json").write_text(json.dumps(description))

@@ -6,6 +6,7 @@ To add one: a file here with a class, a line in CODECS, and its settings in `con
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,13 @@ def pack(codec: Codec, config: CodecConfig) -> tuple[dict[str, Any], bytes]:
     return description, weights
 
 
-def load(folder: Path) -> Codec:
-    """The codec saved in a run's `model/` folder.
+def load(folder: str | os.PathLike[str]) -> Codec:
+    """The codec saved in a run's `model/` folder, on the CPU, ready to encode and decode.
 
     Nothing in the folder is trusted: no memory is taken before the sizes of both files are known
     to fit each other, and no code in them can run. Raises DataError if it is missing or damaged.
     """
+    folder = Path(folder)
     try:
         description = json.loads(_read_at_most(folder / "config.json", _MAX_CONFIG))
         config = _CODEC_CONFIG.validate_python(description["codec"])
@@ -92,7 +94,8 @@ def load(folder: Path) -> Codec:
         _check_hash(description, weights)
         tensors = load_tensors(weights)
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{folder}: no model to read: {error}") from None
+        hint = f"; a run's is in {folder / 'model'}" if (folder / "model").is_dir() else ""
+        raise DataError(f"{folder}: no model to read: {error}{hint}") from None
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError, UsageError) as error:
         raise DataError(f"{folder}: not a model of aecli: {error}") from None
     _check_tensors(tensors, codec, folder)

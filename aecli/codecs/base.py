@@ -3,7 +3,9 @@
 import itertools
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,10 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Codes (N, code_dim) float32 of images (N, C, H, W) float32 in [0, 1]."""
+        """Codes (N, code_dim) float32 of images (N, C, H, W) float32 in [0, 1].
+
+        Raises UsageError for images of another kind, type or shape, as `decode` does for codes.
+        """
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
@@ -31,6 +36,13 @@ class Codec(nn.Module, ABC):
         """Reconstructions, shaped like `images`."""
         reconstructions: Tensor = self.decode(self.encode(images))
         return reconstructions
+
+    def _require_images(self, images: Tensor) -> None:
+        hint = "with pixels in [0, 1] (aecli.data.to_unit divides uint8 by 255)"
+        _require("images", images, self.image_shape, hint)
+
+    def _require_codes(self, codes: Tensor) -> None:
+        _require("codes", codes, (self.code_dim,), "one row for each image")
 
     @property
     def device(self) -> torch.device:
@@ -70,10 +82,12 @@ class NetworkCodec(Codec):
         return [module for module in modules if not isinstance(module, nn.Sequential)]
 
     def encode(self, images: Tensor) -> Tensor:
+        self._require_images(images)
         codes: Tensor = self.encoder(images.flatten(start_dim=1))
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
+        self._require_codes(codes)
         pixels: Tensor = self.decoder(codes)
         return pixels.unflatten(1, self.image_shape)
 
@@ -87,6 +101,24 @@ class ClosedFormCodec(Codec):
 
         Raises UsageError if they are too few.
         """
+
+
+def _require(what: str, given: Any, shape: tuple[int, ...], hint: str) -> None:
+    """Raises UsageError unless `given` is a float32 tensor of any number of rows of `shape`.
+
+    Codecs are called from Python too, where uint8 images would go through PCA without an error, and
+    everything else would end in torch's own words for matrices that do not fit.
+    """
+    if isinstance(given, Tensor):
+        if given.dtype == torch.float32 and given.shape[1:] == shape:
+            return
+        found = f"a {str(given.dtype).removeprefix('torch.')} tensor of shape {tuple(given.shape)}"
+    elif isinstance(given, np.ndarray):
+        found = f"a {given.dtype} numpy array of shape {given.shape} (torch.from_numpy converts it)"
+    else:
+        found = f"a {type(given).__name__}"
+    expected = ", ".join(map(str, ("N", *shape)))
+    raise UsageError(f"{what}: {found}, expected a float32 tensor of shape ({expected}), {hint}")
 
 
 def require_at_most_pixels(code_dim: int, image_shape: ImageShape, codec: str) -> None:

@@ -31,9 +31,11 @@ class Dct(ClosedFormCodec):
         """Nothing depends on the images."""
 
     def encode(self, images: Tensor) -> Tensor:
+        self._require_images(images)
         return images.flatten(start_dim=1) @ self.basis.T
 
     def decode(self, codes: Tensor) -> Tensor:
+        self._require_codes(codes)
         return (codes @ self.basis).unflatten(1, self.image_shape)
 
 

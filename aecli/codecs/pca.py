@@ -52,9 +52,11 @@ class Pca(ClosedFormCodec):
         return fewer
 
     def encode(self, images: Tensor) -> Tensor:
+        self._require_images(images)
         return (images.flatten(start_dim=1) - self.mean) @ self.components.T
 
     def decode(self, codes: Tensor) -> Tensor:
+        self._require_codes(codes)
         return (codes @ self.components + self.mean).unflatten(1, self.image_shape)
 
     def count_parameters(self) -> int:

@@ -1,5 +1,16 @@
 """Settings: what can be set, where it comes from, and what is wrong with it."""
 
+from aecli.config.effects import (
+    as_recorded,
+    flat_settings,
+    idle_settings,
+    is_given,
+    numbers_of,
+    other_numbers,
+    settings_of,
+    undecided,
+    with_values,
+)
 from aecli.config.files import (
     ShippedConfig,
     copy_config,
@@ -60,14 +71,23 @@ __all__ = [
     "SweepConfig",
     "TrainConfig",
     "TrainedConfig",
+    "as_recorded",
     "copy_config",
     "find_config",
     "flag_layer",
+    "flat_settings",
+    "idle_settings",
+    "is_given",
     "json_schema",
+    "numbers_of",
+    "other_numbers",
     "resolve",
     "set_layer",
+    "settings_of",
     "shipped_config",
     "shipped_configs",
     "to_yaml",
+    "undecided",
+    "with_values",
     "yaml_layer",
 ]

@@ -1,10 +1,13 @@
 """Find the YAMLs that ship with aecli, and the one a `--config` names."""
 
 import difflib
+import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from aecli.errors import UsageError
+from aecli.pathnames import user_path
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -13,17 +16,17 @@ _PACKAGE = Path(__file__).parent.parent
 class ShippedConfig:
     name: str
     path: Path
+    command: str
+    """Command that it is a config of."""
     summary: str
-    """The first comment line that is not the command."""
+    """First sentence of the comment on top."""
 
 
 def shipped_configs() -> list[ShippedConfig]:
     """The configs inside the installed package, by name; in a checkout, those at its top level."""
     inside = _PACKAGE / "configs"
     folder = inside if inside.is_dir() else _PACKAGE.parent / "configs"
-    return [
-        ShippedConfig(path.stem, path, _summary(path)) for path in sorted(folder.glob("*.yaml"))
-    ]
+    return [ShippedConfig(path.stem, path, *_head(path)) for path in sorted(folder.glob("*.yaml"))]
 
 
 def find_config(name_or_path: str) -> Path:
@@ -31,7 +34,7 @@ def find_config(name_or_path: str) -> Path:
 
     Raises UsageError naming what was looked for.
     """
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
@@ -50,13 +53,17 @@ def shipped_config(name: str) -> ShippedConfig:
     raise UsageError(f"no config is called {name!r}: {hint}")
 
 
-def copy_config(name: str, to: Path) -> Path:
+def copy_config(name: str, to: str) -> Path:
     """The path of a copy of the shipped config of that name, in a new file or a folder.
 
-    Raises UsageError if there is no such config or the copy would replace a file.
+    Raises UsageError if there is no such config or folder, or the copy would replace a file.
     """
     config = shipped_config(name)
-    target = to / config.path.name if to.is_dir() else to
+    target = user_path(to)
+    if target.is_dir():
+        target /= config.path.name
+    elif to.endswith(("/", os.sep)):
+        raise UsageError(f"cannot write {to}{config.path.name}: there is no such folder")
     try:
         with target.open("xb") as copy:
             copy.write(config.path.read_bytes())
@@ -67,8 +74,11 @@ def copy_config(name: str, to: Path) -> Path:
     return target
 
 
-def _summary(path: Path) -> str:
-    comments = (
-        line[1:].strip() for line in path.read_text("utf-8").splitlines() if line[:1] == "#"
+def _head(path: Path) -> tuple[str, str]:
+    """The command and the first sentence of the comment on top: `# aecli COMMAND --config NAME`."""
+    first, *others = itertools.takewhile(
+        lambda line: line.startswith("#"), path.read_text("utf-8").splitlines()
     )
-    return next((line for line in comments if not line.startswith("aecli ")), "")
+    comment = " ".join(line[1:].strip() for line in others)
+    sentence, full_stop, _ = comment.partition(". ")
+    return first.split()[2], sentence + full_stop.strip()

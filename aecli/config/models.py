@@ -1,7 +1,7 @@
 """The experiments' settings as frozen, typed models; unknown keys and wrong types are errors."""
 
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -10,11 +10,15 @@ from pydantic import (
     ConfigDict,
     Field,
     Strict,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from aecli.pathnames import user_path
+
 CODE_DIM_OF_THE_CHAPTER = 32
+PIXELS_OF_THE_CHAPTER = 28 * 28
 
 # The chapter's recipe, value by value; the other recipe, `muon`, is the defaults of FitConfig.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -26,6 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "schedule": "constant",
         "warmup": 0.0,
+        "precision": "fp32",
     },
 }
 
@@ -40,6 +45,15 @@ Widths = Annotated[  # a YAML list becomes a tuple
 Workers = Annotated[int, Field(ge=1, le=1024)]
 
 
+def _with_home(path: str) -> str:
+    if not path:
+        raise PydanticCustomError("path", "must be a path")
+    return str(user_path(path))
+
+
+UserPath = Annotated[str, AfterValidator(_with_home)]
+
+
 class Section(BaseModel):
     """The rules every part of a config keeps."""
 
@@ -49,46 +63,61 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which images, and how they are split."""
+    """The images, and how they are split."""
 
     dataset: Literal["auto", "mnist", "fashion-mnist", "mnist-5k"] = "auto"
-    """`auto` is mnist where it can be had, else mnist-5k."""
-    dir: str | None = None
-    """A folder in torchvision's layout, looked into first (default: $AECLI_DATA_DIR)."""
+    """Name of the dataset; `auto` is mnist where it can be had, else mnist-5k."""
+    dir: UserPath | None = None
+    """Folder with the dataset's files in torchvision's layout, MNIST/raw/... (null: the folder in
+    $AECLI_DATA_DIR if that is set, then the user's cache, then a download)."""
     val: Annotated[int, Field(ge=0)] | None = None
-    """Images held out of the training set for validation (null: a twelfth of it; mnist 5,000)."""
+    """Number of images held out of the training set for validation (null: a twelfth of it, which
+    is 5,000 of mnist's)."""
     limit_train: PositiveInt | None = None
-    """Train on the first so many images only (null: all)."""
+    """Number of images to train on, the first ones (null: all)."""
 
 
-class MlpConfig(Section):
-    """A multilayer perceptron that funnels the pixels into the code, and its mirror image."""
+class CodecSection(Section):
+    """Settings of one kind of codec."""
+
+    solved: ClassVar[bool] = False
+    """Whether it is solved for, so that nothing of `train` is used."""
+
+
+class MlpConfig(CodecSection):
+    """Multilayer perceptron from the pixels to the code, and its mirror image back."""
 
     name: Literal["mlp"] = "mlp"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
+    """Number of numbers in a code."""
     hidden: Widths = (256, 64)
-    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    """Widths of the encoder's hidden layers; the decoder has the same in reverse."""
 
 
-class LinearConfig(Section):
-    """One linear map down and one up: its optimum spans PCA's subspace."""
+class LinearConfig(CodecSection):
+    """Linear map from the pixels to the code and one back; the best one spans PCA's subspace."""
 
     name: Literal["linear"] = "linear"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
+    """Number of numbers in a code."""
 
 
-class PcaConfig(Section):
+class PcaConfig(CodecSection):
     """Principal component analysis, solved exactly."""
 
+    solved: ClassVar[bool] = True
     name: Literal["pca"] = "pca"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
+    """Number of numbers in a code."""
 
 
-class DctConfig(Section):
-    """The lowest-frequency coefficients of the discrete cosine transform; nothing is learned."""
+class DctConfig(CodecSection):
+    """Lowest-frequency coefficients of the discrete cosine transform; nothing is learned."""
 
+    solved: ClassVar[bool] = True
     name: Literal["dct"] = "dct"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
+    """Number of numbers in a code."""
 
 
 def _name_the_default_codec(values: Any) -> Any:
@@ -102,37 +131,41 @@ CodecConfig = Annotated[
 
 
 class FitConfig(Section):
-    """How a network is trained. A recipe fills in whatever is not set beside it."""
+    """Training of a network. A recipe sets every key that is not set beside it."""
 
     recipe: Literal["muon", "chapter"] = "muon"
-    """`muon`: the chapter's net made the most of; `chapter`: exactly as the chapter trains it."""
+    """Set of values for all keys of `train`: `muon`, the defaults, reaches a low error in few
+    epochs; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32). Which images
+    train is not part of it: the chapter holds none out, which is `data.val: 0`."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
+    """Number of passes over the training images."""
     batch_size: PositiveInt = 256
+    """Number of images in a step."""
     optimizer: Literal["muon", "adam"] = "muon"
-    """`muon` steps the weight matrices by Muon and the rest by Adam."""
+    """Optimiser; `muon` steps the weight matrices by Muon and the biases by Adam."""
     lr: PositiveFloat = 0.03
-    """Peak learning rate (of the matrices, under muon)."""
+    """Highest learning rate; under the optimiser muon, the matrices' one."""
     adam_lr: PositiveFloat = 0.01
-    """Peak learning rate of what Muon does not step; unused under adam."""
+    """Highest learning rate of the biases under the optimiser muon; unused under adam."""
     momentum: Fraction = 0.9
     """Muon's momentum; unused under adam."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """How the learning rate falls after the warm-up; linear and cosine end at zero."""
+    """Fall of the learning rate after the warm-up; `linear` and `cosine` end at zero."""
     warmup: Fraction = 0.05
-    """The fraction of all steps over which the learning rate rises to its peak."""
+    """Fraction of all steps in which the learning rate rises to its highest value."""
     noise: Literal["none", "gaussian", "masking"] = "none"
-    """What is done to the input, not to the target: a denoising autoencoder."""
+    """Noise on the input but not on the target, as in a denoising autoencoder."""
     noise_level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
-    """Of gaussian noise the standard deviation; of masking the fraction of pixels set to zero."""
+    """Standard deviation of gaussian noise; for masking, the fraction of pixels set to zero."""
     elastic: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
-    """Pixels by which training images are bent, input and target alike (0: not at all)."""
+    """Distance in pixels by which training images are bent, input and target alike (0: not)."""
     elastic_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
-    """The fraction of each batch that is bent."""
+    """Fraction of each batch that is bent."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the matrix products in training, never of a measurement; `auto` is bf16 where the hardware
-    is faster at it."""
+    """Number format of the matrix products in training; measurements are always fp32. `auto` is
+    bf16 where the hardware is faster at it, else fp32."""
     l1: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """The weight of the codes' mean absolute value in the loss: a sparse autoencoder."""
+    """Weight of the codes' mean absolute value in the loss, as in a sparse autoencoder."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,30 +177,35 @@ class FitConfig(Section):
 
 
 class ExperimentConfig(Section):
-    """What every experiment is told."""
+    """Settings that every experiment has."""
 
     experiment: str
+    """Name of the command."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")] | None = None
-    """A word for the run folder's name (null: codec and code dimension)."""
+    """Word in the run folder's name (null: made of the settings, such as codec and code_dim)."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Seed for the initial weights, the order of the images, and all else that is drawn."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """`auto` is cuda where there is one, else cpu."""
+    """Device to compute on; `auto` is cuda where there is one, else cpu."""
     threads: Workers | None = None
-    """CPU threads (null: one per core this process may use)."""
+    """Number of CPU threads (null: one per core that this process may use)."""
     checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    """Between two saves of a training's exact state (0: after every step)."""
+    """Seconds between two saves of a training's exact state (0: save after every step)."""
     data: DataConfig = DataConfig()
+    """Images."""
 
 
 class NetworkConfig(ExperimentConfig):
-    """What an experiment is told that trains a codec."""
+    """Settings of an experiment that trains a codec."""
 
     codec: CodecConfig = MlpConfig()
+    """Codec: what encodes images to codes and decodes codes to images."""
     train: FitConfig = FitConfig()
+    """Training of the codec."""
 
 
 class TrainConfig(NetworkConfig):
-    """`aecli train`: fit one codec and measure it against PCA."""
+    """Settings of `aecli train`, which trains one codec and measures it against PCA."""
 
     experiment: Literal["train"] = "train"
 
@@ -185,47 +223,68 @@ CodeDims = Annotated[Widths, AfterValidator(_not_twice)]
 
 
 class ManyConfig(NetworkConfig):
-    """What an experiment is told that trains many codecs, several at a time.
+    """Settings of an experiment that trains many codecs, several at a time.
 
-    `threads` is of each job, 1 if it is null, so that numbers do not depend on `jobs`. By default
-    all training images train, as in the chapter: a table selects nothing.
+    `threads` is the number for each training, 1 if it is null, so that the numbers do not depend on
+    `jobs`. No image is held out for validation by default (`data.val: 0`), as in the chapter:
+    nothing is chosen by a validation error here.
     """
 
+    NO_EFFECT: ClassVar[dict[str, str]] = {
+        "checkpoint_seconds": "each training is kept when it is done, not in its middle",
+        "codec.code_dim": "code_dims says which are trained",
+    }
+    """Keys of all experiments that change nothing here, with the reason."""
+
+    device: Literal["auto", "cpu"] = "auto"
+    """Device to compute on: many trainings run on the CPU, each on `threads` of its threads."""
     data: DataConfig = DataConfig(val=0)
+    """Images."""
     train: FitConfig = FitConfig(recipe="muon", batch_size=128, momentum=0.95)
-    """Half the batch of `train` alone: twice the time, and a lower error at small codes."""
+    """Training of each codec. Half the batch size of `aecli train` takes twice the time and
+    reaches a lower error at small codes."""
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
-    """How many seeds: `seed`, `seed` + 1, ..."""
+    """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
     jobs: Workers | None = None
-    """Trainings side by side (null: one per core this process may use)."""
+    """Number of trainings at the same time (null: one per core that this process may use)."""
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _train_on_the_cpu(cls, device: Any) -> Any:
+        if device in ("cuda", "mps"):
+            raise PydanticCustomError("device", "many trainings run on the CPU, side by side")
+        return device
 
 
 class SweepConfig(ManyConfig):
-    """`aecli sweep-codedim`: the chapter's trade-off table, measured."""
+    """Settings of `aecli sweep-codedim`, which measures the chapter's trade-off table."""
 
     experiment: Literal["sweep-codedim"] = "sweep-codedim"
     code_dims: CodeDims = (2, 8, 32, 784)
+    """Code dimensions, a row of the table each."""
     variants: Annotated[
         tuple[Literal["plain", "gaussian", "masking", "sparse"], ...],
         Strict(False),
         Field(min_length=1),
     ] = ("plain",)
-    """How each is trained: as `train` says, with gaussian or masking noise, or an L1 penalty."""
+    """Ways to train each codec: `plain`, with `gaussian` or `masking` noise on the input, or
+    `sparse`, with an L1 penalty on the code."""
 
 
 class PcaCompareConfig(ManyConfig):
-    """`aecli pca-compare`: network, linear autoencoder, PCA and DCT on the same axes."""
+    """Settings of `aecli pca-compare`: network, linear autoencoder, PCA and DCT compared."""
 
     experiment: Literal["pca-compare"] = "pca-compare"
     code_dims: CodeDims = (2, 8, 16, 32)
+    """Code dimensions, a point of the curves each."""
 
 
 class TrainedConfig(NetworkConfig):
-    """What an experiment is told that looks into one trained codec."""
+    """Settings of an experiment that looks into one trained codec."""
 
-    run: str | None = None
-    """A run folder with a model, or `latest`; null: train `codec` on the spot."""
+    run: UserPath | None = None
+    """Run whose model is looked into: its folder, or `latest` (null: train `codec` first)."""
 
 
 Digit = Annotated[int, Field(ge=0, le=9)]
@@ -233,18 +292,23 @@ Index = Annotated[int, Field(ge=0)]
 
 
 class InterpolateConfig(TrainedConfig):
-    """`aecli interpolate`: straight lines between the codes of two test images."""
+    """Settings of `aecli interpolate`: straight lines between the codes of test images."""
 
     experiment: Literal["interpolate"] = "interpolate"
     codec: CodecConfig = MlpConfig(code_dim=2)
+    """Codec: what encodes images to codes and decodes codes to images."""
     from_digit: Digit | None = None
+    """Digit of the test image to start at, which is then drawn (null: any)."""
     to_digit: Digit | None = None
+    """Digit of the test image to end at, which is then drawn (null: another than the start's)."""
     from_index: Index | None = None
+    """Index of the test image to start at, from 0 (null: drawn)."""
     to_index: Index | None = None
+    """Index of the test image to end at, from 0 (null: drawn)."""
     steps: Annotated[int, Field(ge=2, le=100)] = 10
-    """Codes on the line, its two ends included."""
+    """Number of codes on the line, its two ends included."""
     pairs: Annotated[int, Field(ge=1, le=100_000)] = 500
-    """Random pairs of different digits for the statistics."""
+    """Number of random pairs of different digits that the rates are measured on."""
 
     @model_validator(mode="after")
     def _name_two_ends(self) -> "InterpolateConfig":
@@ -266,19 +330,40 @@ class InterpolateConfig(TrainedConfig):
 
 
 class SampleConfig(TrainedConfig):
-    """`aecli sample`: what decodes from codes that no image was encoded to."""
+    """Settings of `aecli sample`: images decoded from codes that no image was encoded to."""
 
     experiment: Literal["sample"] = "sample"
     samples: Annotated[int, Field(ge=10, le=100_000)] = 2000
-    """Drawn by each sampler."""
+    """Number of codes that each sampler draws."""
 
 
 class ReproduceConfig(ManyConfig):
-    """`aecli reproduce`: every claim of the chapter, measured and judged."""
+    """Settings of `aecli reproduce`, which measures and judges every claim of the chapter."""
+
+    NO_EFFECT: ClassVar[dict[str, str]] = {
+        **ManyConfig.NO_EFFECT,
+        "codec.code_dim": "the claims say which are trained",
+    }
 
     experiment: Literal["reproduce"] = "reproduce"
     quick: bool = False
-    """Fewer images, epochs and pairs: a look in under three minutes, marked as such."""
+    """Use few images, epochs and pairs: a look in under three minutes, marked as one."""
+
+    @model_validator(mode="after")
+    def _train_the_chapters_network(self) -> "ReproduceConfig":
+        if not isinstance(self.codec, MlpConfig):
+            raise PydanticCustomError(
+                "codec",
+                f"codec.name={self.codec.name}: the claims are about a network with hidden layers;"
+                " reproduce judges codec.name=mlp only",
+            )
+        if min(self.codec.hidden, default=PIXELS_OF_THE_CHAPTER) >= PIXELS_OF_THE_CHAPTER:
+            raise PydanticCustomError(
+                "hidden",
+                f"codec.hidden={list(self.codec.hidden)}: one of the claims is about hidden layers"
+                f" narrower than a code of {PIXELS_OF_THE_CHAPTER}; reproduce needs such a layer",
+            )
+        return self
 
 
 EXPERIMENTS: dict[str, type[ExperimentConfig]] = {

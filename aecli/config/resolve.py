@@ -10,14 +10,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from aecli.config import yaml12
-from aecli.config.models import EXPERIMENTS, ExperimentConfig
+from aecli.config.effects import idle_settings, settings_of
+from aecli.config.models import EXPERIMENTS, ExperimentConfig, ManyConfig, Section
 from aecli.config.yaml12 import KeyPath
 from aecli.errors import UsageError
 
 Config = TypeVar("Config", bound=ExperimentConfig)
+AnySection = TypeVar("AnySection", bound=Section)
 
 # Naming another one of these starts the section over; the keys kept mean the same for each.
 _STARTS_OVER = {("codec", "name"): {"code_dim"}, ("train", "recipe"): set[str]()}
+
+Given = dict[KeyPath, int]
+"""The keys that were given, at most two deep, and the number of the uppermost layer that did."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +33,31 @@ class Layer:
     places: dict[KeyPath, str]
 
 
-def resolve(model: type[Config], layers: Sequence[Layer]) -> Config:
+def resolve(model: type[Config], layers: Sequence[Layer], recorded: bool = False) -> Config:
     """The validated config of `layers`, later ones over earlier ones, over the model's defaults.
 
+    Its `model_fields_set`, and those of its sections, name the keys that a layer gave. A key that
+    has no effect beside what a layer above says gives way to it.
+    recorded: the layers are what a run wrote, perhaps an older aecli's: any key without effect is
+    passed over.
     Raises UsageError, a line per mistake with its place: file, line and column, or flag.
     """
     values = _section_defaults(model)
     places: dict[KeyPath, str] = {}
-    for layer in layers:
-        _start_over(values, layer.values)
+    given: Given = {}
+    for height, layer in enumerate(layers):
+        _start_over(values, given, layer.values, model)
         _merge(values, layer.values)
+        given |= dict.fromkeys(_keys_of(layer.values), height)
         places |= layer.places
     try:
-        return model.model_validate(values)
+        config = model.model_validate(values)
+        passed_over = _without_effect(config, values, given, places, recorded)
+        if passed_over:
+            config = model.model_validate(_without(values, passed_over))
     except ValidationError as error:
         raise UsageError("\n".join(_explain(error, model, values, places))) from None
+    return _mark(config, given.keys() - passed_over)
 
 
 def yaml_layer(path: Path) -> Layer:
@@ -89,10 +104,9 @@ def flag_layer(flags: Mapping[str, tuple[str, Any]]) -> Layer:
     return Layer(values, places)
 
 
-def to_yaml(config: BaseModel) -> str:
-    """A config as YAML that `resolve` reads back to the same config."""
-    data = config.model_dump(mode="json")
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=False)
+def to_yaml(config: ExperimentConfig) -> str:
+    """A config as YAML that `resolve` reads back to the same config; only what has an effect."""
+    return yaml.dump(settings_of(config), Dumper=_Dumper, sort_keys=False, default_flow_style=False)
 
 
 def json_schema(experiment: str) -> dict[str, Any]:
@@ -101,8 +115,23 @@ def json_schema(experiment: str) -> dict[str, Any]:
         raise UsageError(
             f"no experiment is called {experiment!r}; there are {', '.join(EXPERIMENTS)}"
         )
-    schema = EXPERIMENTS[experiment].model_json_schema()
+    model = EXPERIMENTS[experiment]
+    schema = model.model_json_schema()
+    if issubclass(model, ManyConfig):
+        for key in model.NO_EFFECT:
+            _leave_out(schema, key)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _leave_out(schema: dict[str, Any], key: str) -> None:
+    """Take a key, as "codec.code_dim", out of a JSON Schema."""
+    section, _, name = key.rpartition(".")
+    holders = [schema]
+    if section:
+        choices = schema["properties"][section].get("discriminator", {}).get("mapping", {})
+        holders = [schema["$defs"][reference.rpartition("/")[2]] for reference in choices.values()]
+    for holder in holders:
+        del holder["properties"][name]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -142,14 +171,81 @@ def _section_defaults(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def _start_over(below: dict[str, Any], above: dict[str, Any]) -> None:
-    """Forget the settings of a codec or recipe when the layer above names another one."""
+def _start_over(
+    below: dict[str, Any], given: Given, above: dict[str, Any], model: type[BaseModel]
+) -> None:
+    """Forget the settings of a codec or recipe when the layer above names another one.
+
+    Who names the default comes back to the experiment's defaults.
+    """
+    defaults = _section_defaults(model)
     for (section, key), kept in _STARTS_OVER.items():
         old, new = below.get(section), above.get(section)
         if not isinstance(old, dict) or not isinstance(new, dict):
             continue  # a section missing, or not a section: nothing to forget
-        if key in new and new[key] != old.get(key):
-            below[section] = {name: old[name] for name in kept & old.keys()}
+        default = getattr(model.model_fields[section].default, key)
+        if key in new and new[key] != old.get(key, default):
+            fresh = defaults[section] if new[key] == default else {}
+            below[section] = fresh | {name: old[name] for name in kept & old.keys()}
+            for path in list(given):
+                if path[0] == section and path[-1] not in kept:
+                    del given[path]
+
+
+def _keys_of(values: Mapping[str, Any]) -> Iterable[KeyPath]:
+    """The keys of a layer, those of a section one by one."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from ((key, name) for name in value)
+        else:
+            yield (key,)
+
+
+def _without_effect(
+    config: ExperimentConfig,
+    values: dict[str, Any],
+    given: Given,
+    places: dict[KeyPath, str],
+    recorded: bool,
+) -> set[KeyPath]:
+    """The given keys without effect that give way to a layer above. Raises UsageError for others,
+    each with its place and the reason."""
+    passed_over: set[KeyPath] = set()
+    mistakes = []
+    for key, idle in idle_settings(config).items():
+        path: KeyPath = tuple(key.split("."))
+        if path not in given:
+            continue
+        causes = [given.get(tuple(cause.split(".")), -1) for cause in idle.causes]
+        if recorded or given[path] < max(causes, default=-1):
+            passed_over.add(path)
+            continue
+        section, _, name = key.rpartition(".")
+        value = (values[section] if section else values)[name]
+        mistakes.append(f"{_place(path, places)}{key}={_show(value)} has no effect: {idle.reason}")
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return passed_over
+
+
+def _without(values: dict[str, Any], paths: Iterable[KeyPath]) -> dict[str, Any]:
+    """`values` without some of its keys, one or two deep."""
+    left = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    for path in paths:
+        (left if len(path) == 1 else left[str(path[0])]).pop(str(path[-1]))
+    return left
+
+
+def _mark(section: AnySection, given: Iterable[KeyPath]) -> AnySection:
+    """`section` with `model_fields_set` naming the keys in `given`, here and below."""
+    given = set(given)
+    values = {
+        name: _mark(value, {path[1:] for path in given if path[0] == name and len(path) > 1})
+        if isinstance(value, Section)
+        else value
+        for name, value in section
+    }
+    return type(section).model_construct({str(path[0]) for path in given}, **values)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
@@ -174,12 +270,13 @@ def _explain(
         path = _path_in(values, detail["loc"])
         if detail["type"] == "union_tag_invalid":
             path = (*path, "name")
-        place = next(
-            (places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in places), None
-        )
-        yield (
-            f"{place}: {_message(detail, path, model)}" if place else _message(detail, path, model)
-        )
+        yield f"{_place(path, places)}{_message(detail, path, model)}"
+
+
+def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
+    """The place of a key, or of the nearest one above it, as errors begin; "" if it has none."""
+    found = (places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in places)
+    return next((f"{place}: " for place in found), "")
 
 
 def _path_in(values: Any, loc: tuple[str | int, ...]) -> KeyPath:

@@ -4,37 +4,36 @@ To add a dataset: a function that reads it, and a line in DATASETS (and its name
 `config.models.DataConfig`).
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from aecli.config import DataConfig
-from aecli.data.images import Images, ImageShape, Split, to_unit
+from aecli.config import DataConfig, NetworkConfig
+from aecli.data.downloads import Say
+from aecli.data.files import RemoteFiles
+from aecli.data.images import Images, ImageShape, Raw, Split, require_batch, to_unit
 from aecli.data.mnist import FASHION_MNIST, MNIST, read_mnist
 from aecli.data.mnist5k import read_mnist_5k
-from aecli.data.sources import (
-    NotFoundError,
-    Places,
-    RemoteFiles,
-    Say,
-    default_places,
-    local_folders,
-)
+from aecli.data.sources import NotFoundError, Places, default_places, locate, read_files
 from aecli.errors import UsageError
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "Foreseen",
     "ImageShape",
     "Images",
     "Places",
     "Split",
+    "check",
+    "check_sizes",
     "default_places",
+    "foresee",
     "image_shape",
     "load",
-    "local_folders",
     "to_unit",
 ]
 
@@ -47,8 +46,7 @@ class Dataset:
     image_shape: ImageShape
     n_train: int
     """Training images, the validation split included."""
-    read: Callable[[Places, Say], tuple[Split, Split, str, str]]
-    """The training and test splits, the source in words, the sha256."""
+    read: Callable[[Places, Say], Raw]
     remote: RemoteFiles | None = None
     """The files it is downloaded as, if it is."""
 
@@ -77,6 +75,13 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+_FALL_BACK = (
+    "MNIST is not to be had; using mnist-5k, 5,000 of its digits.",
+    "every figure of this run is mnist-5k's, not MNIST's; for so few images",
+    "`--config offline` trains longer, as they need.",
+)
+
+
 def load(config: DataConfig, places: Places, say: Say) -> Images:
     """The dataset a config asks for, split.
 
@@ -89,11 +94,81 @@ def load(config: DataConfig, places: Places, say: Say) -> Images:
             return _load("mnist", config, places, say)
         except NotFoundError as error:
             say(str(error))
-            say("WARNING: MNIST is not to be had; using mnist-5k, 5,000 of its digits.")
-            say("WARNING: every figure of this run is mnist-5k's, not MNIST's; for so few images")
-            say("WARNING: `--config offline` trains longer, as they need.")
+            for line in _FALL_BACK:
+                say(f"WARNING: {line}")
             name = "mnist-5k"
     return _load(name, config, places, say)
+
+
+def check(config: NetworkConfig, places: Places) -> None:
+    """Raise what `load` and the first step would, where that can be told before a run is begun.
+
+    Nothing is downloaded. Raises DataError if the dataset is not to be had, UsageError if it has
+    too few training images. A config that looks into a run must have that run's data.
+    """
+    _refuse_idle_folder(config.data, places)
+    name = "mnist" if config.data.dataset == "auto" else config.data.dataset
+    remote = DATASETS[name].remote
+    if remote is not None and (places.named or places.offline) and locate(remote, places) is None:
+        try:
+            read_files(remote, dataclasses.replace(places, offline=True), lambda _: None)
+        except NotFoundError:
+            if config.data.dataset != "auto":
+                raise
+            name = "mnist-5k"
+    _check_sizes(config, name)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of a dataset before it is read."""
+
+    name: str
+    """`auto` if that depends on a download."""
+    source: str
+    """Where it would come from, in words."""
+    n_train: int
+    n_val: int
+    warnings: tuple[str, ...] = ()
+
+
+def foresee(config: DataConfig, places: Places) -> Foreseen:
+    """What `load` would find, without reading or downloading. Raises UsageError for sizes.
+
+    What `check` raises is not raised again.
+    """
+    name = "mnist" if config.dataset == "auto" else config.dataset
+    remote = DATASETS[name].remote
+    if remote is None:
+        return Foreseen(name, "installed with aecli", *_sizes(DATASETS[name].n_train, config))
+    found = locate(remote, places)
+    if found is not None:
+        source = f"{found[0]} {found[1]}"
+        return Foreseen(name, source, *_sizes(DATASETS[name].n_train, config))
+    if places.offline:
+        sizes = _sizes(DATASETS["mnist-5k"].n_train, config)
+        return Foreseen("mnist-5k", "installed with aecli", *sizes, _FALL_BACK)
+    source = f"would be downloaded ({remote.title})"
+    return Foreseen(config.dataset, source, *_sizes(DATASETS[name].n_train, config))
+
+
+def check_sizes(config: NetworkConfig) -> None:
+    """Raises UsageError if a dataset has too few training images for `config`; reads nothing.
+
+    `auto` is taken for mnist: whether mnist-5k has to stand in for it is found out later.
+    """
+    _check_sizes(config, "mnist" if config.data.dataset == "auto" else config.data.dataset)
+
+
+def _check_sizes(config: NetworkConfig, name: str) -> None:
+    n_train, _ = _sizes(DATASETS[name].n_train, config.data)
+    if not config.codec.solved:
+        require_batch(config.train.batch_size, n_train, name)
+    code_dim = max(getattr(config, "code_dims", (config.codec.code_dim,)))
+    if config.codec.name == "pca" and code_dim > n_train:
+        raise UsageError(
+            f"code_dim={code_dim} must be at most {n_train} (training images) for codec 'pca'"
+        )
 
 
 def image_shape(config: DataConfig) -> ImageShape:
@@ -102,9 +177,19 @@ def image_shape(config: DataConfig) -> ImageShape:
 
 
 def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
-    train, test, source, sha256 = DATASETS[name].read(places, say)
-    train, val = _split(train, config)
-    return Images(name, source, sha256, train, val, test)
+    _refuse_idle_folder(config, places)
+    raw = DATASETS[name].read(places, say)
+    train, val = _split(raw.train, config)
+    return Images(name, raw.source, raw.sha256, train, val, raw.test)
+
+
+def _refuse_idle_folder(config: DataConfig, places: Places) -> None:
+    """Raises UsageError if a folder is named for a dataset that is read from none."""
+    if places.named and config.dataset != "auto" and DATASETS[config.dataset].remote is None:
+        raise UsageError(
+            f"data.dir={places.data_dir}: {config.dataset} comes with aecli and is read from no"
+            " folder; leave --data-dir out"
+        )
 
 
 def _split(everything: Split, config: DataConfig) -> tuple[Split, Split]:
@@ -113,6 +198,17 @@ def _split(everything: Split, config: DataConfig) -> tuple[Split, Split]:
     The permutation is numpy's RandomState(0), whose stream numpy keeps frozen (NEP 19).
     """
     n = len(everything)
+    n_train, n_val = _sizes(n, config)
+    order = np.random.RandomState(0).permutation(n)
+    first, last = order[:n_train], order[n - n_val :]
+    return (
+        Split(everything.images[first], everything.labels[first]),
+        Split(everything.images[last], everything.labels[last]),
+    )
+
+
+def _sizes(n: int, config: DataConfig) -> tuple[int, int]:
+    """How many of `n` images train and how many validate. Raises UsageError."""
     n_val = n // 12 if config.val is None else config.val
     if n_val >= n:
         raise UsageError(f"data.val={n_val} must be less than {n} (training images)")
@@ -121,9 +217,4 @@ def _split(everything: Split, config: DataConfig) -> tuple[Split, Split]:
         if config.limit_train > n_train:
             raise UsageError(f"data.limit_train={config.limit_train} must be at most {n_train}")
         n_train = config.limit_train
-    order = np.random.RandomState(0).permutation(n)
-    first, last = order[:n_train], order[n - n_val :]
-    return (
-        Split(everything.images[first], everything.labels[first]),
-        Split(everything.images[last], everything.labels[last]),
-    )
+    return n_train, n_val

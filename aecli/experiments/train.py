@@ -10,38 +10,48 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, codecs, data, device, figures, interrupts, metrics
-from aecli.checkpoint import Checkpoint
-from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec, Pca
+from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
-from aecli.errors import DivergedError, Interrupted
-from aecli.experiments.context import Context, Result
+from aecli.errors import DataError, DivergedError, Interrupted
+from aecli.experiments.context import Context, Result, load_images
+from aecli.experiments.possible import require_codecs
+from aecli.experiments.wording import recipe_in_words, worse_than_constant
 from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
 
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
 
 
+def check(config: TrainConfig, images: int | None) -> None:
+    """Raises UsageError for a codec that cannot be; images: to train on, if known."""
+    require_codecs([config.codec], data.image_shape(config.data), images)
+
+
 def run(config: TrainConfig, context: Context) -> Result:
     """Train one codec and leave its run folder. Raises every AecliError."""
     where = device.prepare(config)
+    check(config, config.data.limit_train)
     codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
-        images = data.load(config.data, context.places, context.terminal.say)
-        run_dir.note(dataset=images.provenance())
-        settled = config.data.model_copy(update={"dataset": images.name})
-        run_dir.write_config(config.model_copy(update={"data": settled}))
+        facts = device.facts(where, config.train.precision)
+        context.terminal.warn(run_dir.note(**facts))
+        context.tell_machine(run_dir.path, facts)
+        images, config = load_images(config, context, run_dir)
 
         records = train_codec(codec, images, config, context, run_dir)
         run_dir.save_model(codec, config)
-        outcome = _measure(codec, images, records)
-        numbers = outcome.numbers()
+        with context.terminal.working("measuring, beside PCA"):
+            outcome = _measure(codec, images, records)
+            numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
-        _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
+        worse = worse_than_constant(outcome.test_mse, outcome.mean_image_test_mse)
+        context.terminal.warn([worse] if worse else [])
+        with context.terminal.working("drawing the figures"):
+            _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
     title = f"{images.name}: {config.codec.name} with a code of {codec.code_dim}"
-    return Result(run_dir.path, numbers, title, _summary(numbers))
+    return Result(run_dir.path, numbers, title, _summary(outcome, config, where))
 
 
 def train_codec(
@@ -52,16 +62,15 @@ def train_codec(
     On divergence the last good weights are saved before DivergedError goes on its way.
     """
     if isinstance(codec, ClosedFormCodec):
-        codec.solve(images.train.images)
+        with context.terminal.working(f"solving for {config.codec.name}"):
+            codec.solve(images.train.images)
         run_dir.write_csv("history.csv", [])
         return []
     assert isinstance(codec, NetworkCodec)
     images.require_batch(config.train.batch_size)
     train, val = (split.images.to(codec.device) for split in (images.train, images.val))
     order = torch.Generator().manual_seed(config.seed)
-    found = _last_checkpoint(context, run_dir)
-    records = [EpochRecord(**row) for row in found.history] if found else []
-    state = found.state if found else None
+    state, records = _last_checkpoint(context, run_dir)
     with (
         interrupts.deferred() as signalled,
         context.terminal.watching(config.train.epochs) as watch,
@@ -72,6 +81,8 @@ def train_codec(
                 records.append(record)
                 run_dir.write_csv("history.csv", [asdict(r) for r in records])
                 context.terminal.epoch(record, config.train.epochs)
+        except DataError as error:
+            raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
         except DivergedError as error:
             run_dir.save_model(codec, config)
             raise DivergedError(
@@ -80,15 +91,22 @@ def train_codec(
     return records
 
 
-def _last_checkpoint(context: Context, run_dir: RunDir) -> Checkpoint | None:
-    """Where an earlier process stood in this run; says so, and what could not be read."""
+def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, list[EpochRecord]]:
+    """Where an earlier process stood in this run; says so, and what could not be read.
+
+    Raises DataError for a checkpoint that another version of aecli wrote.
+    """
     found, faults = run_dir.load_checkpoint()
-    for fault in faults:
-        context.terminal.say(f"WARNING: {fault}")
-    if found is not None:
-        step = int(found.state["step"])
-        context.terminal.say(f"going on after step {step}, {len(found.history)} epoch(s) done")
-    return found
+    context.terminal.warn(faults)
+    if found is None:
+        return None, []
+    try:
+        records = [EpochRecord.from_row(row) for row in found.history]
+    except DataError as error:
+        raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
+    step = int(found.state.get("step", torch.tensor(0)))
+    context.terminal.say(f"going on after step {step}, {len(records)} epoch(s) done")
+    return found.state, records
 
 
 def _keeper(
@@ -128,6 +146,8 @@ class _Outcome:
     pca: Pca | None
     """PCA of the same code dimension on the same training images; None where there is none."""
     pca_test_mse: float | None
+    mean_image_test_mse: float
+    """The same constant picture for every test image: the mean of the training images."""
 
     @property
     def test_mse(self) -> float:
@@ -136,7 +156,9 @@ class _Outcome:
     def numbers(self) -> dict[str, Any]:
         """What metrics.json holds."""
         codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
+        itself = isinstance(codec, Pca)
         return {
+            "dataset": images.name,
             "code_dim": codec.code_dim,
             "compression_ratio": codec.compression_ratio,
             "parameters": codec.count_parameters(),
@@ -145,7 +167,8 @@ class _Outcome:
             "test_mse": self.test_mse,
             "psnr_db": metrics.psnr_db(self.test_mse),
             "pca_test_mse": pca_mse,
-            "beats_pca": None if pca_mse is None else self.test_mse < pca_mse,
+            "beats_pca": None if itself or pca_mse is None else self.test_mse < pca_mse,
+            "mean_image_test_mse": self.mean_image_test_mse,
             "mean_abs_correlation": metrics.mean_abs_correlation(metrics.correlations(self.codes)),
             "epochs": len(self.records),
             "train_seconds": round(sum(record.seconds for record in self.records), 3),
@@ -168,6 +191,7 @@ def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outco
         codes=metrics.encode(codec, test),
         pca=pca,
         pca_test_mse=None if pca is None else metrics.mse(pca, test),
+        mean_image_test_mse=images.mean_image_mse(),
     )
 
 
@@ -225,20 +249,28 @@ def _rank_labels(n: int) -> list[str]:
     return ["median" if label == "50%" else label for label in labels]
 
 
-def _summary(numbers: dict[str, Any]) -> list[tuple[str, str]]:
-    pca_mse = numbers["pca_test_mse"]
+def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> list[tuple[str, str]]:
+    codec, test_mse, pca_mse = outcome.codec, outcome.test_mse, outcome.pca_test_mse
     rows = [
-        ("test mse per pixel", f"{numbers['test_mse']:.5f}"),
-        ("PSNR", f"{numbers['psnr_db']:.2f} dB"),
+        ("test mse per pixel", f"{test_mse:.5f}"),
+        ("PSNR", f"{metrics.psnr_db(test_mse):.2f} dB"),
     ]
     if pca_mse is None:
-        return [
-            *rows,
-            (f"PCA-{numbers['code_dim']}", "none: more components than pixels or images"),
-        ]
-    verdict = chapter.judge_sanity_check(numbers["test_mse"], pca_mse)
-    return [
-        *rows,
-        (f"PCA-{numbers['code_dim']} test mse", f"{pca_mse:.5f}"),
-        ("chapter's sanity check", ("holds: " if verdict.holds else "fails: ") + verdict.reason),
-    ]
+        rows.append((f"PCA-{codec.code_dim}", "none: more components than pixels or images"))
+    elif isinstance(codec, Pca):
+        rows.append(("chapter's sanity check", "does not apply: this is PCA itself"))
+    else:
+        rows.append((f"PCA-{codec.code_dim} test mse", f"{pca_mse:.5f}"))
+        if isinstance(codec, Dct | Linear):
+            rows.append(("beside PCA", chapter.compare_linear(test_mse, pca_mse)))
+        else:
+            verdict = chapter.judge_sanity_check(test_mse, pca_mse)
+            held = "holds" if verdict.holds else "fails"
+            rows.append(("chapter's sanity check", f"{held}: {verdict.reason}"))
+    on = f"{len(outcome.images.train):,} images"
+    if isinstance(codec, Dct):
+        return [*rows, ("trained", "not at all: DCT is the same for all images")]
+    if isinstance(codec, ClosedFormCodec):
+        return [*rows, ("solved", f"in closed form, on {on}")]
+    how = recipe_in_words(config.train, where)
+    return [*rows, ("trained", f"{how}, seed {config.seed}, on {on}")]

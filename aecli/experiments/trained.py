@@ -1,27 +1,34 @@
 """The one trained codec that interpolate and sample look into: of a run, or trained on the spot."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
-from aecli import codecs, data, device
+from aecli import classifier, codecs, data, device
+from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.config import (
     EXPERIMENTS,
     NetworkConfig,
-    Section,
     TrainedConfig,
+    flat_settings,
+    idle_settings,
+    is_given,
     resolve,
+    undecided,
+    with_values,
     yaml_layer,
 )
-from aecli.data import Images
+from aecli.data import Images, Split
 from aecli.errors import DataError, UsageError
-from aecli.experiments.context import Context
+from aecli.experiments.context import Context, load_images
+from aecli.experiments.possible import require_codecs
 from aecli.experiments.train import train_codec
+from aecli.experiments.wording import recipe_in_words
+from aecli.registry import find_run
 from aecli.rundir import RunDir
 
 Config = TypeVar("Config", bound=TrainedConfig)
@@ -39,30 +46,6 @@ class Subject:
     """The same codec before training, with the seed of this experiment."""
 
 
-def find_run(named: str, runs_dir: Path) -> Path:
-    """The run folder that `--run` names: a path, or `latest`, the newest finished run with a model.
-
-    Raises DataError if it is not there or has no model.
-    """
-    if named != "latest":
-        path = Path(named)
-        if not (path / "model" / "config.json").is_file():
-            what = "a run folder without a model" if path.is_dir() else "no such run folder"
-            raise DataError(f"--run {named}: {what}")
-        return path
-    runs = (
-        p.parent.parent
-        for p in runs_dir.glob("*/model/config.json")
-        if not p.parent.parent.is_symlink()
-    )
-    for path in sorted(
-        runs, key=lambda run: (_record(run).get("started", ""), run.name), reverse=True
-    ):
-        if _record(path).get("status") == "completed":
-            return path
-    raise DataError(f"--run latest: no finished run in {runs_dir} has a model")
-
-
 def settled(config: Config, runs_dir: Path) -> Config:
     """`config` with the codec, training and data of its run, so that it says what is looked into.
 
@@ -74,15 +57,10 @@ def settled(config: Config, runs_dir: Path) -> Config:
         return config
     path = find_run(config.run, runs_dir)
     trained = _config_of(path, config.run)
-    for section in ("codec", "train", "data"):
-        if section in config.model_fields_set:
-            default = type(config).model_fields[section].default
-            _require_same(
-                section, getattr(config, section), getattr(trained, section), default, path
-            )
-    where = trained.data.model_copy(update={"dir": config.data.dir})
+    _require_same(config, trained, path)
+    where = with_values(trained, {"data.dir": config.data.dir}).data
     update = {"run": str(path.resolve()), "codec": trained.codec, "train": trained.train}
-    return config.model_copy(update={**update, "data": where})
+    return with_values(config, {**update, "data": where})
 
 
 def load_subject(
@@ -97,12 +75,13 @@ def load_subject(
     are noted in the run. Raises what `settled` raises, and UsageError for images of another size.
     """
     config = settled(config, context.runs_dir)
+    if config.run is not None:
+        context.terminal.say(f"looking into the run {Path(config.run).name}")
     where = device.prepare(config)
-    context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
-    images = data.load(config.data, context.places, context.terminal.say)
-    run_dir.note(dataset=images.provenance())
-    found = config.data.model_copy(update={"dataset": images.name})
-    run_dir.write_config(config.model_copy(update={"data": found}))
+    facts = device.facts(where, config.train.precision)
+    context.terminal.warn(run_dir.note(**facts))
+    context.tell_machine(run_dir.path, facts)
+    images, config = load_images(config, context, run_dir)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)
@@ -122,37 +101,77 @@ def load_subject(
     return Subject(codec, images, title, untrained)
 
 
+def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
+    """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
+    cache = context.places.cache_dir.parent / "classifiers"
+    judge = classifier.judge(images, cache, context.terminal)
+    run_dir.note(classifier=judge.provenance())
+    return judge
+
+
+def with_held_out(images: Images) -> Images:
+    """The same images with the first half of the test set as validation split.
+
+    For codecs that all training images train, as in the chapter: holes are calibrated on this half,
+    and paths and samples measured on the other.
+    """
+    half = len(images.test) // 2
+    first, second = (
+        Split(images.test.images[part], images.test.labels[part])
+        for part in (slice(half), slice(half, None))
+    )
+    return replace(images, val=first, test=second)
+
+
+def require_trainable(config: TrainedConfig) -> None:
+    """Raises UsageError if the codec to train on the spot cannot be, before there is a folder."""
+    if config.run is None:
+        shape = data.image_shape(config.data)
+        require_codecs([config.codec], shape, config.data.limit_train)
+
+
+def training_in_words(config: TrainedConfig, images: Images) -> str:
+    """How the codec that is looked into came about."""
+    if config.codec.solved:
+        how = "solved for"
+    else:
+        how = recipe_in_words(config.train, None if config.run else device.prepare(config))
+    return f"{how}, on {len(images.train):,} images" + (
+        f" ({Path(config.run).name})" if config.run else f", seed {config.seed}"
+    )
+
+
 def _config_of(path: Path, named: str) -> NetworkConfig:
     try:
         layer = yaml_layer(path / "config.yaml")
         model = EXPERIMENTS.get(str(layer.values.get("experiment")))
         if model is None or not issubclass(model, NetworkConfig):
             raise DataError(f"--run {named}: its config.yaml names no experiment with a codec")
-        return resolve(model, [layer])
+        return resolve(model, [layer], recorded=True)
     except UsageError as error:  # the run is damaged; nothing the user typed is wrong
         raise DataError(f"--run {named}: its config cannot be read: {error}") from None
 
 
-def _require_same(
-    section: str, asked: Section, trained: Section, default: Section, path: Path
-) -> None:
-    """Raises UsageError if something was asked for, beyond defaults, that the run has not."""
-    for key in asked.model_fields_set - {"dir"}:
-        wanted, there = getattr(asked, key), getattr(trained, key, None)
-        if wanted not in (there, getattr(default, key, None)):
-            raise UsageError(
-                f"{section}.{key}={wanted}: --run {path.name} was trained with {there};"
-                f" with a run, leave it out"
-            )
+def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:
+    """Raises UsageError, a line for each setting that was given and that the run has not."""
+    idle, there = idle_settings(trained), flat_settings(trained)
+    left = undecided(asked) | undecided(trained) | {"data.dir"}
+    mistakes = []
+    for key, wanted in flat_settings(asked).items():
+        section = key.partition(".")[0]
+        if section not in ("codec", "train", "data") or key in left or not is_given(asked, key):
+            continue
+        if key not in there:
+            was = f"has a {trained.codec.name}, which has no such setting"
+        elif key in idle:
+            was = f"was made without it: {idle[key].reason}"
+        else:
+            was = f"was trained with {there[key]}"
+        if key not in there or key in idle or wanted != there[key]:
+            mistakes.append(f"{key}={wanted}: --run {path.name} {was}; with a run, leave it out")
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
 
 
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _record(run: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((run / "run.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

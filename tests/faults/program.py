@@ -10,9 +10,9 @@ from pathlib import Path
 from unittest import mock
 
 from aecli.cli import main
-from tests.conftest import SMALL, Finished, environment
+from tests.conftest import FEW_IMAGES, Finished, environment
 
-QUICK = (*SMALL, "--codec", "dct")  # nothing to train
+QUICK = (*FEW_IMAGES, "--codec", "dct")  # nothing to train
 COMMAND = str(Path(sys.executable).with_name("aecli"))
 
 

@@ -1,0 +1,175 @@
+"""Settings that have no effect beside others, and those that decide a run's numbers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aecli.config.models import (
+    ExperimentConfig,
+    ManyConfig,
+    NetworkConfig,
+    ReproduceConfig,
+    Section,
+    SweepConfig,
+    TrainedConfig,
+)
+
+Config = TypeVar("Config", bound=ExperimentConfig)
+AnySection = TypeVar("AnySection", bound=Section)
+
+# Keys that no number depends on: how quickly, how safely, under which name, from which folder.
+_NO_NUMBER = frozenset({"jobs", "checkpoint_seconds", "name", "data.dir"})
+# Values that leave it to the run to decide.
+_UNDECIDED = {
+    "device": "auto",
+    "threads": None,
+    "train.precision": "auto",
+    "data.dataset": "auto",
+}
+# Keys that `reproduce --quick` sets, unless they are given.
+QUICK = frozenset({"data.limit_train", "train.epochs"})
+
+
+@dataclass(frozen=True)
+class Idle:
+    """The reason why a setting has no effect, and the keys that make it so (none: always)."""
+
+    reason: str
+    causes: tuple[str, ...] = ()
+
+
+def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
+    """The settings that change nothing in a run of `config`: {"train.momentum": Idle(...)}."""
+    idle: dict[str, Idle] = {}
+    if isinstance(config, ManyConfig):
+        idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
+    if isinstance(config, NetworkConfig):
+        idle |= _idle_in_training(config)
+    if isinstance(config, TrainedConfig) and config.run is not None:
+        given = Idle("the model of a run is looked into, nothing is trained", ("run",))
+        idle["checkpoint_seconds"] = given
+        if config.device not in ("auto", "cpu"):
+            idle["device"] = Idle("the model of a run is looked into on the CPU", ("run",))
+    return idle
+
+
+def settings_of(config: ExperimentConfig) -> dict[str, Any]:
+    """The settings of `config` that have an effect, nested as in YAML, as JSON's types."""
+    settings = config.model_dump(mode="json")
+    for key in idle_settings(config):
+        section, _, name = key.rpartition(".")
+        (settings[section] if section else settings).pop(name, None)
+    return {key: value for key, value in settings.items() if value != {}}
+
+
+def flat_settings(config: ExperimentConfig) -> dict[str, Any]:
+    """All settings of `config`, those without effect too: {"seed": 0, "codec.code_dim": 32}."""
+    return dict(_flat(config.model_dump(mode="json")))
+
+
+def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
+    """The settings that decide the numbers of a run: {"seed": 0, "codec.code_dim": 32, ...}.
+
+    Two runs of the same experiment whose dicts are equal end with the same numbers. Not in it are
+    `jobs`, `checkpoint_seconds`, `name`, `data.dir`, and what has no effect beside other settings.
+    """
+    flat = dict(_flat(settings_of(config)))
+    if isinstance(config, ManyConfig):
+        flat["threads"] = config.threads or 1
+    return {key: value for key, value in flat.items() if key not in _NO_NUMBER}
+
+
+def undecided(config: ExperimentConfig) -> frozenset[str]:
+    """The keys whose value `config` leaves to the run: device=auto, threads=null, ..."""
+    quick = isinstance(config, ReproduceConfig) and config.quick
+    return _left_open(config) | {key for key in QUICK if quick and not is_given(config, key)}
+
+
+def _left_open(config: ExperimentConfig) -> frozenset[str]:
+    values = flat_settings(config)
+    keys = {key for key, value in _UNDECIDED.items() if key in values and values[key] == value}
+    if isinstance(config, ManyConfig):
+        keys -= {"threads"}  # which is 1 on every machine
+    return frozenset(keys)
+
+
+def other_numbers(asked: Config, recorded: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings that decide numbers and differ: {"seed": (1, 0)}, asked for and recorded; None
+    where one config has no such setting.
+
+    Empty if a run recorded as `recorded` is one that `asked` may mean: a key that either leaves
+    undecided (`threads: null`, `device: auto`) may have any value in the other.
+    """
+    left = undecided(asked) | _left_open(recorded)
+    wanted, there = numbers_of(asked), numbers_of(recorded)
+    return {
+        key: (wanted.get(key), there.get(key))
+        for key in {**wanted, **there}
+        if key not in left and (key in wanted, wanted.get(key)) != (key in there, there.get(key))
+    }
+
+
+def as_recorded(asked: Config, recorded: Config) -> Config:
+    """`asked`, with what it leaves undecided as a recorded run decided it."""
+    values = flat_settings(recorded)
+    return with_values(asked, {key: values[key] for key in undecided(asked)})
+
+
+def is_given(config: ExperimentConfig, key: str) -> bool:
+    """Whether a key, as "train.epochs", was given: by a flag, `--set` or YAML, not by default."""
+    section, _, name = key.rpartition(".")
+    fields: Any = getattr(config, section) if section else config
+    return name in fields.model_fields_set
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with other values, as {"train.precision": "bf16"}; none counts as given by it."""
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        if section:
+            changed = _replaced(getattr(config, section), name, value)
+            config = _replaced(config, section, changed)
+        else:
+            config = _replaced(config, name, value)
+    return config
+
+
+def _replaced(section: AnySection, name: str, value: Any) -> AnySection:
+    values = {**dict(section), name: value}
+    return type(section).model_construct(set(section.model_fields_set), **values)
+
+
+def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
+    train, codec = config.train, config.codec
+    if codec.solved:
+        solved = Idle(f"{codec.name} is solved for, not trained", ("codec.name",))
+        keys = [f"train.{key}" for key in type(train).model_fields]
+        idle = dict.fromkeys([*keys, "checkpoint_seconds"], solved)
+        if isinstance(config, SweepConfig) and set(config.variants) != {"plain"}:
+            idle["variants"] = solved
+        return idle
+    idle = {}
+    if train.optimizer == "adam":
+        adam = Idle("train.optimizer=adam does not use it", ("train.optimizer", "train.recipe"))
+        idle |= {"train.momentum": adam, "train.adam_lr": adam}
+    if train.noise == "none":
+        idle["train.noise_level"] = Idle("train.noise=none", ("train.noise", "train.recipe"))
+    if train.elastic == 0:
+        bent = Idle("train.elastic=0 bends no image", ("train.elastic", "train.recipe"))
+        idle["train.elastic_fraction"] = bent
+    if isinstance(config, SweepConfig):
+        variants = set(config.variants)
+        own = Idle(f"variants={sorted(variants)} set it themselves", ("variants",))
+        if variants <= {"gaussian", "masking"}:
+            idle |= {"train.noise": own, "train.noise_level": own}
+        if variants == {"sparse"}:
+            idle["train.l1"] = own
+    return idle
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

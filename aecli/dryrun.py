@@ -1,0 +1,83 @@
+"""`--dry-run`: what a run would meet before its first step, without writing or downloading."""
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from aecli import codecs, data
+from aecli.config import (
+    NetworkConfig,
+    PcaCompareConfig,
+    PcaConfig,
+    TrainedConfig,
+    with_values,
+)
+from aecli.errors import StorageError, UsageError
+from aecli.terminal import Terminal
+
+Config = TypeVar("Config", bound=NetworkConfig)
+
+
+def foresee(
+    config: Config, runs_dir: Path, offline: bool, terminal: Terminal
+) -> tuple[Config, dict[str, Any]]:
+    """`config` with the dataset that is there, and what else is known of a run of it, by name.
+
+    config: as it will run, its device, threads and precision decided.
+    Raises what the run would: DataError for a dataset or a model that is not to be had, UsageError
+    for what does not fit it, StorageError if no run folder could be made.
+    """
+    places = data.default_places(config.data.dir, offline)
+    data.check(config, places)
+    images = data.foresee(config.data, places)
+    terminal.warn(images.warnings)
+    config = with_values(config, {"data.dataset": images.name})
+    parameters = _parameters(config, images.n_train)
+    _require_place(runs_dir)
+    return config, {
+        "data": images.source,
+        "training_images": images.n_train,
+        "validation_images": images.n_val,
+        "parameters": parameters,
+    }
+
+
+def _parameters(config: NetworkConfig, n_train: int) -> int:
+    """The number of parameters of the largest codec; no memory is taken for it.
+
+    Raises UsageError if a codec does not fit the images, DataError for a model that is damaged.
+    """
+    shape = data.image_shape(config.data)
+    if isinstance(config, TrainedConfig) and config.run is not None:
+        codec = codecs.load(Path(config.run) / "model")
+        if codec.image_shape != shape:
+            raise UsageError(f"--run {Path(config.run).name} decodes images of another size")
+        return codec.count_parameters()
+    largest = 0
+    with torch.device("meta"):
+        for code_dim in getattr(config, "code_dims", (config.codec.code_dim,)):
+            sized = config.codec.model_copy(update={"code_dim": code_dim})
+            largest = max(largest, codecs.build(sized, shape).count_parameters())
+            if isinstance(config, PcaCompareConfig):
+                codecs.build(PcaConfig(code_dim=code_dim), shape)
+                if code_dim > n_train:
+                    raise UsageError(
+                        f"code_dims: {code_dim} must be at most {n_train} (training images):"
+                        " PCA, which stands beside the network, has no more components"
+                    )
+    return largest
+
+
+def _require_place(runs_dir: Path) -> None:
+    """Raises StorageError if no run folder could be made in `runs_dir`."""
+    runs_dir = runs_dir.absolute()
+    try:
+        there = next(path for path in (runs_dir, *runs_dir.parents) if path.exists())
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return
+        reason = f"{there} is not a folder that can be written"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise StorageError(f"cannot make a run folder in {runs_dir}: {reason}")
