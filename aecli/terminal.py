@@ -75,6 +75,12 @@ class Terminal:
         """Write lines on stdout; control characters are shown as escapes, as in messages."""
         _write(sys.stdout, _visible(text) + "\n")
 
+    def sentence(self, text: str) -> None:
+        """Write a sentence on stdout, broken between words on a terminal."""
+        columns = _width(sys.stdout) if _is_terminal(sys.stdout) else len(text)
+        for part in _wrapped(text, columns):
+            self.data(part)
+
     def path(self, path: Path) -> None:
         """Write a path on stdout, in the bytes that the file system has, whatever the encoding."""
         stream = sys.stdout
