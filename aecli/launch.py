@@ -194,7 +194,7 @@ def _carry_out(
         else:
             terminal.table(result.title, result.summary, result.header)
             for note in result.notes:
-                terminal.data(note)
+                terminal.sentence(note)
             terminal.path(result.path)
     except AecliError as error:
         left_in(error, result.path)
@@ -246,7 +246,8 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
     what = f"{codec.name}{f' ({layers})' if layers else ''}, code {dims}"
     if codec.name in ("mlp", "linear"):
-        what += f", recipe {fit.recipe}, {fit.epochs} epochs in batches of {fit.batch_size}"
+        plural = "" if fit.epochs == 1 else "s"
+        what += f", recipe {fit.recipe}, {fit.epochs} epoch{plural} in batches of {fit.batch_size}"
     seeds = getattr(config, "seeds", 1)
     seed = f"seed {config.seed}" if seeds == 1 else f"{seeds} seeds from {config.seed}"
     return f"{start}{config.experiment}: {what}, {seed}, dataset {config.data.dataset}"

@@ -5,7 +5,6 @@ import errno
 import io
 import os
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -76,6 +75,12 @@ class Terminal:
         """Write lines on stdout; control characters are shown as escapes, as in messages."""
         _write(sys.stdout, _visible(text) + "\n")
 
+    def sentence(self, text: str) -> None:
+        """Write a sentence on stdout, broken between words on a terminal."""
+        columns = _width(sys.stdout) if _is_terminal(sys.stdout) else len(text)
+        for part in _wrapped(text, columns):
+            self.data(part)
+
     def path(self, path: Path) -> None:
         """Write a path on stdout, in the bytes that the file system has, whatever the encoding."""
         stream = sys.stdout
@@ -93,14 +98,14 @@ class Terminal:
     def columns(self, rows: Sequence[tuple[str, ...]]) -> None:
         """Write rows of plain text in aligned columns on stdout.
 
-        On a terminal that is narrower than they are, the last column is wrapped, or, where it would
-        be too thin, each row by itself.
+        On a terminal that is narrower than they are, the last column is wrapped; where it would be
+        too thin it stands below its row; and where that is too wide, each row is wrapped by itself.
         """
         if not rows:
             return
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         indent = sum(widths[:-1]) + 2 * len(widths[:-1])
-        columns = _width() if _is_terminal(sys.stdout) else indent + widths[-1]
+        columns = _width(sys.stdout) if _is_terminal(sys.stdout) else indent + widths[-1]
         for row in rows:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
             line = "  ".join(cells).rstrip()
@@ -110,6 +115,10 @@ class Terminal:
                 for n, part in enumerate(_wrapped(row[-1], columns - indent)):
                     start = "  ".join(cells[:-1]) + "  " if n == 0 else " " * indent
                     self.data(start + part)
+            elif indent - 2 <= columns:
+                self.data("  ".join(cells[:-1]).rstrip())
+                for part in _wrapped(row[-1], columns - 2):
+                    self.data(f"  {part}")
             else:
                 for part in _wrapped("  ".join(filter(None, row)), columns, "  "):
                     self.data(part)
@@ -127,7 +136,7 @@ class Terminal:
             return
         cells = [header, *rows] if header else rows
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        room = _width() - sum(widths[:-1]) - 3 * len(widths) - 1
+        room = _width(sys.stdout) - sum(widths[:-1]) - 3 * len(widths) - 1
         if room < min(widths[-1], _NARROWEST):
             self._stacked(title, rows, header)
             return
@@ -153,13 +162,13 @@ class Terminal:
     def _stacked(
         self, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None
     ) -> None:
-        for part in _wrapped(title, _width()):
+        for part in _wrapped(title, _width(sys.stdout)):
             self.data(part)
         for row in rows:
             named = zip(header, row, strict=True) if header else [(row[0], "  ".join(row[1:]))]
             for n, (name, value) in enumerate(named):
                 start = "  " if n else ""
-                for part in _wrapped(f"{start}{name}: {value}", _width(), start + "  "):
+                for part in _wrapped(f"{start}{name}: {value}", _width(sys.stdout), start + "  "):
                     self.data(part)
 
     def epoch(self, record: "EpochRecord", epochs: int) -> None:
@@ -239,6 +248,10 @@ class Terminal:
 
     def _message(self, message: str) -> None:
         message = _visible(message)
+        if _is_terminal(sys.stderr):  # which would break a line anywhere, in words and numbers
+            columns = _width(sys.stderr)
+            lines = message.splitlines()
+            message = "\n".join(part for line in lines for part in _wrapped(line, columns, "  "))
         if self._bars is not None:
             self._bars.console.print(message, soft_wrap=True)
         else:
@@ -290,12 +303,21 @@ def _epoch(epoch: int, epochs: int) -> str:
     return f"epoch {epoch + 1:>{len(str(epochs))}} of {epochs}"
 
 
-def _width() -> int:
-    return max(shutil.get_terminal_size().columns, 1)
+def _width(stream: IO[str] | None) -> int:
+    """Columns of the terminal that a stream is; $COLUMNS if that is set, 80 if nobody knows."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80 if stream else 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _wrapped(text: str, columns: int, indent: str = "") -> list[str]:
     """`text` in lines of at most so many columns; a longer word, such as a path, stays whole."""
+    if len(text) <= columns:
+        return [text]
     return textwrap.wrap(
         text,
         columns,

@@ -1,8 +1,6 @@
 """What a terminal shows: progress at any width, tables that are not cut, no control codes."""
 
 import io
-import os
-import sys
 
 import pytest
 from rich.console import Console
@@ -106,8 +104,24 @@ def test_strict_json_has_null_for_what_json_lacks(number):
     )
 
 
-def test_the_width_of_a_closed_terminal_is_still_a_number(monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr(sys, "__stdout__", None)
-    monkeypatch.setattr(os, "get_terminal_size", lambda *_: (_ for _ in ()).throw(OSError))
-    assert terminal._width() == 80
+@pytest.mark.parametrize("columns", [None, "0", "wide"])
+def test_the_width_of_no_terminal_is_still_a_number(monkeypatch, tmp_path, columns):
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert terminal._width(None) == 80
+    with (tmp_path / "file").open("w") as file:
+        assert terminal._width(file) == 80
+
+
+def test_messages_are_broken_between_words_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(terminal, "_is_terminal", lambda stream: True)
+    message = "data: mnist (cache /a/very/long/path/that/is/longer/than/forty): 55,000 images"
+    Terminal().say(message)
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(line.strip() for line in lines) == message
+    assert [line for line in lines if len(line) > 40] == [
+        "  /a/very/long/path/that/is/longer/than/forty):"
+    ]
