@@ -1,16 +1,19 @@
 """The exact state of a training, to disk and back: two generations, each sealed by a manifest.
 
-Tensors are safetensors and everything else is JSON, so that reading one runs no code.
+Tensors are safetensors and everything else is JSON, so that reading one runs no code. A link in
+place of the folder, or in it, is never followed.
 """
 
+import contextlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aecli import storage
+from aecli import storage, strictjson
 from aecli.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,23 +36,25 @@ def save(
     folder: Path, run_id: str, state: "Mapping[str, Tensor]", history: Sequence[Mapping[str, Any]]
 ) -> None:
     """Add a generation to `folder` and remove all but the newest two. Raises StorageError."""
+    root = folder.parent
     from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    rows = [{k: None if v != v else v for k, v in row.items()} for row in history]
-    progress = json.dumps({"run": run_id, "history": rows}).encode()
+    progress = strictjson.dump({"run": run_id, "history": history}, indent=None).encode()
     there = _generations(folder)
     new = folder / f"{(int(there[-1].name) + 1 if there else 1):06d}"
-    storage.seal(new, {"state.safetensors": to_bytes(tensors), "progress.json": progress})
+    storage.seal(new, {"state.safetensors": to_bytes(tensors), "progress.json": progress}, root)
     for old in there[: 1 - _KEPT]:
-        storage.remove_sealed(old)
+        storage.remove_sealed(old, root)
 
 
 def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole generation, or None without any; and what is wrong with newer ones.
 
-    Raises DataError if there are generations and none of them can be read.
+    Raises DataError if there are generations and none of them can be read, or `folder` is a link.
     """
+    if folder.is_symlink():
+        raise DataError(f"{folder}: a link, where a folder of the run belongs")
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
@@ -57,7 +62,7 @@ def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
     faults: list[str] = []
     for generation in reversed(there):
         try:
-            files = storage.unseal(generation)
+            files = storage.unseal(generation, folder.parent)
             progress = json.loads(files["progress.json"])
             if progress["run"] != run_id:
                 raise DataError(f"{generation}: of another run ({progress['run']})")
@@ -83,8 +88,18 @@ def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
     return None, faults
 
 
+def remove(folder: Path) -> None:
+    """Remove every generation, and `folder` if nothing else is in it."""
+    for generation in _generations(folder):
+        storage.remove_sealed(generation, folder.parent)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def _generations(folder: Path) -> list[Path]:
     """The generations, oldest first, whole or not."""
-    if not folder.is_dir():
+    if folder.is_symlink() or not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    numbered = (path for path in folder.iterdir() if re.fullmatch("[0-9]{6,}", path.name))
+    there = (path for path in numbered if path.is_dir() and not path.is_symlink())
+    return sorted(there, key=lambda path: int(path.name))

@@ -1,22 +1,27 @@
 """A small classifier, trained once and kept in the user's cache: the judge of decoded images."""
 
-import contextlib
-import tempfile
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from aecli.data import Images, to_unit
+from aecli.data.files import keep
+from aecli.errors import StorageError
 from aecli.terminal import Terminal
 
 EPOCHS, BATCH_SIZE, LR, SEED = 8, 256, 3e-3, 0
-_FORMAT = 1  # raised when the network or its training changes, so that no stale judge is used
+THREADS = 1  # which decide the last bits of what is learned, and so are always the same
+_FORMAT = 2  # raised when the network or its training changes, so that no stale judge is used
 _EVAL_BATCH = 2048
+_HASHED = 64  # bytes of a kept file before its weights: their SHA-256, in hexadecimal
 
 
 class _Network(nn.Module):
@@ -52,6 +57,21 @@ class Classifier:
     network: _Network
     test_accuracy: float
     """On the real test images, in [0, 1]."""
+    name: str
+    """What decides its weights: the data's hash, the training images, this file's version, torch's.
+    """
+    weights_sha256: str
+    source: str
+    """`trained`, by this process, or `cache`."""
+
+    def provenance(self) -> dict[str, str | float]:
+        """What run.json says of it."""
+        return {
+            "name": self.name,
+            "weights_sha256": self.weights_sha256,
+            "test_accuracy": self.test_accuracy,
+            "source": self.source,
+        }
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
@@ -67,40 +87,83 @@ class Classifier:
 def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
     """The classifier of a dataset: from `cache` if it is there and whole, else trained and kept.
 
-    It learns the real labels of the training split and never sees a decoded image.
+    It learns the real labels of the training split and never sees a decoded image. The same images,
+    machine and torch give the same one, whatever the number of threads. The global random state is
+    left as it was, so that what follows does not depend on where the classifier came from.
     """
-    torch.manual_seed(SEED)
-    classes = int(images.train.labels.max()) + 1
-    network = _Network(*images.shape, classes)
-    key = f"{images.name}-{images.sha256[:12]}-{len(images.train)}-v{_FORMAT}"
-    path = cache / f"{key}.safetensors"
-    with contextlib.suppress(OSError, SafetensorError, RuntimeError):  # then it is trained anew
-        network.load_state_dict(load_file(path))
-        network.eval()
-        return Classifier(network, _accuracy(network, images))
-    terminal.say(f"classifier: training one on {len(images.train):,} labels, once")
-    _train(network, images)
+    name = f"{images.sha256[:12]}-{len(images.train)}-v{_FORMAT}-torch-{torch.__version__}"
+    path = cache / f"{name}.weights"
+    with torch.random.fork_rng(devices=[]):
+        network = _untrained(images)
+        kept = _read(path, network, terminal)
+        if kept is not None:
+            return Classifier(network, _accuracy(network, images), name, kept, "cache")
+        network = _untrained(images)  # another one: reading may have changed half of the first
+        with _threads(THREADS):
+            _train(network, images, terminal)
+    weights = save(network.state_dict())
+    sha256 = hashlib.sha256(weights).hexdigest()
     accuracy = _accuracy(network, images)
-    terminal.say(f"classifier: {100 * accuracy:.2f}% right on the test images; kept in {cache}")
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
-        _keep(path, network)
-    return Classifier(network, accuracy)
+    terminal.say(f"classifier: {100 * accuracy:.2f}% right on the test images")
+    try:
+        keep(path, sha256.encode() + weights)
+    except StorageError as error:
+        terminal.say(f"WARNING: {error}; the classifier is used, and trained again the next time")
+    return Classifier(network, accuracy, name, sha256, "trained")
 
 
-def _train(network: _Network, images: Images) -> None:
+def _untrained(images: Images) -> _Network:
+    torch.manual_seed(SEED)
+    return _Network(*images.shape, int(images.train.labels.max()) + 1)
+
+
+def _read(path: Path, network: _Network, terminal: Terminal) -> str | None:
+    """Set `network` from a kept file; the weights' SHA-256, or None if they are not there whole."""
+    limit = 2 * sum(tensor.nbytes for tensor in network.state_dict().values())
+    try:
+        if not path.exists():
+            return None
+        if not path.is_file() or path.stat().st_size > limit:
+            raise ValueError("not a file of its size")
+        content = path.read_bytes()
+        sha256, weights = content[:_HASHED].decode("ascii", "replace"), content[_HASHED:]
+        if hashlib.sha256(weights).hexdigest() != sha256:
+            raise ValueError("its SHA-256 is another")
+        network.load_state_dict(load(weights))
+    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
+        terminal.say(f"WARNING: {path} is damaged ({error}): the classifier is trained anew")
+        return None
+    network.eval()
+    return sha256
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(network: _Network, images: Images, terminal: Terminal) -> None:
     generator = torch.Generator().manual_seed(SEED)
     steps = EPOCHS * -(-len(images.train) // BATCH_SIZE)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=steps)
     network.train()
-    for _ in range(EPOCHS):
-        for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
-            logits = network(to_unit(images.train.images[index]))
-            loss = F.cross_entropy(logits, images.train.labels[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    text = f"classifier: training one on {len(images.train):,} labels, once"
+    with terminal.working(text, steps, "steps") as advance:
+        for _ in range(EPOCHS):
+            for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
+                logits = network(to_unit(images.train.images[index]))
+                loss = F.cross_entropy(logits, images.train.labels[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                advance()
     network.eval()
 
 
@@ -112,10 +175,3 @@ def _accuracy(network: _Network, images: Images) -> float:
 
 def _batches(images: Tensor) -> list[Tensor]:
     return [to_unit(batch) for batch in images.split(_EVAL_BATCH)]
-
-
-def _keep(path: Path, network: _Network) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
-        part.write(save(network.state_dict()))
-    Path(part.name).replace(path)

@@ -1,12 +1,12 @@
 """Choose the device and the CPU threads, once per run."""
 
-import os
 from typing import Any, TypeVar
 
 import torch
 
 from aecli.config import ExperimentConfig, ManyConfig, NetworkConfig, TrainedConfig, with_values
 from aecli.errors import UsageError
+from aecli.machine import usable_cores
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 
@@ -31,9 +31,12 @@ def decided(config: Config) -> Config:
 def prepare(config: ExperimentConfig) -> torch.device:
     """The device a run computes on; sets torch's thread count and seeds torch.
 
+    Where many codecs are trained, `threads` is of each training, which sets it for itself; this
+    process measures on every core it may use.
     Raises UsageError if the device asked for is not there.
     """
-    seed_and_limit(config.seed, config.threads or usable_cores())
+    threads = None if isinstance(config, ManyConfig) else config.threads
+    seed_and_limit(config.seed, threads or usable_cores())
     return _device(config.device)
 
 
@@ -64,13 +67,6 @@ def seed_and_limit(seed: int, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
     torch.manual_seed(seed)
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def product_dtype(precision: str, where: torch.device) -> torch.dtype:

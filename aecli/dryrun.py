@@ -62,6 +62,11 @@ def _parameters(config: NetworkConfig, n_train: int) -> int:
             largest = max(largest, codecs.build(sized, shape).count_parameters())
             if isinstance(config, PcaCompareConfig):
                 codecs.build(PcaConfig(code_dim=code_dim), shape)
+                if code_dim > n_train:
+                    raise UsageError(
+                        f"code_dims: {code_dim} must be at most {n_train} (training images):"
+                        " PCA, which stands beside the network, has no more components"
+                    )
     return largest
 
 

@@ -1,5 +1,6 @@
 """The error family: every way a run can fail that is not a bug, each with its exit code."""
 
+import signal
 from pathlib import Path
 
 
@@ -51,5 +52,14 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.exit_code = 128 + signal_number
-        self.run: Path | None = None
-        """The run folder that can be gone on with."""
+        self.signal_name = signal.Signals(signal_number).name
+
+
+def left_in(error: BaseException, run: Path) -> None:
+    """Note on an error, whatever it is, the run folder that it left."""
+    error.__dict__["run"] = run
+
+
+def run_of(error: BaseException) -> Path | None:
+    """The run folder that an error left, if there is one."""
+    return error.__dict__.get("run")

@@ -6,9 +6,12 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aecli.errors import ExpectationError, UsageError
+
+if TYPE_CHECKING:
+    from aecli.config import NetworkConfig
 
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
@@ -132,9 +135,8 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_ROW = (
-    r"\d+(_wide)?(_(gaussian|masking|sparse))?"  # a row of a table, by code dimension and variant
-)
+# A row of a table, by code dimension and variant.
+_ROW = r"(\d+)(?:_wide)?(?:_(gaussian|masking|sparse))?"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
 _WORDS = ("dataset", "holes_calibrated_on")
 """Metrics that are a word, not a number."""
@@ -142,12 +144,26 @@ _WORDS = ("dataset", "holes_calibrated_on")
 
 @dataclass(frozen=True)
 class Expectation:
-    """metric, comparison and bound, as `test_mse`, `<=` and 0.0168."""
+    """Metric, comparison and bound, such as `test_mse`, `<=` and 0.0168."""
 
     text: str
     metric: str
     comparison: str
     bound: float | str
+
+
+def parse_all(texts: Sequence[str], experiment: str) -> list[Expectation]:
+    """Every `--expect` of a command. Raises UsageError, a line for each that makes no sense."""
+    found: list[Expectation] = []
+    mistakes: list[str] = []
+    for text in texts:
+        try:
+            found.append(parse(text, experiment))
+        except UsageError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return found
 
 
 def parse(text: str, experiment: str) -> Expectation:
@@ -159,15 +175,38 @@ def parse(text: str, experiment: str) -> Expectation:
         )
     metric, comparison, bound = match.groups()
     known = METRICS[experiment]
-    if not any(re.fullmatch(name.replace("<row>", _ROW), metric) for name in known):
+    if not any(_pattern(name).fullmatch(metric) for name in known):
         near = difflib.get_close_matches(metric, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"{experiment} has {', '.join(known)}"
-        raise UsageError(f"--expect {text!r}: no metric is called {metric!r}; {hint}")
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(
+            f"--expect {text!r}: no metric is called {metric!r}; {hint}"
+            f"{experiment} has {', '.join(known)}"
+        )
     if metric in _WORDS:
         if comparison not in ("==", "!="):
             raise UsageError(f"--expect {text!r}: {metric} is a word; it takes == and != only")
         return Expectation(text, metric, comparison, bound)
     return Expectation(text, metric, comparison, _number(bound, text))
+
+
+def require_rows(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
+    """Raises UsageError for an expectation of a row that the table of `config` will not have."""
+    dims: Sequence[int] = getattr(config, "code_dims", ())
+    variants: Sequence[str] = getattr(config, "variants", ("plain",))
+    patterns = [_pattern(name) for name in METRICS[config.experiment] if "<row>" in name]
+    for expectation in expectations:
+        for pattern in patterns:
+            row = pattern.fullmatch(expectation.metric)
+            if row is None:
+                continue
+            code_dim, variant = row.groups()
+            if int(code_dim) not in dims or (variant or "plain") not in variants:
+                rows = ", ".join(map(str, dims))
+                kinds = f", variants {', '.join(variants)}" if "variants" in config.__dict__ else ""
+                raise UsageError(
+                    f"--expect {expectation.text!r}: the table has no such row; its code"
+                    f" dimensions are {rows}{kinds}"
+                )
 
 
 def check(expectations: Sequence[Expectation], metrics: Mapping[str, Any]) -> None:
@@ -191,6 +230,10 @@ def _number(bound: str, text: str) -> float:
     if math.isnan(number):
         raise UsageError(f"--expect {text!r}: {bound!r} is not a number, true or false")
     return number
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(name.replace("<row>", _ROW))
 
 
 def _holds(expectation: Expectation, value: Any) -> bool:

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class EpochRecord:
     """A row of history.csv."""
 
     epoch: int
-    """From 0, as the chapter counts."""
+    """Number of the epoch, from 0 as the chapter counts; messages to people count from 1."""
     train_mse: float
     """Running mean over the epoch, while the weights change: what the chapter prints."""
     val_mse: float
@@ -33,6 +34,18 @@ class EpochRecord:
     """Of the epoch's last step."""
     seconds: float
     """Of training; validation not counted."""
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "EpochRecord":
+        """The record that was saved as `row`. Raises DataError if its keys or values are others."""
+        names = [field.name for field in fields(cls)]
+        numbers = all(isinstance(value, int | float) for value in row.values())
+        if sorted(row) != sorted(names) or not numbers:
+            raise DataError(
+                f"a history with {', '.join(row)}, where this version of aecli has numbers for"
+                f" {', '.join(names)}"
+            )
+        return cls(**row)
 
 
 @dataclass(frozen=True)
@@ -97,14 +110,16 @@ def fit(
         if not training.is_finite():  # the last step's doing, which no loss has seen
             training.take_back()
             raise DivergedError(
-                f"training diverged: weights that are not finite after epoch {epoch} (lr={lr:.3g})"
+                f"training diverged: weights that are not finite after epoch {epoch + 1} of"
+                f" {config.epochs} (lr={lr:.3g})"
             )
         codec.eval()
         val_mse = metrics.mse(codec, val)
         if len(val) and not math.isfinite(val_mse):
             training.take_back()
             raise DivergedError(
-                f"training diverged: validation mse {val_mse} after epoch {epoch} (lr={lr:.3g})"
+                f"training diverged: validation mse {val_mse} after epoch {epoch + 1} of"
+                f" {config.epochs} (lr={lr:.3g})"
             )
         training.end_epoch()
         yield EpochRecord(epoch, mse, val_mse, lr, seconds)
@@ -182,8 +197,8 @@ class _Training:
         step = epoch * self.steps_per_epoch + first
         lr = self._config.lr * learning_rate_factor(step, steps, self._config)
         return DivergedError(
-            f"training diverged: loss {self._losses[first].item()} at step {step} of {steps}"
-            f" (epoch {epoch}, lr={lr:.3g}); a lower --lr may help"
+            f"training diverged: loss {self._losses[first].item()} at step {step + 1} of {steps}"
+            f" (epoch {epoch + 1} of {self._config.epochs}, lr={lr:.3g}); a lower --lr may help"
         )
 
     def state(self) -> State:
@@ -198,6 +213,12 @@ class _Training:
 
     def restore(self, state: State) -> None:
         """Go on from a state; raises DataError if it is not one of such a training."""
+        here = self.state().keys()
+        if state.keys() != here:
+            raise DataError(
+                f"not the state of such a training: it lacks {_listed(here - state.keys())} and has"
+                f" {_listed(state.keys() - here)} that has no place here"
+            )
         try:
             for name, tensor in self._tensors().items():
                 tensor.copy_(state[name].view(tensor.shape))
@@ -205,7 +226,7 @@ class _Training:
             self._generator.set_state(state["generator"])
             self._before_order = state["generator_before_order"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise DataError(f"the checkpoint is not of this training: {error}") from None
+            raise DataError(f"not the state of such a training: {error}") from None
 
     def _tensors(self) -> State:
         return {
@@ -218,6 +239,10 @@ class _Training:
                 for name, tensor in optimizer.state().items()
             },
         }
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def _build_optimizers(

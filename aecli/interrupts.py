@@ -3,12 +3,15 @@
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 from aecli.errors import Interrupted
 
-_SIGNALS = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class _State:
@@ -19,10 +22,14 @@ class _State:
 
 
 def install(say: Callable[[str], None]) -> None:
-    """Make the first signal raise Interrupted, or wait to be asked for; the second ends us."""
+    """Make the first signal raise Interrupted, or wait to be asked for; the second ends us.
+
+    A signal that is ignored already, as under nohup or in a script's background, stays ignored.
+    """
+    heeded = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        for each in filter(None, _SIGNALS):
+        for each in heeded:
             signal.signal(each, lambda again, _frame: os._exit(128 + again))
         _State.number = number
         say(f"{signal.Signals(number).name}: stopping in good order; once more to stop now")
@@ -30,7 +37,7 @@ def install(say: Callable[[str], None]) -> None:
             raise Interrupted(number)
 
     _State.number = None
-    for each in filter(None, _SIGNALS):
+    for each in heeded:
         signal.signal(each, handle)
 
 
@@ -38,8 +45,12 @@ def install(say: Callable[[str], None]) -> None:
 def deferred() -> Iterator[Callable[[], int | None]]:
     """Within the block a signal does not raise; the function yielded tells its number, or None.
 
-    Raises Interrupted at the end of the block if a signal came and was not acted on.
+    Raises Interrupted at the end of the block if a signal came and was not acted on. In other
+    threads than the main one, where no signal ever raises, it changes nothing.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: _State.number
+        return
     before, _State.deferred = _State.deferred, True
     try:
         yield lambda: _State.number

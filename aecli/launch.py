@@ -2,39 +2,53 @@
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aecli import expect, preflight
+from aecli import expect, preflight, provenance
 from aecli.config import (
     EXPERIMENTS,
+    ManyConfig,
     NetworkConfig,
     TrainedConfig,
     as_recorded,
     find_config,
     flag_layer,
+    idle_settings,
     resolve,
     set_layer,
     settings_of,
     to_yaml,
     yaml_layer,
 )
-from aecli.errors import DataError, JobsFailedError, UsageError
+from aecli.errors import (
+    AecliError,
+    ExpectationError,
+    Interrupted,
+    JobsFailedError,
+    UsageError,
+    left_in,
+    run_of,
+)
+from aecli.expect import Expectation
 from aecli.options import Options
 from aecli.terminal import Terminal
 
 
 @dataclass(frozen=True)
 class Many:
-    """How a run of many trainings is gone about."""
+    """Ways to carry out a run of many trainings; none of them changes a number."""
 
     continued: bool = False
     """Go on in the newest unfinished run of the same config, if there is one."""
     fail_fast: bool = False
+    """Stop the run at the first training that fails."""
     job_timeout: float | None = None
-    """Seconds."""
+    """Seconds that one training may take (None: no limit)."""
+    jobs: int | None = None
+    """Number of trainings at a time in a run that is resumed (None: as before)."""
 
 
 def launch(
@@ -45,69 +59,197 @@ def launch(
     many: Many = Many(),
 ) -> None:
     """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
-    for text in options.expectations or ():
-        expect.parse(text, experiment)  # before anything is done
+    expectations = expect.parse_all(options.expectations or (), experiment)
     config = _resolve(experiment, options, flags)
+    expect.require_rows(expectations, config)
+    terminal = Terminal(options.quiet, options.as_json)
+    config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
+    terminal.warn(warnings)
     if options.dry_run:
-        _dry_run(config, options, many)
+        _dry_run(config, options, many, terminal)
         return
-    preflight.check(config, options.runs_dir)
-    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
-    _carry_out(config, options, argv, many, resumed)
+    config, resumed = _continued(config, options.runs_dir, terminal, many)
+    _carry_out(config, options, expectations, argv, many, resumed)
 
 
 def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
-    """Go on in a run folder, to the end that it would have had. Raises every AecliError."""
-    from aecli.rundir import read_record, recorded_config, tidy
+    """Go on in a run folder, to the end that it would have had. Raises every AecliError.
 
-    path = Path(run)
-    if not path.is_dir():
-        raise DataError(f"{run}: no such run folder")
-    path = path.resolve()
+    A completed run is not gone on with: its metrics are printed and held against --expect.
+    """
+    from aecli.registry import find_unfinished
+    from aecli.rundir import read_metrics, read_record, recorded_config, tidy
+
+    terminal = Terminal(options.quiet, options.as_json)
+    path = find_unfinished(run, options.runs_dir)
+    if run == "latest":
+        terminal.say(f"latest unfinished run: {path.name}")
     config = recorded_config(path)
     assert isinstance(config, NetworkConfig)
-    terminal = Terminal(options.quiet, options.as_json)
-    if read_record(path).get("status") == "completed":
+    expectations = expect.parse_all(options.expectations or (), config.experiment)
+    expect.require_rows(expectations, config)
+    record = read_record(path)
+    if record["status"] == "completed":
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
-        terminal.path(path)
+        error = _missed(expectations, read_metrics(path), path)
+        if terminal.as_json:
+            terminal.json(_object(read_metrics(path), path, error))
+        else:
+            terminal.path(path)
+        if error is not None:
+            raise error
         return
+    config = _with_flags(config, options, many)
+    config, warnings = preflight.check(config, path.parent)
+    terminal.warn([*warnings, *provenance.changes_since(record)])
+    options = replace(options, runs_dir=path.parent)
+    _carry_out(config, options, expectations, argv, many, path)
+
+
+def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
+    """The config of a run that is gone on with, with what may be another now. Raises UsageError."""
+    flags = {
+        "--jobs": ("jobs", many.jobs),
+        "--device": ("device", options.device),
+        "--data-dir": ("data.dir", options.data_dir),
+    }
+    of_many = {
+        "--jobs": many.jobs is not None,
+        "--fail-fast": many.fail_fast,
+        "--job-timeout": many.job_timeout is not None,
+    }
+    for flag in (flag for flag, given in of_many.items() if given):
+        if not isinstance(config, ManyConfig):
+            raise UsageError(f"{flag}: a run of `aecli {config.experiment}` trains one codec")
+    told = resolve(type(config), [flag_layer(flags)])
+    update: dict[str, Any] = {}
     if options.data_dir is not None:
-        where = config.data.model_copy(update={"dir": options.data_dir})
-        config = config.model_copy(update={"data": where})
-    preflight.check(config, path.parent)
-    _carry_out(config, replace(options, runs_dir=path.parent), argv, many, path)
+        update["data"] = config.data.model_copy(update={"dir": told.data.dir})
+    if options.device is not None:
+        update["device"] = told.device
+    if isinstance(told, ManyConfig) and many.jobs is not None:
+        update["jobs"] = told.jobs
+    config = config.model_copy(update=update)
+    if options.device is not None and (idle := idle_settings(config).get("device")):
+        raise UsageError(f"--device: device={options.device!r} has no effect: {idle.reason}")
+    return config
+
+
+def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Path | None:
+    """The run to go on with under --continue, or None; says which, or why there is none."""
+    from aecli.registry import unfinished_run
+    from aecli.rundir import read_record
+
+    found = unfinished_run(runs_dir, config)
+    if found.path is not None:
+        terminal.warn(provenance.changes_since(read_record(found.path)))
+    elif found.nearest is None:
+        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
+    else:
+        terminal.say(
+            f"WARNING: --continue: no unfinished run of this config in {runs_dir}; a new run."
+            f" The nearest, {found.nearest}, differs in {', '.join(found.differences)}"
+        )
+    return found.path
 
 
 def _carry_out(
-    config: NetworkConfig, options: Options, argv: list[str], many: Many, resumed: Path | None
+    config: NetworkConfig,
+    options: Options,
+    expectations: Sequence[Expectation],
+    argv: list[str],
+    many: Many,
+    resumed: Path | None,
 ) -> None:
     """Run the experiment, print what it found, and check what was expected of it."""
-    expectations = [expect.parse(text, config.experiment) for text in options.expectations or ()]
+    terminal = Terminal(options.quiet, options.as_json)
+    terminal.say(_first_line(config, resumed))  # torch, imported below, takes a second or two
     config = _decided(config, options.runs_dir)
 
     from aecli import data
     from aecli.experiments.context import Context, Result
 
-    terminal = Terminal(options.quiet, options.as_json)
     places = data.default_places(config.data.dir, options.offline)
+    places = replace(places, working=terminal.working)
     data.check(config, places)
     context = Context(
         options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
     )
-    result: Result = _experiment(config).run(config, context)
-    if options.as_json:
-        terminal.json({**result.metrics, "run": str(result.path)})
-    else:
-        terminal.table(result.title, result.summary, result.header)
-        for note in result.notes:
-            terminal.data(note)
-        terminal.path(result.path)
+    try:
+        result: Result = _experiment(config).run(config, context)
+    except BaseException as error:
+        _print_failure(error, terminal)
+        raise
+    problem: AecliError | None = _missed(expectations, result.metrics, result.path)
     if result.failures:
         from aecli.experiments.jobs import failure_text
 
-        raise JobsFailedError(failure_text(result.failures))
-    expect.check(expectations, result.metrics)
+        missed = f"\n{problem}" if problem else ""
+        problem = JobsFailedError(failure_text(result.failures) + missed)
+        left_in(problem, result.path)
+    try:
+        if terminal.as_json:
+            terminal.json(_object(result.metrics, result.path, problem))
+        else:
+            terminal.table(result.title, result.summary, result.header)
+            for note in result.notes:
+                terminal.data(note)
+            terminal.path(result.path)
+    except AecliError as error:
+        left_in(error, result.path)
+        raise
+    if problem is not None:
+        raise problem
+
+
+def _missed(
+    expectations: Sequence[Expectation], metrics: Mapping[str, Any], path: Path
+) -> AecliError | None:
+    """The error of a run whose metrics do not meet every expectation."""
+    try:
+        expect.check(expectations, metrics)
+    except ExpectationError as error:
+        left_in(error, path)
+        return error
+    return None
+
+
+def _object(metrics: Mapping[str, Any], path: Path, error: AecliError | None) -> dict[str, Any]:
+    """The JSON object of a run that has its metrics."""
+    failure = {} if error is None else {"error": str(error), "exit_code": error.exit_code}
+    return {**metrics, "run": str(path), **failure}
+
+
+def _print_failure(error: BaseException, terminal: Terminal) -> None:
+    """The folder of a run that failed, on stdout, so that a script has it; nothing without one."""
+    path = run_of(error)
+    if path is None:
+        return
+    if not terminal.as_json:
+        terminal.path(path)
+        return
+    text = str(error) if isinstance(error, AecliError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, Interrupted):
+        text = f"interrupted by {error.signal_name}"
+    code = getattr(error, "exit_code", 1)
+    terminal.json({"run": str(path), "error": text, "exit_code": code})
+
+
+def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
+    """A sentence on what is about to be trained."""
+    codec, fit = config.codec, config.train
+    start = f"going on in {resumed}: " if resumed else ""
+    if isinstance(config, TrainedConfig) and config.run is not None:
+        return f"{start}{config.experiment}: the model of --run {config.run}, seed {config.seed}"
+    layers = "-".join(map(str, getattr(codec, "hidden", ())))
+    dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
+    what = f"{codec.name}{f' ({layers})' if layers else ''}, code {dims}"
+    if codec.name in ("mlp", "linear"):
+        what += f", recipe {fit.recipe}, {fit.epochs} epochs in batches of {fit.batch_size}"
+    seeds = getattr(config, "seeds", 1)
+    seed = f"seed {config.seed}" if seeds == 1 else f"{seeds} seeds from {config.seed}"
+    return f"{start}{config.experiment}: {what}, {seed}, dataset {config.data.dataset}"
 
 
 def _resolve(
@@ -138,16 +280,19 @@ def _resolve(
     return config
 
 
-def _continued(config: NetworkConfig, runs_dir: Path) -> tuple[NetworkConfig, Path | None]:
-    """The newest unfinished run that `config` may mean, and `config` as that run decided it.
+def _continued(
+    config: NetworkConfig, runs_dir: Path, terminal: Terminal, many: Many
+) -> tuple[NetworkConfig, Path | None]:
+    """Under --continue, the run to go on with and `config` as that run decided it.
 
-    Raises UsageError if the config in that folder was changed.
+    Says why there is none. Raises UsageError if the config in that folder was changed.
     """
-    from aecli.rundir import recorded_config, unfinished_run
-
-    run = unfinished_run(runs_dir, config)
+    run = _unfinished(config, runs_dir, terminal) if many.continued else None
     if run is None:
         return config, None
+
+    from aecli.rundir import recorded_config
+
     recorded = recorded_config(run)
     assert isinstance(recorded, NetworkConfig)
     return as_recorded(config, recorded), run
@@ -175,14 +320,12 @@ def _experiment(config: NetworkConfig) -> Any:
     return importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
 
 
-def _dry_run(config: NetworkConfig, options: Options, many: Many) -> None:
+def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
     from aecli.dryrun import foresee
 
-    preflight.check(config, None)
-    config, resumed = _continued(config, options.runs_dir) if many.continued else (config, None)
+    config, resumed = _continued(config, options.runs_dir, terminal, many)
     config = _decided(config, options.runs_dir)
-    terminal = Terminal(options.quiet, options.as_json)
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")
     config, facts = foresee(config, options.runs_dir, options.offline, terminal)

@@ -11,11 +11,39 @@ import typer
 
 from aecli.pathnames import user_path
 
-PANEL = "Every experiment"
+PANEL = "Options of every experiment"
 
 
 def _option(*names: str, help: str, **settings: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=PANEL, **settings)
+    return typer.Option(*names, help=help, rich_help_panel=PANEL, show_default=False, **settings)
+
+
+RUNS_DIR = _option(
+    "--runs-dir",
+    metavar="DIR",
+    envvar="AECLI_RUNS_DIR",
+    parser=user_path,
+    help="Folder of the run folders (default: $AECLI_RUNS_DIR, else runs).",
+)
+DATA_DIR = _option(
+    "--data-dir",
+    metavar="DIR",
+    help="Folder that has the dataset's files, in MNIST/raw/..., and is looked into alone"
+    " (default: $AECLI_DATA_DIR, then the user's cache).",
+)
+OFFLINE = _option("--offline", help="Download nothing.")
+AS_JSON = _option(
+    "--json", help="Print one JSON object on stdout: the metrics, and `run`, the run's folder."
+)
+QUIET = _option(
+    "-q", "--quiet", help="Print no messages on stderr, other than warnings and errors."
+)
+EXPECT = _option(
+    "--expect",
+    metavar="'METRIC<=X'",
+    help="Condition on a metric; exit 7 if it does not hold. Repeatable; `aecli help expect` lists"
+    " the metrics (default: none).",
+)
 
 
 @dataclass(frozen=True)
@@ -24,52 +52,80 @@ class Options:
 
     config: Annotated[
         str | None,
-        _option("--config", metavar="NAME|FILE", help="A shipped config's name, or a YAML file."),
+        _option(
+            "--config",
+            metavar="NAME|FILE",
+            help="Config to start from: the name of one that `aecli configs` lists, or a YAML file"
+            " (default: none).",
+        ),
     ]
     assignments: Annotated[
         list[str] | None,
-        _option("--set", metavar="KEY.KEY=VALUE", help="Set any config value; repeatable."),
-    ]
-    runs_dir: Annotated[
-        Path,
         _option(
-            "--runs-dir",
-            envvar="AECLI_RUNS_DIR",
-            parser=user_path,
-            metavar="DIR",
-            help="Where run folders are made.",
+            "--set",
+            metavar="KEY.KEY=VALUE",
+            help="Value for a config key, such as train.noise=masking. Repeatable; `aecli schema`"
+            " lists the keys (default: none).",
         ),
     ]
-    seed: Annotated[int | None, _option("--seed", help="Of weights and order.")]
-    device: Annotated[
-        str | None, _option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")
+    runs_dir: Annotated[Path, RUNS_DIR]
+    seed: Annotated[
+        int | None,
+        _option(
+            "--seed",
+            metavar="N",
+            help="Seed for the initial weights, the order of the images, and all else that is"
+            " drawn (default: 0).",
+        ),
     ]
-    threads: Annotated[int | None, _option("--threads", help="CPU threads.")]
+    device: Annotated[
+        str | None,
+        _option(
+            "--device",
+            metavar="auto|cpu|cuda|mps",
+            help="Device to compute on (default: auto, which is cuda where there is one, else"
+            " cpu).",
+        ),
+    ]
+    threads: Annotated[
+        int | None,
+        _option(
+            "--threads",
+            metavar="N",
+            help="Number of CPU threads (default: one per core that this process may use; 1 for"
+            " each of many trainings).",
+        ),
+    ]
     precision: Annotated[
         str | None,
-        _option("--precision", metavar="auto|fp32|bf16", help="Of training's matrix products."),
-    ]
-    dataset: Annotated[
-        str | None, _option("--dataset", metavar="NAME", help="`aecli data` lists them.")
-    ]
-    data_dir: Annotated[
-        str | None,
         _option(
-            "--data-dir",
-            metavar="DIR",
-            help="A folder that has MNIST/raw/... [env var: AECLI_DATA_DIR]",
+            "--precision",
+            metavar="auto|fp32|bf16",
+            help="Number format of training's matrix products (default: auto, which is bf16 where"
+            " the hardware is faster at it, else fp32).",
         ),
     ]
-    offline: Annotated[bool, _option("--offline", help="Download nothing.")]
+    dataset: Annotated[
+        str | None,
+        _option(
+            "--dataset",
+            metavar="NAME",
+            help="Name of a dataset that `aecli data` lists (default: auto, which is mnist where"
+            " it can be had, else mnist-5k).",
+        ),
+    ]
+    data_dir: Annotated[str | None, DATA_DIR]
+    offline: Annotated[bool, OFFLINE]
     dry_run: Annotated[
-        bool, _option("--dry-run", help="Validate, print the resolved config, write nothing.")
+        bool,
+        _option(
+            "--dry-run",
+            help="Check every setting, print the config that would run, and write nothing.",
+        ),
     ]
-    as_json: Annotated[bool, _option("--json", help="Print one JSON object on stdout.")]
-    quiet: Annotated[bool, _option("-q", "--quiet", help="No messages on stderr.")]
-    expectations: Annotated[
-        list[str] | None,
-        _option("--expect", metavar="'METRIC<=X'", help="Exit 7 unless it holds; repeatable."),
-    ]
+    as_json: Annotated[bool, AS_JSON]
+    quiet: Annotated[bool, QUIET]
+    expectations: Annotated[list[str] | None, EXPECT]
 
     @classmethod
     def only(cls, **given: Any) -> "Options":

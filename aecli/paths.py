@@ -10,6 +10,7 @@ from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.data import Images
 from aecli.latent import OccupiedRegion, straight_path
+from aecli.terminal import Advance, show_nothing
 
 _BATCH = 4096  # codes decoded and judged at once
 
@@ -77,8 +78,17 @@ class Paths:
 
 
 @torch.no_grad()
-def walk(space: CodeSpace, pairs: Tensor, steps: int, classifier: Classifier) -> Paths:
-    """The straight paths between the codes of test images: pairs (paths, 2) of their indices."""
+def walk(
+    space: CodeSpace,
+    pairs: Tensor,
+    steps: int,
+    classifier: Classifier,
+    advance: Advance = show_nothing,
+) -> Paths:
+    """The straight paths between the codes of test images: pairs (paths, 2) of their indices.
+
+    advance: called with the number of paths done.
+    """
     parts = []
     for some in pairs.split(max(_BATCH // steps, 1)):
         start, end = space.test_codes[some].unbind(dim=1)
@@ -93,4 +103,5 @@ def walk(space: CodeSpace, pairs: Tensor, steps: int, classifier: Classifier) ->
         distances = space.region.distances(codes)
         met = (distances, distances > space.region.threshold, confidence, digits, cycle_errors)
         parts.append([values.unflatten(0, (len(some), steps)) for values in met])
+        advance(len(some))
     return Paths(t, *(torch.cat(values) for values in zip(*parts, strict=True)))

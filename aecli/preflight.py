@@ -1,19 +1,21 @@
 """What a run will need, roughly, against what the machine has, before anything is loaded."""
 
 import itertools
-import math
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from aecli import storage
-from aecli.config import CodecConfig, ManyConfig, NetworkConfig
+from aecli import locks, machine, storage
+from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values
 from aecli.errors import StorageError, UsageError
+
+Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
 _IMAGES, _PIXELS = 70_000, 28 * 28  # of every dataset there is, at most
 _MEASURED_AT_ONCE = 4096  # images
+_LARGEST_OF_THE_CHAPTER = 784
 
 
 @dataclass(frozen=True)
@@ -24,86 +26,118 @@ class Need:
     disk: float
 
 
-def check(config: NetworkConfig, runs_dir: Path | None) -> None:
-    """Raises UsageError if the run cannot fit in memory, StorageError if not on the disk.
+def check(config: Config, runs_dir: Path | None) -> tuple[Config, list[str]]:
+    """The config as it can run here, and warnings of what is another than it was asked for.
 
-    runs_dir: None looks at memory only; else the folder is made, and
-    StorageError raised too if nothing can be written there.
+    Where `jobs` was left open and the memory is too small for one per core, it is set to as many as
+    fit. runs_dir: None looks at memory only; else the folder is made.
+    Raises UsageError if the run cannot fit in memory, StorageError if not on the disk, or if
+    nothing can be written in `runs_dir`.
     """
-    need = estimate(config)
-    memory = memory_limit()
-    if need.memory > memory:
-        raise UsageError(
-            f"this run needs about {_size(need.memory)} of memory, and there are {_size(memory)}:"
-            f" code_dim={_largest(config).code_dim} and its layers,"
-            f" batch_size={config.train.batch_size}, {_side_by_side(config)} training(s) at a time"
-        )
+    config, warnings = _fitted(config)
     if runs_dir is None:
-        return
+        return config, warnings
     storage.require_writable(runs_dir)
-    free = shutil.disk_usage(runs_dir).free
-    if need.disk > free:
+    free, disk = shutil.disk_usage(runs_dir).free, estimate(config).disk
+    if disk > free:
         raise StorageError(
-            f"this run needs about {_size(need.disk)} in {runs_dir}, where {_size(free)} are free"
+            f"this run needs about {storage.size(disk)} in {runs_dir}, where {storage.size(free)}"
+            " are free"
         )
+    if not locks.are_there(runs_dir):
+        warnings.append(
+            f"the file system of {runs_dir} has no locks: nothing keeps two processes from working"
+            " in the same run folder"
+        )
+    return config, warnings
+
+
+def _fitted(config: Config) -> tuple[Config, list[str]]:
+    """`config` with no more jobs than there is memory for, and a warning if that changed it."""
+    memory, asked = machine.memory_limit(), _side_by_side(config)
+    fitting = next((n for n in range(asked, 0, -1) if _memory(config, n) <= memory), 0)
+    if fitting == asked:
+        return config, []
+    if isinstance(config, ManyConfig) and config.jobs is None and fitting:
+        warning = (
+            f"jobs={fitting} instead of {asked}: each needs about"
+            f" {storage.size(_memory(config, 2) - _memory(config, 1))} of memory, and there are"
+            f" {storage.size(memory)}"
+        )
+        return with_values(config, {"jobs": fitting}), [warning]
+    fewer = f"; jobs={fitting} would fit" if fitting else ""
+    raise UsageError(
+        f"this run needs about {storage.size(_memory(config, asked))} of memory, and there are"
+        f" {storage.size(memory)}: code_dim={_largest(config).code_dim} and its layers,"
+        f" batch_size={config.train.batch_size}, {asked} training(s) at a time{fewer}"
+    )
 
 
 def estimate(config: NetworkConfig) -> Need:
-    """What a run of `config` needs.
+    """What a run of `config` needs."""
+    checkpoints = 2 * 20.0 * _parameters(config)
+    disk = 4.0 * _parameters(config) * trainings(config) + checkpoints + 10e6
+    return Need(_memory(config, _side_by_side(config)), disk)
+
+
+def trainings(config: NetworkConfig) -> int:
+    """How many codecs a run trains, at most."""
+    if not isinstance(config, ManyConfig):
+        return 1
+    dims = getattr(config, "code_dims", ())
+    match config.experiment:
+        case "sweep-codedim":  # and a net with wide layers beside the largest code
+            return config.seeds * (len(dims) + 1) * len(getattr(config, "variants", ("plain",)))
+        case "pca-compare":  # and a linear one for each code
+            return config.seeds * len(dims) + len(dims)
+        case _:  # reproduce: four codes as the chapter trains, seven rows of the table; linear ones
+            return config.seeds * (4 + 7) + 4
+
+
+def _memory(config: NetworkConfig, at_a_time: int) -> float:
+    """Bytes, with so many trainings side by side.
 
     A training keeps its parameters about eight times over (gradient, moments, last good ones, both
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.
     """
-    codec, pixels = _largest(config), _PIXELS
-    hidden = getattr(codec, "hidden", ())
-    widths = [pixels, *hidden, codec.code_dim, *reversed(hidden), pixels]
-    closed_form = codec.name in ("pca", "dct")
-    parameters = sum(a * b + b for a, b in itertools.pairwise(widths))
-    if closed_form:  # of which there are no more than pixels
-        parameters = min(codec.code_dim, pixels) * pixels
-    training = 32.0 * parameters
-    training += 0 if closed_form else 4.0 * config.train.batch_size * 2 * (sum(widths) + pixels)
-    data = 3.0 * _IMAGES * pixels
-    measuring = 4.0 * _MEASURED_AT_ONCE * (3 * pixels + max(widths))
-    at_a_time = _side_by_side(config)
+    closed_form = _is_closed_form(config)
+    widths = _widths(config)
+    training = 32.0 * _parameters(config)
+    training += 0 if closed_form else 4.0 * config.train.batch_size * 2 * (sum(widths) + _PIXELS)
+    data = 3.0 * _IMAGES * _PIXELS
+    measuring = 4.0 * _MEASURED_AT_ONCE * (3 * _PIXELS + max(widths))
     memory = _PROGRAM + data + measuring + at_a_time * training
     if at_a_time > 1:
         memory += at_a_time * (_PROGRAM + data)
-    checkpoints = 2 * 20.0 * parameters
-    return Need(memory, 4.0 * parameters * _trainings(config) + checkpoints + 10e6)
+    return memory
 
 
-def memory_limit() -> float:
-    """Bytes that this process may have: the machine's, or a lower limit set on it."""
-    limits = [math.inf]
-    if hasattr(os, "sysconf"):
-        limits.append(float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES"))
-        import resource
+def _parameters(config: NetworkConfig) -> int:
+    """Of the largest codec."""
+    if _is_closed_form(config):  # which has no more components than pixels
+        return min(_largest(config).code_dim, _PIXELS) * _PIXELS
+    return sum(a * b + b for a, b in itertools.pairwise(_widths(config)))
 
-        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-        limits += [float(soft)] if soft != resource.RLIM_INFINITY else []
-    control_group = Path("/sys/fs/cgroup/memory.max")  # a container's
-    if control_group.is_file():
-        told = control_group.read_text().strip()
-        limits += [float(told)] if told.isdigit() else []
-    return min(limits)
+
+def _widths(config: NetworkConfig) -> list[int]:
+    codec = _largest(config)
+    hidden = getattr(codec, "hidden", ())
+    return [_PIXELS, *hidden, codec.code_dim, *reversed(hidden), _PIXELS]
+
+
+def _is_closed_form(config: NetworkConfig) -> bool:
+    return config.codec.name in ("pca", "dct")
 
 
 def _largest(config: NetworkConfig) -> CodecConfig:
-    dims = getattr(config, "code_dims", (config.codec.code_dim,))
+    if config.experiment == "reproduce":
+        dims: tuple[int, ...] = (_LARGEST_OF_THE_CHAPTER,)
+    else:
+        dims = getattr(config, "code_dims", (config.codec.code_dim,))
     return config.codec.model_copy(update={"code_dim": max(dims)})
 
 
 def _side_by_side(config: NetworkConfig) -> int:
     if not isinstance(config, ManyConfig):
         return 1
-    return min(config.jobs or os.cpu_count() or 1, _trainings(config))
-
-
-def _trainings(config: NetworkConfig) -> int:
-    seeds: int = getattr(config, "seeds", 1)
-    return seeds * len(getattr(config, "code_dims", (0,)))
-
-
-def _size(number: float) -> str:
-    return f"{number / 1e9:,.1f} GB"
+    return min(config.jobs or machine.usable_cores(), trainings(config))

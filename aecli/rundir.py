@@ -9,31 +9,28 @@ import math
 import os
 import platform
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aecli import __version__, checkpoint, storage
+from aecli import checkpoint, interrupts, locks, provenance, storage, strictjson
 from aecli.config import (
     EXPERIMENTS,
     ExperimentConfig,
     Layer,
     NetworkConfig,
-    other_numbers,
     resolve,
     settings_of,
     to_yaml,
     yaml_layer,
 )
-from aecli.errors import DataError, Interrupted, StorageError, UsageError
+from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,26 +42,42 @@ if TYPE_CHECKING:
 _COSTS_BITS = ("torch", "threads", "precision", "muon_precision", "device")
 # Facts of the process that is in the folder; all others are the run's.
 _OF_ONE_PROCESS = {
-    *("status", "pid", "versions", "git_commit", "platform"),
+    *("status", "pid", "versions", "program_sha256", "git_commit", "git_dirty", "platform"),
     *("finished", "seconds", "error", "config"),
 }
 _NO_LATEST = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EISDIR)
 """What a file system without links says, and one where `latest` is a folder of the user's."""
-_RECORDED_VERSIONS = ("torch", "numpy", "scikit-learn", "matplotlib", "safetensors")
+_KINDS: dict[str, type] = {
+    "config": dict,
+    "status": str,
+    "resumed": list,
+    "warnings": list,
+    "dataset": dict,
+    "versions": dict,
+}
+"""Types of what is read out of a run.json; it must have the first two."""
+_REQUIRED = ("config", "status")
+LOCK = ".lock"
+_MAX_RECORD = 16 * 2**20  # bytes of a run.json; a command line alone may have two million
 
 
 class RunDir:
-    """A run's folder. Every write raises StorageError, naming the path, if it fails."""
+    """A run's folder. Every write raises StorageError, naming the path, if it fails.
+
+    No write, removal or reading here follows a link inside the folder.
+    """
 
     def __init__(
         self,
         path: Path,
         record: dict[str, Any],
-        jobs: Path | None = None,
         before: Mapping[str, Any] | None = None,
+        root: Path | None = None,
     ) -> None:
+        """root: the folder of the whole run, where `path` is a section of it."""
         self.path = path
-        self.jobs = jobs or path / "jobs"
+        self._root = root or path
+        self.jobs = self._root / "jobs"
         self._record = record
         self._before = before or {}
         self._started = time.monotonic()
@@ -133,19 +146,29 @@ class RunDir:
 
         arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
         files = {"model.safetensors": save(arrays), "history.json": _json(records)}
-        storage.seal(self.jobs / name, files)
+        storage.seal(self.jobs / name, files, self._root)
 
     def load_job(self, name: str) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]] | None:
-        """What `save_job` saved, or None if that is not there whole; missing numbers are nan."""
+        """The state and history that `save_job` saved; None if it never finished that.
+
+        Numbers that are missing are nan. Raises DataError if what is there cannot be read.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        try:
-            files = storage.unseal(self.jobs / name)
-        except DataError:
+        folder = self.jobs / name
+        if not os.path.lexists(folder / storage.MANIFEST):
             return None
-        rows = json.loads(files["history.json"])
-        history = [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
-        return load(files["model.safetensors"]), history
+        files = storage.unseal(folder, self._root)
+        try:
+            rows = json.loads(files["history.json"])
+            history = [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+            return load(files["model.safetensors"]), history
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+            SafetensorError,
+        ) as error:
+            raise DataError(f"{folder}: not a kept job: {error}") from None
 
     def save_checkpoint(
         self, state: Mapping[str, "Tensor"], history: Sequence[Mapping[str, Any]]
@@ -167,7 +190,7 @@ class RunDir:
 
     def section(self, name: str) -> "RunDir":
         """The same run, with its own figures and tables in the folder `name`; jobs are shared."""
-        return RunDir(self.path / name, {}, self.jobs)
+        return RunDir(self.path / name, {}, root=self._root)
 
     def fail(self, reason: str) -> None:
         """Make the run end as failed, though what could be done was done."""
@@ -175,13 +198,17 @@ class RunDir:
 
     def _finish(self, status: str) -> None:
         seconds = round(time.monotonic() - self._started, 3)
-        self.note(status=status, finished=_now().isoformat(timespec="seconds"), seconds=seconds)
+        self.note(
+            status=status, finished=_now().isoformat(timespec="milliseconds"), seconds=seconds
+        )
         if status == "completed":
             _point_latest_to(self.path)
-            tidy(self.path)
+            checkpoint.remove(self.path / "checkpoint")
+            with contextlib.suppress(OSError):  # others who wait for it see that it is gone
+                (self.path / LOCK).unlink()
 
     def _write(self, name: str, content: bytes) -> None:
-        storage.write_whole(self.path / name, content)
+        storage.write_whole(self.path / name, content, self._root)
 
 
 @contextlib.contextmanager
@@ -194,57 +221,100 @@ def new_run(
 ) -> Iterator[RunDir]:
     """A fresh run folder, its config and provenance written; its status follows how the block ends.
 
-    resumed: go on in this folder instead. Only one process at a time is in a folder.
+    resumed: go on in this folder instead. Only one process at a time is in a folder, where the
+    file system has locks.
     Raises StorageError if the folder cannot be made, UsageError if another process is in it.
     """
-    path = resumed or _make_folder(runs_dir, f"{config.experiment}-{slug}")
-    with _alone_in(path):
-        before = read_record(path) if resumed else {}
-        for leftover in path.rglob(".*.part"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
-        now = _now().isoformat(timespec="seconds")
-        record: dict[str, Any] = {
-            "id": uuid.uuid4().hex,
-            "status": "running",
-            "pid": os.getpid(),
-            "command": config.experiment,
-            "argv": list(argv),
-            "started": now,
-            "seed": config.seed,
-            "versions": _versions(),
-            "git_commit": _git_commit(),
-            "platform": platform.platform(),
-            "config": settings_of(config),
-        }
-        if resumed:
-            record |= {key: before[key] for key in before.keys() - _OF_ONE_PROCESS}
-            record["resumed"] = [*before.get("resumed", []), now]
-        run = RunDir(path, record, before=before)
-        run.write_config(config)
+    facts = _facts(config, argv)  # before there is a folder: it takes a while
+    path, run, begun = resumed, None, False
+    with contextlib.ExitStack() as until_the_end:
         try:
+            with interrupts.deferred():  # a folder has its run.json from the first moment
+                path = path or _make_folder(runs_dir, f"{config.experiment}-{slug}")
+                until_the_end.enter_context(_alone_in(path))
+                run = _gone_on_with(path, facts) if resumed else RunDir(path, facts)
+                run.write_config(config)
+                begun = True
             yield run
-        except Interrupted as interrupt:
-            interrupt.run = path
-            run._finish("interrupted")
-            raise
         except BaseException as error:
-            with contextlib.suppress(StorageError):  # the first error is the one to tell
-                run.note(error=f"{type(error).__name__}: {error}")
-                run._finish("failed")
+            if run is not None and (begun or (run.path / "run.json").exists()):
+                _end_badly(run, error)
+            elif path is not None and not resumed:
+                shutil.rmtree(path, ignore_errors=True)  # nothing is in it
             raise
-        run._finish("failed" if "error" in record else "completed")
+        try:
+            run._finish("failed" if "error" in facts else "completed")
+        except StorageError as error:
+            left_in(error, path)
+            raise
+
+
+def _facts(config: ExperimentConfig, argv: Sequence[str]) -> dict[str, Any]:
+    """What run.json says at the start."""
+    commit, dirty = provenance.git_state()
+    return {
+        "id": uuid.uuid4().hex,
+        "status": "running",
+        "pid": os.getpid(),
+        "command": config.experiment,
+        "argv": list(argv),
+        "started": _now().isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "versions": provenance.versions(),
+        "program_sha256": provenance.program_sha256(),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "platform": platform.platform(),
+        "config": settings_of(config),
+    }
+
+
+def _gone_on_with(path: Path, facts: dict[str, Any]) -> RunDir:
+    """The run in a folder that an earlier process began; `facts` become the run's.
+
+    Raises UsageError if it was completed while this process waited.
+    """
+    before = read_record(path)
+    if before.get("status") == "completed":
+        raise UsageError(f"{path}: another process has completed this run meanwhile")
+    storage.remove_parts(path)
+    now = facts["started"]
+    facts |= {key: before[key] for key in before.keys() - _OF_ONE_PROCESS}
+    facts["resumed"] = [*before.get("resumed", []), now]
+    if changes := provenance.changes_since(before):
+        facts["warnings"] = [*before.get("warnings", []), *changes]
+    return RunDir(path, facts, before=before)
+
+
+def _end_badly(run: RunDir, error: BaseException) -> None:
+    """Note how a run ended that did not complete."""
+    left_in(error, run.path)
+    if isinstance(error, Interrupted):
+        run._finish("interrupted")
+        return
+    with contextlib.suppress(StorageError):  # the first error is the one to tell
+        run.note(error=f"{type(error).__name__}: {error}")
+        run._finish("failed")
 
 
 def tidy(path: Path) -> None:
-    """Do for a completed run what a kill may have left undone. Raises StorageError."""
-    shutil.rmtree(path / "checkpoint", ignore_errors=True)  # nothing is left to resume
+    """Do for a completed run what a kill may have left undone. Raises StorageError.
+
+    The link `latest` moves to it only if it finished after the run that the link names.
+    """
+    checkpoint.remove(path / "checkpoint")  # nothing is left to resume
     latest = path.parent / "latest"
-    if not latest.exists() or latest.resolve().name < path.name:  # names begin with the time
-        _point_latest_to(path)
+    with contextlib.suppress(DataError):
+        there = read_record(latest.resolve())
+        if there["status"] == "completed" and finished_at(there) >= finished_at(read_record(path)):
+            return
+    _point_latest_to(path)
 
 
 def _point_latest_to(path: Path) -> None:
     latest = path.parent / "latest"
+    if os.path.lexists(latest) and not latest.is_symlink():
+        return  # the user's own file or folder
     temporary = path.parent / f".latest-{path.name}"
     try:
         temporary.unlink(missing_ok=True)
@@ -261,12 +331,32 @@ def _point_latest_to(path: Path) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """run.json of a run folder. Raises DataError."""
     try:
-        record = json.loads((path / "run.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        record = json.loads(storage.read_regular(path / "run.json", _MAX_RECORD, root=path))
+    except (OSError, ValueError, RecursionError, DataError) as error:
         raise DataError(f"{path}: no run to go on with: {error}") from None
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+    if not isinstance(record, dict):
         raise DataError(f"{path / 'run.json'}: not a record of a run")
+    for key, kind in _KINDS.items():
+        if not isinstance(record.get(key, None if key in _REQUIRED else kind()), kind):
+            raise DataError(f"{path / 'run.json'}: not a record of a run, by its {key}")
     return record
+
+
+def finished_at(record: Mapping[str, Any]) -> str:
+    """When a run ended, UTC, as times that compare as text; empty if it has not."""
+    return str(record.get("finished", ""))
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """metrics.json of a completed run. Raises DataError."""
+    try:
+        content = storage.read_regular(path / "metrics.json", _MAX_RECORD, root=path)
+        metrics = json.loads(content)
+    except (OSError, ValueError, RecursionError, DataError) as error:
+        raise DataError(f"{path / 'metrics.json'}: cannot be read: {error}") from None
+    if not isinstance(metrics, dict):
+        raise DataError(f"{path / 'metrics.json'}: not the metrics of a run")
+    return metrics
 
 
 def recorded_config(path: Path) -> ExperimentConfig:
@@ -280,7 +370,9 @@ def recorded_config(path: Path) -> ExperimentConfig:
         config = resolve(model, [Layer(record["config"], {})], recorded=True)
     except UsageError as error:
         raise DataError(f"{path / 'run.json'}: {error}") from None
-    if (path / "config.yaml").exists():
+    if os.path.lexists(path / "config.yaml"):
+        if (path / "config.yaml").is_symlink():
+            raise DataError(f"{path / 'config.yaml'}: a link, where a file of the run belongs")
         now = resolve(model, [yaml_layer(path / "config.yaml")], recorded=True)
         changes = [
             (key, was, is_)
@@ -295,68 +387,22 @@ def recorded_config(path: Path) -> ExperimentConfig:
     return config
 
 
-def state_of(path: Path) -> str:
-    """running, completed, failed, interrupted, or dead: killed before it could say so."""
-    try:
-        status = str(read_record(path)["status"])
-    except (DataError, KeyError):
-        return "unreadable"
-    if status != "running":
-        return status
-    try:
-        with _alone_in(path, patience=0):
-            return "dead"
-    except (UsageError, StorageError):
-        return "running"
-
-
-def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
-    """run, state, started, seconds and error of every run folder, oldest first."""
-    rows = []
-    for path in sorted(runs_dir.glob("*T*Z-*/")):
-        if path.is_symlink():
-            continue
-        try:
-            record = read_record(path)
-        except DataError:
-            record = {}
-        row = {key: record.get(key, "") for key in ("started", "seconds", "error")}
-        rows.append({"run": path.name, "state": state_of(path), **row})
-    return rows
-
-
-def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Path | None:
-    """The newest run folder with the numbers of this config that did not complete, or None."""
-    for path in sorted(runs_dir.glob(f"*Z-{config.experiment}-*"), reverse=True):
-        with contextlib.suppress(DataError, UsageError, KeyError):
-            record = read_record(path)
-            there = resolve(type(config), [Layer(record["config"], {})], recorded=True)
-            if not other_numbers(config, there) and record["status"] != "completed":
-                return path.absolute()
-    return None
-
-
 @contextlib.contextmanager
-def _alone_in(path: Path, patience: float = 1.0) -> Iterator[None]:
+def _alone_in(path: Path) -> Iterator[None]:
     """The block runs while no other process is in this run folder; a killed one is in none.
 
-    patience: seconds to wait, since who merely looks (`aecli ls`) holds the lock for a moment.
-    Raises UsageError naming the process.
+    Raises UsageError naming the process, StorageError where the lock cannot be made.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path / ".lock")
-    try:
-        lock.acquire(timeout=patience)
-    except Timeout:
-        pid = read_record(path).get("pid")
-        raise UsageError(f"{path}: process {pid} is working in this run folder") from None
-    except OSError as error:
-        raise StorageError(f"cannot lock {path}: {error.strerror}") from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            # Who merely looks, as `aecli ls`, holds the lock for a moment.
+            stack.enter_context(locks.hold(path / LOCK, patience=1.0))
+        except TimeoutError:
+            pid = read_record(path).get("pid")
+            raise UsageError(f"{path}: process {pid} is working in this run folder") from None
+        except OSError as error:
+            raise StorageError(f"cannot lock {path}: {error.strerror}") from None
         yield
-    finally:
-        lock.release()
 
 
 def _require_same_data(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:
@@ -398,44 +444,8 @@ def _make_folder(runs_dir: Path, name: str) -> Path:
 
 
 def _json(data: Any) -> bytes:
-    return (json.dumps(_finite(data), indent=2) + "\n").encode()
-
-
-def _finite(data: Any) -> Any:
-    """`data` with nan and infinity, which JSON does not have, as null."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return data
+    return (strictjson.dump(data) + "\n").encode()
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"aecli": __version__, "python": platform.python_version()}
-    for package in _RECORDED_VERSIONS:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions
-
-
-def _git_commit() -> str | None:
-    """The commit of aecli's own source, if it runs from a checkout."""
-    source = Path(__file__).parent
-    if not (source.parent / ".git").exists():
-        return None
-    try:
-        git = subprocess.run(
-            ["git", "-C", str(source), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return git.stdout.strip() if git.returncode == 0 else None

@@ -1,26 +1,45 @@
-"""What the user sees: data on stdout, messages and progress on stderr; either may be closed."""
+"""Output for the user: data on stdout, messages and progress on stderr; either may be closed."""
 
 import contextlib
 import errno
 import io
-import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from aecli import strictjson
 from aecli.errors import StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as Bar
 
+    from aecli.bars import Bars
     from aecli.fit import EpochRecord, Progress
 
-# A terminal would obey these; they can stand in a file's name or in what a server says.
+# A terminal would obey these; they can stand in a file name, in run.json, in what a server says.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NARROWEST = 20  # columns of a terminal that a table's last column is wrapped into
+
+
+class Advance(Protocol):
+    """Call that says how much more of a work is done, and, once it is known, of how much."""
+
+    def __call__(self, n: float = 1, total: float | None = None) -> None: ...
+
+
+def show_nothing(n: float = 1, total: float | None = None) -> None:
+    """The Advance of work that is not shown."""
+
+
+@contextlib.contextmanager
+def not_shown(text: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
+    """`Terminal.working` of what is not shown."""
+    yield show_nothing
 
 
 class Terminal:
@@ -33,32 +52,32 @@ class Terminal:
     def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
-        self._bar: Bar | None = None
+        self._bars: Bars | None = None
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
 
     def say(self, message: str) -> None:
-        """A message on stderr, unless quiet; a WARNING in any case."""
+        """Write a message on stderr, unless quiet; a WARNING in any case."""
         if not self.quiet or message.startswith("WARNING"):
             self._message(message)
 
     def warn(self, messages: Sequence[str]) -> None:
-        """A WARNING line each on stderr, quiet or not."""
+        """Write a WARNING line for each message on stderr, quiet or not."""
         for message in messages:
             self.say(f"WARNING: {message}")
 
     def error(self, message: str) -> None:
-        """An error on stderr, quiet or not: `aecli: ` before each of its lines."""
+        """Write an error on stderr, quiet or not, with `aecli: ` before each of its lines."""
         for line in message.splitlines():
             self._message(f"aecli: {line}")
 
     def data(self, text: str) -> None:
-        """Lines on stdout."""
-        _write(sys.stdout, text + "\n")
+        """Write lines on stdout; control characters are shown as escapes, as in messages."""
+        _write(sys.stdout, _visible(text) + "\n")
 
     def path(self, path: Path) -> None:
-        """A path on stdout, in the very bytes the file system has, whatever the encoding."""
+        """Write a path on stdout, in the bytes that the file system has, whatever the encoding."""
         stream = sys.stdout
         if not isinstance(stream, io.TextIOWrapper):
             return  # None: the shell closed it
@@ -68,23 +87,49 @@ class Terminal:
             stream.flush()
 
     def json(self, data: Any) -> None:
-        """One JSON object on stdout."""
-        self.data(json.dumps(data, indent=2))
+        """Write one JSON object on stdout; a number that is not finite is null."""
+        self.data(strictjson.dump(data))
 
     def columns(self, rows: Sequence[tuple[str, ...]]) -> None:
-        """Rows of plain text in aligned columns on stdout."""
+        """Write rows of plain text in aligned columns on stdout.
+
+        On a terminal that is narrower than they are, the last column is wrapped, or, where it would
+        be too thin, each row by itself.
+        """
+        if not rows:
+            return
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        indent = sum(widths[:-1]) + 2 * len(widths[:-1])
+        columns = _width() if _is_terminal(sys.stdout) else indent + widths[-1]
         for row in rows:
-            cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-            self.data("  ".join(cells).rstrip())
+            cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+            line = "  ".join(cells).rstrip()
+            if len(line) <= columns:
+                self.data(line)
+            elif columns - indent >= _NARROWEST:
+                for n, part in enumerate(_wrapped(row[-1], columns - indent)):
+                    start = "  ".join(cells[:-1]) + "  " if n == 0 else " " * indent
+                    self.data(start + part)
+            else:
+                for part in _wrapped("  ".join(filter(None, row)), columns, "  "):
+                    self.data(part)
 
     def table(
         self, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None = None
     ) -> None:
-        """Rows on stdout: boxed on a terminal, aligned plain lines elsewhere."""
+        """Write rows on stdout: boxed on a terminal, aligned plain lines elsewhere.
+
+        A terminal that is too narrow for the box gets a line for each value.
+        """
         if not _is_terminal(sys.stdout):
             self.data(title)
             self.columns([header, *rows] if header else rows)
+            return
+        cells = [header, *rows] if header else rows
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        room = _width() - sum(widths[:-1]) - 3 * len(widths) - 1
+        if room < min(widths[-1], _NARROWEST):
+            self._stacked(title, rows, header)
             return
         from rich import box
         from rich.table import Table
@@ -97,66 +142,113 @@ class Terminal:
             title_justify="left",
         )
         table.columns[0].style = "bold"
-        for column in table.columns:
-            column.overflow = "fold"
+        for column in table.columns[:-1]:
+            column.no_wrap = True
+        table.columns[-1].overflow = "fold"
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(_visible, row))
         with _tolerating_closed(sys.stdout):
             _console(sys.stdout).print(table)
 
+    def _stacked(
+        self, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None
+    ) -> None:
+        for part in _wrapped(title, _width()):
+            self.data(part)
+        for row in rows:
+            named = zip(header, row, strict=True) if header else [(row[0], "  ".join(row[1:]))]
+            for n, (name, value) in enumerate(named):
+                start = "  " if n else ""
+                for part in _wrapped(f"{start}{name}: {value}", _width(), start + "  "):
+                    self.data(part)
+
     def epoch(self, record: "EpochRecord", epochs: int) -> None:
-        """A line per epoch on stderr."""
+        """Write a line for an epoch on stderr, counted from 1 for people."""
         val = "" if record.val_mse != record.val_mse else f"  val_mse {record.val_mse:.5f}"
         self.say(
-            f"epoch {record.epoch:>{len(str(epochs - 1))}} ({record.epoch + 1} of {epochs})"
-            f"  train_mse {record.train_mse:.5f}{val}  lr {record.lr:.3g}  {record.seconds:.1f} s"
+            f"{_epoch(record.epoch, epochs)}  train_mse {record.train_mse:.5f}{val}"
+            f"  lr {record.lr:.3g}  {record.seconds:.1f} s"
         )
 
     @contextlib.contextmanager
+    def working(self, text: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
+        """Show that something takes time; yields the function that says how much of it is done.
+
+        On a terminal, a bar with count and time left while the block runs, and nothing after it;
+        without a total, the time passed. Elsewhere, `text` as a message at the start.
+        unit: of `total`, in words; "bytes" are shown in MB.
+        """
+        if not self._shows_bars():
+            self.say(text)
+            yield show_nothing
+            return
+        with self._shown() as bars:
+            task = bars.add_task(text, total=total, unit=unit, detail="")
+
+            def advance(n: float = 1, total: float | None = None) -> None:
+                bars.update(task, advance=n, total=total)
+
+            try:
+                yield advance
+            finally:
+                bars.remove_task(task)
+
+    @contextlib.contextmanager
     def watching(self, epochs: int) -> Iterator[Any]:
-        """A live bar on a terminal; yields the function that moves it. Nothing moves elsewhere."""
-        if self.quiet or not _is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+        """Show a bar of a training on a terminal; yields the function that moves it.
+
+        Elsewhere nothing moves.
+        """
+        if not self._shows_bars():
             yield lambda progress: None
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+        with self._shown() as bars:
+            task = bars.add_task("", visible=False, unit="", detail="")
 
-        bar = Bar(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("mse {task.fields[mse]:.5f}  {task.fields[rate]:,.0f} images/s"),
-            TimeRemainingColumn(),
-            console=_console(sys.stderr),
-            transient=True,
-        )
-        task = bar.add_task("fit", visible=False, epoch="", mse=0.0, rate=0.0)
+            def move(progress: "Progress") -> None:
+                elapsed = bars.tasks[bars.task_ids.index(task)].elapsed or 0
+                rate = progress.images / elapsed if elapsed else 0.0
+                bars.update(
+                    task,
+                    visible=True,
+                    completed=progress.step,
+                    total=progress.steps,
+                    description=_epoch(progress.epoch, epochs),
+                    detail=f"mse {progress.mse:.5f}  {rate:,.0f} images/s",
+                )
 
-        def move(progress: "Progress") -> None:
-            elapsed = bar.tasks[0].elapsed or 0
-            bar.update(
-                task,
-                visible=True,
-                completed=progress.step,
-                total=progress.steps,
-                epoch=f"{progress.epoch} ({progress.epoch + 1} of {epochs})",
-                mse=progress.mse,
-                rate=progress.images / elapsed if elapsed else 0.0,
-            )
+            yield move
 
-        with bar:
-            self._bar = bar
+    def _shows_bars(self) -> bool:
+        return not self.quiet and _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+
+    @contextlib.contextmanager
+    def _shown(self) -> "Iterator[Bars]":
+        """The bars, in one display for all the work that goes on at the same time."""
+        if self._bars is not None:
+            yield self._bars
+            return
+        from aecli.bars import Bars
+
+        with Bars(_console(sys.stderr)) as bars:
+            self._bars = bars
             try:
-                yield move
+                yield bars
             finally:
-                self._bar = None
+                self._bars = None
 
     def _message(self, message: str) -> None:
-        message = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], message)
-        if self._bar is not None:
-            self._bar.console.print(message, highlight=False, markup=False)
+        message = _visible(message)
+        if self._bars is not None:
+            self._bars.console.print(message, soft_wrap=True)
         else:
             _write(sys.stderr, message + "\n")
+
+
+def one_line(text: str, at_most: int = 200) -> str:
+    """`text` as a cell of a table: no line breaks, no control characters, of bounded length."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return text if len(text) <= at_most else text[: at_most - 3] + "..."
 
 
 def _write(stream: IO[str] | None, text: str) -> None:
@@ -189,6 +281,30 @@ def _silence(stream: IO[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _visible(text: str) -> str:
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _epoch(epoch: int, epochs: int) -> str:
+    """`epoch`, counted from 0, as people count."""
+    return f"epoch {epoch + 1:>{len(str(epochs))}} of {epochs}"
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size().columns, 1)
+
+
+def _wrapped(text: str, columns: int, indent: str = "") -> list[str]:
+    """`text` in lines of at most so many columns; a longer word, such as a path, stays whole."""
+    return textwrap.wrap(
+        text,
+        columns,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [""]
+
+
 def _is_terminal(stream: IO[str] | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
@@ -196,4 +312,4 @@ def _is_terminal(stream: IO[str] | None) -> bool:
 def _console(stream: IO[str]) -> "Console":
     from rich.console import Console
 
-    return Console(file=stream)
+    return Console(file=stream, markup=False, emoji=False, highlight=False)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from aecli.data.sources import RemoteFile, RemoteFiles
+from aecli.data.files import RemoteFile, RemoteFiles
 
 # Text that gzip makes smaller, so that the limits of real files hold for these.
 CONTENT = {"a": b"first file " * 40, "b": b"the second " * 40}
@@ -20,15 +20,11 @@ def remote(
     mirrors: Sequence[str] = (),
     npm: str | None = None,
     content: Mapping[str, bytes] = CONTENT,
-    md5_known: bool = True,
     folder: str = "Set/raw",
 ) -> RemoteFiles:
     """The files of `content` as a dataset knows them."""
-    files = tuple(
-        RemoteFile(name, len(c), md5(c) if md5_known else None, md5(zipped(c)))
-        for name, c in content.items()
-    )
-    return RemoteFiles(folder, files, lambda: list(mirrors), npm)
+    files = tuple(RemoteFile(name, len(c), md5(c)) for name, c in content.items())
+    return RemoteFiles(folder, files, tuple(mirrors), npm_package=npm)
 
 
 def put(folder: Path, content: Mapping[str, bytes] = CONTENT, gz: bool = False) -> None:

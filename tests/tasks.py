@@ -1,11 +1,32 @@
 """Tasks for worker processes, which find them by name."""
 
+import gc
 import os
 import resource
 import signal
+import struct
 import time
+from multiprocessing.connection import Connection
 
 from aecli.errors import DivergedError
+
+
+class SlowToArrive:
+    """Takes a second to be unpickled, as torch takes to be imported."""
+
+    def __reduce__(self):
+        return (time.sleep, (1.0,))
+
+
+class KilledOnArrival:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return (_end_now, ())
+
+
+def _end_now():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def work(shared, task):
@@ -25,4 +46,13 @@ def work(shared, task):
             size, _ = resource.getrlimit(resource.RLIMIT_AS)
             resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, size))
             return len(bytearray(10**12))
+        case "send SIGINT" | "send SIGHUP":
+            os.kill(os.getpid(), getattr(signal, task.split()[1]))
+        case "pid and hang":
+            os.write(1, f"{os.getpid()}\n".encode())
+            time.sleep(600)
+        case "half an outcome":
+            [parent] = (each for each in gc.get_objects() if isinstance(each, Connection))
+            os.write(parent.fileno(), struct.pack("!i", 1000) + b"half")
+            time.sleep(600)
     return shared, task, os.getpid()

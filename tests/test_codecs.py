@@ -1,6 +1,7 @@
 """Codecs: shapes, the chapter's layers, exact transforms, and models that load only if whole."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -93,6 +94,39 @@ def test_pca_needs_as_many_images_as_components():
         made("pca", code_dim=50, n=20)
 
 
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (digits(3), r"a uint8 tensor of shape \(3, 1, 28, 28\), .*to_unit divides uint8 by 255"),
+        (torch.zeros(3, 1, 28, 28).double(), "a float64 tensor of shape"),
+        (torch.zeros(3, 784), r"a float32 tensor of shape \(3, 784\)"),
+        (torch.zeros(28, 28), r"a float32 tensor of shape \(28, 28\)"),
+        (torch.zeros(1, 28, 28), r"a float32 tensor of shape \(1, 28, 28\)"),
+        (torch.zeros(3, 3, 28, 28), r"a float32 tensor of shape \(3, 3, 28, 28\)"),
+        (torch.tensor(1.0), r"a float32 tensor of shape \(\)"),
+        (np.zeros((3, 1, 28, 28), "f4"), "a float32 numpy array of shape .*from_numpy converts it"),
+        ([[1.0]], "a list"),
+        ("digit.png", "a str"),
+    ],
+)
+def test_images_that_a_codec_cannot_take_are_named(name, images, told):
+    codec = made(name)
+    expected = r".*expected a float32 tensor of shape \(N, 1, 28, 28\), with pixels in \[0, 1\]"
+    for call in (codec, codec.encode):
+        with pytest.raises(UsageError, match="images: " + told) as error:
+            call(images)
+        assert re.search(expected, str(error.value))
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("codes", [torch.zeros(3, 6), torch.zeros(5), np.zeros((3, 5)), None])
+def test_codes_that_a_codec_cannot_take_are_named(name, codes):
+    expected = r"codes: a .*, expected a float32 tensor of shape \(N, 5\)"
+    with pytest.raises(UsageError, match=expected):
+        made(name).decode(codes)
+
+
 @pytest.fixture
 def saved(tmp_path):
     """A model folder as a run leaves it, and the codec in it."""
@@ -107,6 +141,14 @@ def test_a_saved_model_loads_to_the_same_codec(saved):
     folder, codec = saved
     images = digits(9) / 255
     assert torch.equal(codecs.load(folder)(images), codec(images))
+    assert torch.equal(codecs.load(str(folder))(images), codec(images))
+
+
+def test_a_run_folder_is_not_its_model(saved):
+    folder, _ = saved
+    (folder / "run" / "model").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no model to read: .*; a run's is in .*/run/model"):
+        codecs.load(folder / "run")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other", "not json", "bad key"])

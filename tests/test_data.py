@@ -1,20 +1,27 @@
 """Datasets: splits that never move, files checked to the byte, sources tried in order."""
 
+import contextlib
+import dataclasses
 import gzip
 import hashlib
+import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 from aecli import data
-from aecli.config import DataConfig
-from aecli.data import DATASETS, Places
+from aecli.config import DataConfig, FitConfig, PcaConfig, SampleConfig, SweepConfig, TrainConfig
+from aecli.data import DATASETS, Dataset, Places, default_places, inventory
 from aecli.data.idx import parse_idx
+from aecli.data.images import Raw
 from aecli.data.sources import NotFoundError, read_files
-from aecli.errors import DataError, UsageError
+from aecli.errors import DataError, StorageError, UsageError
 from aecli.terminal import Terminal
 from tests.mirror import CONTENT, put, remote, serving
+
+FEW = DataConfig(dataset="mnist-5k", limit_train=10)
 
 
 def ignore(_message):
@@ -64,6 +71,48 @@ def test_limits_are_nested_and_leave_validation_and_test_alone(five_thousand):
 def test_a_split_that_does_not_fit_is_refused(five_thousand, settings, message):
     with pytest.raises(UsageError, match=message):
         five_thousand(**settings)
+    with pytest.raises(UsageError, match=message):  # and before anything is read
+        data.check_sizes(TrainConfig(data=DataConfig(dataset="mnist-5k", **settings)))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TrainConfig(data=FEW), r"batch_size=256 must be at most 10 .*or --batch-size 10 or less"),
+        (SweepConfig(data=FEW), r"batch_size=128 must be at most 10 .*or --batch-size 10 or less"),
+        (SampleConfig(data=FEW), "batch_size=256 must be at most 10"),
+        (TrainConfig(data=FEW, codec=PcaConfig(code_dim=11)), "code_dim=11 must be at most 10"),
+        (TrainConfig(data=DataConfig(limit_train=55_001)), "55001 must be at most 55000"),
+        (TrainConfig(data=FEW, train=FitConfig(batch_size=10)), None),
+        (TrainConfig(data=FEW, codec=PcaConfig(code_dim=10)), None),
+    ],
+)
+def test_sizes_are_checked_before_a_run_is_begun(tmp_path, config, message):
+    nowhere = Places(None, tmp_path)
+    with pytest.raises(UsageError, match=message) if message else contextlib.nullcontext():
+        data.check(config, nowhere)
+
+
+def test_auto_is_checked_for_what_stands_in_for_mnist(tmp_path):
+    config = TrainConfig(data=DataConfig(limit_train=4000))
+    data.check(config, Places(None, tmp_path))
+    with pytest.raises(UsageError, match="limit_train=4000 must be at most 3667"):
+        data.check(config, Places(None, tmp_path, offline=True))
+
+
+@pytest.mark.parametrize("command", ["train", "sweep-codedim", "interpolate", "sample"])
+def test_too_few_images_leave_no_run_folder(inside, tmp_path, command):
+    arguments = [command, *(["2"] if command == "sweep-codedim" else [])]
+    done = inside(*arguments, "--dataset", "mnist-5k", "--limit-train", "10")
+    assert done.code == 2
+    assert "or --batch-size 10 or less" in done.stderr
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_constant_image_has_an_error_to_beat(images):
+    constant = images.train.images.double().div(255).mean(dim=0)
+    errors = (images.test.images.double() / 255 - constant).square()
+    assert images.mean_image_mse() == pytest.approx(errors.mean().item(), rel=1e-6)
 
 
 def test_auto_falls_back_loudly_and_an_explicit_name_never(tmp_path):
@@ -88,14 +137,128 @@ def test_auto_does_not_fall_back_from_damaged_files(tmp_path):
         data.load(DataConfig(), Places(tmp_path, tmp_path / "cache", True), ignore)
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "auto", "fashion-mnist"])
+def test_a_folder_that_is_named_must_have_the_dataset(inside, tmp_path, dataset):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "dune.png").write_bytes(b"")
+    named = ("--dataset", dataset, "--data-dir", "photos")
+    commands = [
+        ("train", *named),
+        ("train", *named, "--offline", "-q", "--json"),
+        ("train", "--dataset", dataset, "--set", "data.dir=photos"),
+    ]
+    if dataset != "auto":
+        commands += [
+            ("data", "fetch", dataset, *named[2:]),
+            ("data", "verify", dataset, *named[2:]),
+        ]
+    for arguments in commands:
+        done = inside(*arguments)
+        assert done.code == 3, arguments
+        assert "data folder photos: it has no " in done.stderr
+        assert "train-images-idx3-ubyte[.gz]" in done.stderr
+        assert "in photos there are dune.png" in done.stderr
+        assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_folder_of_the_environments_is_passed_over_with_a_warning(inside, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    for folder, told in (("photos", "photos is empty"), ("gone", "gone is no folder")):
+        monkeypatch.setenv("AECLI_DATA_DIR", folder)
+        done = inside("train", "--limit-train", "300", "--codec", "dct", "--offline", "-q")
+        assert done.code == 0
+        first, *others = done.stderr.splitlines()
+        assert first.startswith(f"WARNING: AECLI_DATA_DIR={folder} has no MNIST: no train-images")
+        assert told in first
+        assert "MNIST is not to be had" in others[0]
+        assert inside("data", "verify", "mnist").code == 3
+
+
+def test_a_folder_is_not_named_for_a_dataset_that_is_in_none(inside, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for arguments in (("train", "--dataset", "mnist-5k"), ("data", "fetch", "mnist-5k")):
+        done = inside(*arguments, "--data-dir", "photos")
+        assert (done.code, done.stdout) == (2, "")
+        assert "leave --data-dir out" in done.stderr
+
+
+@pytest.mark.parametrize("named", ["", "gone", "file", "x" * 300])
+def test_a_data_folder_that_is_none_is_named(inside, tmp_path, named):
+    (tmp_path / "file").write_text("")
+    done = inside("train", "--dataset", "mnist", "--data-dir", named)
+    assert done.code == 3
+    assert done.stderr.startswith(f"aecli: data folder {named or repr('')}: ")
+
+
+def test_a_home_folder_is_found_in_every_way_to_name_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    assert default_places("~/data").data_dir == tmp_path / "data"
+    monkeypatch.setenv("AECLI_DATA_DIR", "~/data")
+    assert default_places().data_dir == tmp_path / "data"
+
+
+def test_mnist_under_fashions_name_is_refused(tmp_path):
+    files = DATASETS["fashion-mnist"].remote
+    assert {f.name: f.bytes for f in files.files} == {
+        f.name: f.bytes for f in DATASETS["mnist"].remote.files
+    }
+    put(tmp_path / files.folder, {f.name: bytes(f.bytes) for f in files.files})
+    with pytest.raises(DataError, match=r"MD5 [0-9a-f]{32}, expected f4a8712d7a061bf5bd6d2"):
+        read_files(files, Places(tmp_path, tmp_path / "cache", True), ignore)
+
+
+def test_a_gzip_made_anew_is_the_same_file(places):
+    folder = places.data_dir / "Set/raw"
+    put(folder, {f"{name}.gz": gzip.compress(c, 1, mtime=99) for name, c in CONTENT.items()})
+    assert read_files(remote(), places, ignore).contents == CONTENT
+
+
+def test_a_torchvision_that_does_not_import_costs_its_list_of_mirrors_only(places, server):
+    class Foreign:
+        def __getattr__(self, name):
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+    said = []
+    known = dataclasses.replace(remote([f"{server}/good/"]), torchvision="MNIST")
+    with mock.patch.dict(sys.modules, {"torchvision": Foreign()}):
+        found = read_files(known, places, said.append)
+    assert found.contents == CONTENT
+    assert "torchvision cannot be imported (operator torchvision::nms does not exist)" in said[1]
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
+def test_the_mirrors_are_torchvisions_while_it_imports(dataset):
+    datasets = pytest.importorskip("torchvision.datasets")
+    known = DATASETS[dataset].remote
+    assert list(known.mirrors) == getattr(datasets, known.torchvision).mirrors
+
+
+def test_fetch_says_the_folder_and_fails_where_nothing_can_be_kept(tmp_path, server, monkeypatch):
+    known = remote([f"{server}/good/"])
+
+    def read(places, say):
+        found = read_files(known, places, say)
+        return Raw(None, None, found.source, "", found.folder)
+
+    monkeypatch.setitem(DATASETS, "toy", Dataset("a toy", (1, 1, 1), 1, read))
+    said = []
+    cache = tmp_path / "cache"
+    assert inventory.fetch("toy", Places(None, cache), said.append) == cache / "Set/raw"
+    assert any(f"came from mirror {server}/good/" in line for line in said)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="nothing of it could be kept"):
+        inventory.fetch("toy", Places(None, tmp_path / "file"), said.append)
+
+
 @pytest.mark.parametrize("gz", [False, True])
 def test_the_given_folder_comes_first_then_the_cache(places, gz):
     put(places.cache_dir / "Set/raw", gz=gz)
-    assert read_files(remote(), places, ignore)[1].startswith("cache ")
+    assert read_files(remote(), places, ignore).source.startswith("cache ")
     put(places.data_dir / "Set/raw", gz=gz)
-    content, source = read_files(remote(), places, ignore)
-    assert content == CONTENT
-    assert source == f"folder {places.data_dir / 'Set/raw'}"
+    found = read_files(remote(), places, ignore)
+    assert found.contents == CONTENT
+    assert found.source == f"folder {places.data_dir / 'Set/raw'}"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +281,8 @@ def test_a_damaged_file_is_named_with_what_was_expected(places, damaged, message
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"plain", "not a gzip file"),
+        (b"plain", "5 bytes, expected 440"),
+        (b"\x1f\x8bplain", "a damaged gzip file"),
         (gzip.compress(CONTENT["a"])[:20], "ends early"),
         (gzip.compress(b"0" * 10**6), "441 bytes, expected 440"),  # a bomb is not unpacked
     ],

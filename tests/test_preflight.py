@@ -4,8 +4,10 @@ import time
 
 import pytest
 
-from aecli import preflight
-from aecli.config import MlpConfig, SweepConfig, TrainConfig
+from aecli import machine, preflight, storage
+from aecli.config import MlpConfig, PcaCompareConfig, ReproduceConfig, SweepConfig, TrainConfig
+from aecli.errors import JobsFailedError
+from aecli.experiments import pca_compare, reproduce, sweep_codedim
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ from aecli.config import MlpConfig, SweepConfig, TrainConfig
 def test_more_than_the_machine_has_is_exit_2_with_the_estimate(inside, tmp_path, told):
     done = inside("train", "--dataset", "mnist-5k", *told)
     assert (done.code, done.stdout) == (2, "")
-    assert "GB of memory, and there are" in done.stderr
+    assert "GB of memory, and there are" in done.stderr or "TB of memory, and" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -49,4 +51,90 @@ def test_too_small_a_disk_is_exit_6_with_both_sizes(inside, monkeypatch):
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage)
     done = inside("train", "--dataset", "mnist-5k")
     assert done.code == 6
-    assert "GB in runs, where 0.0 GB are free" in done.stderr
+    assert "this run needs about 22 MB in runs, where 1.0 MB are free" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (340_400, "340 kB"),
+        (999_700, "1.0 MB"),
+        (9.96e6, "10 MB"),
+        (12e6, "12 MB"),
+        (1.44e9, "1.4 GB"),
+        (3e15, "3,000 TB"),
+    ],
+)
+def test_sizes_have_the_unit_that_suits_them(number, text):
+    assert storage.size(number) == text
+
+
+@pytest.fixture
+def room_for_two(monkeypatch):
+    """A machine with eight cores, and memory for two trainings of a sweep at a time."""
+    monkeypatch.setattr(machine, "usable_cores", lambda: 8)
+    memory = preflight.estimate(SweepConfig(jobs=2)).memory + 1
+    monkeypatch.setattr(machine, "memory_limit", lambda: memory)
+
+
+@pytest.mark.usefixtures("room_for_two")
+def test_too_many_jobs_are_fewer_where_nobody_asked_for_them(inside):
+    config, [warning] = preflight.check(SweepConfig(), None)
+    assert config.jobs == 2
+    assert warning.startswith("jobs=2 instead of 8: each needs about ")
+    assert preflight.check(SweepConfig(jobs=2), None) == (SweepConfig(jobs=2), [])
+    refused = inside("sweep-codedim", "--jobs", "8", "--dry-run")
+    assert refused.code == 2
+    assert "8 training(s) at a time; jobs=2 would fit" in refused.stderr
+    quiet = inside("sweep-codedim", "--dry-run", "-q", "--dataset", "mnist-5k")
+    assert quiet.code == 0
+    assert "jobs: 2" in quiet.stdout
+    assert f"WARNING: {warning}" in quiet.stderr
+
+
+def test_a_quota_is_counted_as_the_jobs_count_it(monkeypatch):
+    monkeypatch.setattr(machine, "usable_cores", lambda: 3)
+    three, here = preflight.estimate(SweepConfig(jobs=3)), preflight.estimate(SweepConfig())
+    assert three == here
+
+
+@pytest.mark.parametrize(
+    ("config", "trained"),
+    [
+        (ReproduceConfig(), 37),
+        (ReproduceConfig(seeds=1), 15),
+        (SweepConfig(), 15),
+        (PcaCompareConfig(), 16),
+        (TrainConfig(), 1),
+    ],
+)
+def test_trainings_are_counted_as_they_run(config, trained):
+    assert preflight.trainings(config) == trained
+
+
+def test_reproduce_trains_as_many_as_are_counted(monkeypatch, images):
+    """Every job that its parts ask for, each once."""
+    asked = set()
+
+    def note(jobs, *_):
+        asked.update(jobs)
+        raise JobsFailedError
+
+    monkeypatch.setattr(reproduce, "train_all", note)
+    monkeypatch.setattr(sweep_codedim, "train_all", note)
+    monkeypatch.setattr(pca_compare, "train_all", note)
+    config = ReproduceConfig(seeds=2)
+    shared = {"seeds": 2, "train": config.train}
+    sweep = SweepConfig(code_dims=reproduce.CODE_DIMS, **shared)
+    compare = PcaCompareConfig(code_dims=reproduce.COMPARED_DIMS, **shared)
+    for part in (
+        lambda: reproduce._train_as_the_chapter(config, images, None, None),
+        lambda: sweep_codedim.measure_sweep(sweep, images, None, None),
+        lambda: pca_compare.measure_comparison(compare, images, None, None),
+    ):
+        with pytest.raises(JobsFailedError):
+            part()
+    assert len(asked) == preflight.trainings(config) == 26

@@ -6,13 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
-from aecli import checkpoint, rundir
+from aecli import checkpoint, locks, registry, storage
 from aecli.config import TrainConfig
+from aecli.errors import UsageError
 from aecli.rundir import RunDir, new_run
 from tests.conftest import environment
 from tests.twins import left_behind
@@ -73,6 +76,36 @@ def test_a_completed_run_has_nothing_to_go_on_with(inside):
     assert (again.code, again.run) == (0, done.run)
     assert "nothing to go on with" in again.stderr
     assert left_behind(done.run) == before
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_the_gate_of_a_completed_run_is_judged(inside, as_json):
+    run = inside(*SMALL).run
+    metrics = json.loads((run / "metrics.json").read_text())
+    missed = inside("resume", str(run), *as_json, "--expect", "test_mse<=0")
+    assert missed.code == 7
+    assert f"expected test_mse<=0, measured {metrics['test_mse']}" in missed.stderr
+    held = inside("resume", str(run), *as_json, "--expect", "test_mse>0", "--expect", "epochs==3")
+    assert held.code == 0
+    if as_json:
+        assert json.loads(held.stdout) == {**metrics, "run": str(run)}
+        assert json.loads(missed.stdout)["exit_code"] == 7
+    else:
+        assert held.run == missed.run == run
+    misspelt = inside("resume", str(run), *as_json, "--expect", "tset_mse>0")
+    assert (misspelt.code, misspelt.stdout) == (2, "")
+    assert "did you mean 'test_mse'? train has code_dim, " in misspelt.stderr
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{"])
+def test_a_completed_run_without_its_metrics_passes_no_gate(inside, content):
+    run = inside(*SMALL, "--codec", "dct").run
+    (run / "metrics.json").unlink()
+    if content is not None:
+        (run / "metrics.json").write_text(content)
+    done = inside("resume", str(run), "--expect", "test_mse>0")
+    assert done.code == 3
+    assert "metrics.json" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["sample", "interpolate"])
@@ -146,6 +179,107 @@ def test_another_runs_checkpoint_is_refused(inside, stopped):
     assert "of another run" in again.stderr
 
 
+def reseal(generation, state, history):
+    """Write a generation of the run's anew, as another version would have done."""
+    run_id = json.loads((generation / "progress.json").read_text())["run"]
+    progress = json.dumps({"run": run_id, "history": history}).encode()
+    files = {"state.safetensors": save(state), "progress.json": progress}
+    storage.seal(generation, files, generation.parent)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("a key more", "it lacks nothing and has ema that has no place here"),
+        ("a key less", "it lacks muon_momentum"),
+        ("no step", "it lacks step"),
+        ("another shape", "not the state of such a training"),
+        ("another row", "a history with epoch, loss, where this version of aecli has numbers for"),
+        ("words", "where this version of aecli has numbers for"),
+    ],
+)
+def test_a_checkpoint_of_another_version_is_exit_3(inside, stopped, damage, message):
+    path = stopped(4)
+    for generation in (path / "checkpoint").iterdir():
+        state = load((generation / "state.safetensors").read_bytes())
+        history = json.loads((generation / "progress.json").read_text())["history"]
+        match damage:
+            case "a key more":
+                state["ema"] = torch.zeros(3)
+            case "a key less":
+                del state[next(key for key in state if key.startswith("muon_"))]
+            case "no step":
+                del state["step"]
+            case "another shape":
+                state["parameters"] = state["parameters"][:7]
+            case "another row":
+                history = [{"epoch": 0, "loss": 0.5}]
+            case "words":
+                history = [dict.fromkeys(row, "x") for row in history]
+        reseal(generation, state, history)
+    done = inside("resume", str(path))
+    assert (done.code, done.stdout) == (3, ""), done.stderr
+    assert f"{path.absolute()}/checkpoint: " in done.stderr
+    assert message in done.stderr
+
+
+def test_jobs_and_device_of_a_run_that_is_gone_on_with(inside, stopped):
+    path = stopped(3)
+    refused = inside("resume", str(path), "--jobs", "2")
+    assert (refused.code, refused.stdout) == (2, "")
+    assert "--jobs: a run of `aecli train` trains one codec" in refused.stderr
+    unknown = inside("resume", str(path), "--device", "abacus")
+    assert unknown.code == 2
+    assert "--device: device=abacus" in unknown.stderr
+    again = inside("resume", str(path), "--device", "cpu")
+    assert again.code == 0, again.stderr
+    assert "device: cpu" in (path / "config.yaml").read_text()
+    sweep = inside("sweep-codedim", "2", *TOLD[1:], "--codec", "pca", "--seeds", "1", "--jobs", "2")
+    told = record(sweep.run)
+    (sweep.run / "run.json").write_text(json.dumps(told | {"status": "interrupted"}))
+    assert inside("resume", str(sweep.run), "--jobs", "1").code == 0
+    assert "jobs: 1" in (sweep.run / "config.yaml").read_text()
+
+
+def test_a_completed_run_is_left_without_lock_and_checkpoints(inside, stopped):
+    path = stopped(3)
+    assert (path / ".lock").exists()
+    assert inside("resume", str(path)).code == 0
+    hidden = [each.name for each in path.iterdir() if each.name.startswith(".")]
+    assert (hidden, (path / "checkpoint").exists()) == ([], False)
+
+
+def test_who_waited_for_a_run_that_is_completed_now_does_not_do_it_again(tmp_path):
+    with new_run(tmp_path, TrainConfig(), "x", []) as run:
+        pass
+    before = (run.path / "run.json").read_bytes()
+    with (
+        pytest.raises(UsageError, match="another process has completed this run meanwhile"),
+        new_run(tmp_path, TrainConfig(), "x", [], run.path),
+    ):
+        pass
+    assert (run.path / "run.json").read_bytes() == before
+
+
+def test_a_lock_that_was_removed_by_its_holder_is_made_anew(tmp_path):
+    path, taken = tmp_path / "lock", []
+
+    def wait():
+        with locks.hold(path, patience=10):
+            taken.append(path.exists())
+
+    with locks.hold(path):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        with pytest.raises(TimeoutError), locks.hold(path):
+            pass
+        path.unlink()
+        with locks.hold(path):  # the new file's: nobody else has that
+            pass
+    waiting.join(20)
+    assert taken == [True]
+
+
 def test_a_changed_config_is_refused_with_both_values(inside, stopped):
     path = stopped(3)
     config = path / "config.yaml"
@@ -199,7 +333,7 @@ def test_a_folder_that_is_no_run_is_exit_3(inside, tmp_path, content):
 def test_one_process_to_a_run(inside, tmp_path):
     with new_run(tmp_path / "runs", TrainConfig(), "x", []) as run:
         done = inside("resume", str(run.path))
-        assert rundir.state_of(run.path) == "running"
+        assert registry.state_of(run.path) == "running"
     assert done.code == 2
     assert f"process {os.getpid()} is working in this run folder" in done.stderr
 
@@ -212,7 +346,7 @@ def test_ls_tells_the_states_apart(inside, tmp_path, stopped):
     (tmp_path / "runs" / "20260101T000000Z-train-x").mkdir()
     rows = json.loads(inside("ls", "--json").stdout)["runs"]
     assert {row["run"]: row["state"] for row in rows} == {
-        "20260101T000000Z-train-x": "unreadable",
+        "20260101T000000Z-train-x": "empty",
         done.name: "completed",
         failed.name: "failed",
         dead.name: "dead",

@@ -18,7 +18,8 @@ from aecli.experiments.context import Context
 from aecli.experiments.jobs import Job, Trained, train_all
 from aecli.experiments.sweep_codedim import Row, Sweep, row_specs
 from aecli.fit import corrupt
-from aecli.rundir import new_run, unfinished_run
+from aecli.registry import unfinished_run
+from aecli.rundir import new_run
 from aecli.terminal import Terminal
 from tests.conftest import SMALL, digits
 
@@ -274,7 +275,7 @@ def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(insid
     whole = inside(*told)
     table = (whole.run / "table.csv").read_text()
     config = resolve(SweepConfig, [yaml_layer(whole.run / "config.yaml")])
-    assert unfinished_run(tmp_path / "runs", config) is None
+    assert unfinished_run(tmp_path / "runs", config).path is None
     record = json.loads((whole.run / "run.json").read_text())
     (whole.run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
     (whole.run / "table.csv").unlink()

@@ -5,11 +5,13 @@ import os
 import time
 
 import pytest
+from safetensors.numpy import load, save
 
-from aecli.experiments import jobs
+from aecli import provenance, storage
+from aecli.experiments import jobs, workers
 from aecli.experiments.workers import Failure, do_here, do_in_workers
 from tests.conftest import SMALL
-from tests.tasks import work
+from tests.tasks import KilledOnArrival, SlowToArrive, work
 from tests.twins import left_behind
 
 REASONS = {
@@ -40,6 +42,27 @@ def test_a_task_that_hangs_is_ended_at_its_time():
     assert outcomes[0] == Failure("took longer than 5 s")
     assert outcomes[1][1] == "a"
     assert time.monotonic() - started < 30
+
+
+def test_time_runs_from_when_the_worker_is_ready_until_its_outcome_is_here():
+    [(_, outcome)] = do_in_workers(work, SlowToArrive(), ["a"], 1, timeout=0.9)
+    assert outcome[1] == "a"
+    outcomes = dict(do_in_workers(work, None, ["half an outcome", "a"], 1, timeout=0.5))
+    assert outcomes[0] == Failure("took longer than 0.5 s")
+    assert outcomes[1][1] == "a"
+
+
+def test_a_worker_that_never_gets_ready_is_a_failure(monkeypatch):
+    monkeypatch.setattr(workers, "START_SECONDS", 0.0)
+    outcomes = dict(do_in_workers(work, SlowToArrive(), ["a", "b"], 1, timeout=60))
+    assert set(outcomes.values()) == {Failure("its process was not ready after 0 s")}
+
+
+def test_a_worker_that_dies_before_all_that_is_shared_has_reached_it_is_a_failure():
+    """It would have kept its parent waiting for ever."""
+    shared = (KilledOnArrival(), bytes(10**7))
+    [(_, outcome)] = do_in_workers(work, shared, ["a"], 1)
+    assert outcome == Failure("its process was killed by SIGKILL")
 
 
 def test_in_this_process_a_failure_costs_no_other_either():
@@ -81,6 +104,62 @@ def test_a_sweep_with_failed_jobs_is_exit_5_and_continue_completes_it(inside, fa
     assert (whole.code, whole.run) == (0, partial.run)
     assert whole.stderr.count("trained") == 2
     assert left_behind(whole.run) == left_behind(inside(*SWEEP).run)
+
+
+@pytest.mark.parametrize("damage", ["bits", "keys", "rows", "names", "shapes"])
+def test_a_kept_job_that_cannot_be_read_is_trained_anew_with_a_warning(inside, damage):
+    told = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
+    whole = inside(*told)
+    twin = left_behind(whole.run)
+    reopen(whole.run)
+    job = next((whole.run / "jobs").glob("mlp2-*"))
+    history = json.loads((job / "history.json").read_text())
+    state = load((job / "model.safetensors").read_bytes())
+    match damage:
+        case "bits":
+            (job / "model.safetensors").write_bytes(bytes(9))
+        case "keys":
+            seal(job, state, [row | {"kl_nats": 1.0} for row in history])
+        case "rows":
+            seal(job, state, [{"epoch": "zero"}])
+        case "names":
+            seal(job, {f"x{name}": array for name, array in state.items()}, history)
+        case "shapes":
+            seal(job, {name: array[:1] for name, array in state.items()}, history)
+    again = inside(*told, "--continue")
+    assert (again.code, again.run) == (0, whole.run), again.stderr
+    assert "WARNING: mlp code 2 (256-64), seed 0: what was kept of it is trained" in again.stderr
+    assert again.stderr.count("\ntrained ") == 1
+    assert left_behind(again.run) == twin
+
+
+def reopen(run):
+    """Make a completed run one that was interrupted."""
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+
+
+def seal(job, state, history):
+    files = {"model.safetensors": save(state), "history.json": json.dumps(history).encode()}
+    storage.seal(job, files, job.parent)
+
+
+def test_what_another_program_kept_is_not_used_and_told(inside, monkeypatch):
+    told = ("sweep-codedim", "2", *SMALL, "--seeds", "1", "--jobs", "1")
+    first = inside(*told)
+    reopen(first.run)
+    record = json.loads((first.run / "run.json").read_text())
+    now = record["program_sha256"]
+    assert now == provenance.program_sha256()
+    assert isinstance(record["git_dirty"], bool | None)
+    monkeypatch.setattr(provenance, "program_sha256", lambda: "f" * 64)
+    again = inside("resume", str(first.run), "-q")
+    assert again.code == 0, again.stderr
+    assert len(list((first.run / "jobs").iterdir())) == 2
+    [warning] = json.loads((first.run / "run.json").read_text())["warnings"]
+    assert f"this run began with {now[:12]}" in warning
+    assert "goes on with ffffffffffff" in warning
+    assert f"WARNING: {warning}" in again.stderr
 
 
 def test_fail_fast_stops_at_the_first(inside, failing):

@@ -110,7 +110,7 @@ def _require(what: str, given: Any, shape: tuple[int, ...], hint: str) -> None:
     everything else would end in torch's own words for matrices that do not fit.
     """
     if isinstance(given, Tensor):
-        if given.dtype == torch.float32 and given.shape[1:] == shape and given.ndim > len(shape):
+        if given.dtype == torch.float32 and given.shape[1:] == shape:
             return
         found = f"a {str(given.dtype).removeprefix('torch.')} tensor of shape {tuple(given.shape)}"
     elif isinstance(given, np.ndarray):

@@ -1,6 +1,7 @@
 """Find the YAMLs that ship with aecli, and the one a `--config` names."""
 
 import difflib
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,17 @@ _PACKAGE = Path(__file__).parent.parent
 class ShippedConfig:
     name: str
     path: Path
+    command: str
+    """Command that it is a config of."""
     summary: str
-    """The first comment line that is not the command."""
+    """First sentence of the comment on top."""
 
 
 def shipped_configs() -> list[ShippedConfig]:
     """The configs inside the installed package, by name; in a checkout, those at its top level."""
     inside = _PACKAGE / "configs"
     folder = inside if inside.is_dir() else _PACKAGE.parent / "configs"
-    return [
-        ShippedConfig(path.stem, path, _summary(path)) for path in sorted(folder.glob("*.yaml"))
-    ]
+    return [ShippedConfig(path.stem, path, *_head(path)) for path in sorted(folder.glob("*.yaml"))]
 
 
 def find_config(name_or_path: str) -> Path:
@@ -73,8 +74,11 @@ def copy_config(name: str, to: str) -> Path:
     return target
 
 
-def _summary(path: Path) -> str:
-    comments = (
-        line[1:].strip() for line in path.read_text("utf-8").splitlines() if line[:1] == "#"
+def _head(path: Path) -> tuple[str, str]:
+    """The command and the first sentence of the comment on top: `# aecli COMMAND --config NAME`."""
+    first, *others = itertools.takewhile(
+        lambda line: line.startswith("#"), path.read_text("utf-8").splitlines()
     )
-    return next((line for line in comments if not line.startswith("aecli ")), "")
+    comment = " ".join(line[1:].strip() for line in others)
+    sentence, full_stop, _ = comment.partition(". ")
+    return first.split()[2], sentence + full_stop.strip()

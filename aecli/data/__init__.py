@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from aecli.config import DataConfig, ManyConfig, NetworkConfig
+from aecli.config import DataConfig, NetworkConfig
 from aecli.data.downloads import Say
 from aecli.data.files import RemoteFiles
 from aecli.data.images import Images, ImageShape, Raw, Split, require_batch, to_unit
@@ -162,13 +162,12 @@ def check_sizes(config: NetworkConfig) -> None:
 
 def _check_sizes(config: NetworkConfig, name: str) -> None:
     n_train, _ = _sizes(DATASETS[name].n_train, config.data)
-    closed_form = config.codec.name in ("pca", "dct")
-    if isinstance(config, ManyConfig) or not closed_form:
+    if not config.codec.solved:
         require_batch(config.train.batch_size, n_train, name)
-    elif config.codec.name == "pca" and config.codec.code_dim > n_train:
+    code_dim = max(getattr(config, "code_dims", (config.codec.code_dim,)))
+    if config.codec.name == "pca" and code_dim > n_train:
         raise UsageError(
-            f"code_dim={config.codec.code_dim} must be at most {n_train} (training images of"
-            f" {name}) for codec 'pca'"
+            f"code_dim={code_dim} must be at most {n_train} (training images) for codec 'pca'"
         )
 
 

@@ -1,5 +1,6 @@
 """The files of a dataset: found under the names that people have them by, read, checked, kept."""
 
+import errno
 import hashlib
 import heapq
 import os
@@ -240,5 +241,5 @@ def _is_folder(path: Path) -> bool:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # which reading it will say
-        return True
+    except OSError as error:  # which reading it will say
+        return error.errno != errno.ENAMETOOLONG

@@ -27,6 +27,22 @@ class Context:
     job_timeout: float | None = None
     """Seconds that a job of many may take."""
 
+    def tell_machine(self, run: Path, facts: Mapping[str, Any], each: str = "") -> None:
+        """Say where the run leaves its files and what it computes on.
+
+        facts: as `device.facts` gives them. each: whose the threads are, if not the whole run's.
+        """
+        threads = f"{facts['threads']} thread{'' if facts['threads'] == 1 else 's'}{each}"
+        self.terminal.say(f"run: {run}")
+        self.terminal.say(f"on: {facts['device']}, {threads}, {facts['precision']}")
+
+    def tell_data(self, images: Images) -> None:
+        """Say which images there are and where they came from."""
+        self.terminal.say(
+            f"data: {images.name} ({images.source}): {len(images.train):,} images to train on,"
+            f" {len(images.val):,} for validation, {len(images.test):,} for the test"
+        )
+
 
 @dataclass(frozen=True)
 class Result:
@@ -60,6 +76,7 @@ def load_images(
         images = replace(images, train=train)
         found["data.limit_train"] = len(train)
     run_dir.note(dataset=images.provenance())
+    context.tell_data(images)
     config = with_values(config, found)
     run_dir.write_config(config)
     return images, config

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import figures
-from aecli.classifier import Classifier, judge
+from aecli.classifier import Classifier
 from aecli.codecs import Pca
 from aecli.config import InterpolateConfig, PcaConfig
 from aecli.data import Images, to_unit
@@ -27,6 +27,7 @@ from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.trained import (
     Subject,
     load_subject,
+    noted_classifier,
     require_trainable,
     settled,
     training_in_words,
@@ -60,7 +61,8 @@ def run(config: InterpolateConfig, context: Context) -> Result:
         subject = load_subject(
             config, context, run_dir, lambda images: _check_images(config, images)
         )
-        outcome = measure_paths(config, subject, run_dir, context)
+        judge = noted_classifier(subject.images, context, run_dir)
+        outcome = measure_paths(config, subject, judge, run_dir, context)
         numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
     title = f"{subject.images.name}: {config.codec.name} with a code of {subject.codec.code_dim}"
@@ -69,26 +71,31 @@ def run(config: InterpolateConfig, context: Context) -> Result:
 
 
 def measure_paths(
-    config: InterpolateConfig, subject: Subject, run_dir: RunDir, context: Context
+    config: InterpolateConfig,
+    subject: Subject,
+    classifier: Classifier,
+    run_dir: RunDir,
+    context: Context,
 ) -> "Outcome":
     """The path and the many that `config` asks for; tables and figures go to `run_dir`."""
     images = subject.images
-    classifier = judge(images, context.places.cache_dir.parent / "classifiers", context.terminal)
-    context.terminal.say(f"walking between {config.pairs:,} pairs of test images")
     pairs = draw_pairs(images.test.labels, config.pairs, config.seed)
     ends = choose_ends(config, images.test.labels)
-    own = CodeSpace.of(subject.codec, images)
-    pca = _pca_space(own, images)
+    with context.terminal.working("calibrating holes on held-out codes, beside PCA's"):
+        own = CodeSpace.of(subject.codec, images)
+        pca = _pca_space(own, images)
     journey = walk(own, ends.unsqueeze(0), config.steps, classifier)
-    many = walk(own, pairs, PAIR_STEPS, classifier)
-    pca_many: Paths | None = None
-    if pca is not None:
-        pca_many = many if pca is own else walk(pca, pairs, PAIR_STEPS, classifier)
+    spaces = [own] if pca is None or pca is own else [own, pca]
+    walks = len(pairs) * len(spaces)
+    with context.terminal.working("walking between pairs of images", walks, "paths") as advance:
+        several = [walk(space, pairs, PAIR_STEPS, classifier, advance) for space in spaces]
+    many, pca_many = several[0], None if pca is None else several[-1]
     outcome = Outcome(images, classifier, ends, own, pca, journey, many, pca_many)
     named = {"dataset": images.name}
     run_dir.write_csv("path.csv", [row | named for row in _path_rows(own, journey)])
     run_dir.write_csv("rates.csv", [row | named for row in _rate_rows(many, pca_many)])
-    _draw(outcome, subject.title, run_dir)
+    with context.terminal.working("drawing the figures"):
+        _draw(outcome, subject.title, run_dir)
     return outcome
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aecli import codecs, device
+from aecli import codecs, device, machine, provenance
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.data import Images, ImageShape
-from aecli.errors import JobsFailedError, UsageError
+from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.experiments.context import Context
 from aecli.experiments.workers import Failure, do_here, do_in_workers
 from aecli.fit import EpochRecord, fit
@@ -88,38 +88,56 @@ def train_all(
 
     Each is trained on the CPU with a fixed number of threads (`config.threads`, or 1), so the
     numbers do not depend on `config.jobs`. A finished job is kept in the run's `jobs/` folder and
-    read from there if it is asked for again. A failed one does not take the others down, unless
+    read from there if it is asked for again; if it cannot be read, it is trained anew, with a
+    warning. A failed one does not take the others down, unless
     `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for a job that cannot be.
     """
-    images.require_batch(config.train.batch_size)
+    if not config.codec.solved:
+        images.require_batch(config.train.batch_size)
     threads = config.threads or 1
     names = {job: _name(job, images, threads) for job in jobs}
-    kept = {job: run_dir.load_job(name) for job, name in names.items()}
-    missing = [job for job, found in kept.items() if found is None]
+    done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
+    missing = [job for job, found in done.items() if found is None]
     shared = _Shared(images.shape, images.train.images.numpy(), images.val.images.numpy(), threads)
-    workers = min(config.jobs or device.usable_cores(), len(missing))
+    workers = min(config.jobs or machine.usable_cores(), len(missing))
     failed: dict[Job, str] = {}
-    for done, (index, outcome) in enumerate(_outcomes(shared, missing, workers, context), start=1):
-        job = missing[index]
-        so_far = f"{done} of {len(missing)}: {job.title}"
-        if isinstance(outcome, Failure):
-            if outcome.usage:
-                raise UsageError(outcome.reason)
-            failed[job] = outcome.reason
-            context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
-            if context.fail_fast:
-                raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
-            continue
-        state, records = outcome
-        rows = [asdict(record) for record in records]
-        run_dir.save_job(names[job], state, rows)
-        kept[job] = state, rows
-        last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
-        context.terminal.say(f"trained {so_far}{last}")
-    trained = {
-        job: _trained(job, *found, images.shape) for job, found in kept.items() if found is not None
-    }
-    return Trainings(trained, failed)
+    text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
+    with context.terminal.working(text, len(missing), "trainings") as advance:
+        outcomes = _outcomes(shared, missing, workers, context)
+        for n, (index, outcome) in enumerate(outcomes, start=1):
+            advance()
+            job = missing[index]
+            so_far = f"{n} of {len(missing)}: {job.title}"
+            if isinstance(outcome, Failure):
+                if outcome.usage:
+                    raise UsageError(outcome.reason)
+                failed[job] = outcome.reason
+                context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
+                if context.fail_fast:
+                    raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
+                continue
+            state, records = outcome
+            run_dir.save_job(names[job], state, [asdict(record) for record in records])
+            done[job] = _trained(job, state, records, images.shape)
+            last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
+            context.terminal.say(f"trained {so_far}{last}")
+    return Trainings({job: found for job, found in done.items() if found is not None}, failed)
+
+
+def _kept(
+    job: Job, name: str, image_shape: ImageShape, run_dir: RunDir, context: Context
+) -> Trained | None:
+    """The training kept under a name; None, with a warning, if it cannot be read."""
+    try:
+        found = run_dir.load_job(name)
+        if found is None:
+            return None
+        state, rows = found
+        return _trained(job, state, [EpochRecord.from_row(row) for row in rows], image_shape)
+    except (DataError, RuntimeError) as error:  # RuntimeError: torch's, of other names or shapes
+        reason = str(error).splitlines()[0]
+        context.terminal.warn([f"{job.title}: what was kept of it is trained anew: {reason}"])
+        return None
 
 
 def _outcomes(
@@ -131,7 +149,7 @@ def _outcomes(
 
 
 def _name(job: Job, images: Images, threads: int) -> str:
-    """A name that is the same only for the same training on the same images."""
+    """A name that is the same only for the same training on the same images by the same program."""
     told = {
         "codec": job.codec.model_dump(mode="json"),
         "fit": job.fit.model_dump(mode="json"),
@@ -139,6 +157,7 @@ def _name(job: Job, images: Images, threads: int) -> str:
         "threads": threads,
         "data": images.provenance(),
         "torch": torch.__version__,
+        "program": provenance.program_sha256(),
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
     return f"{job.codec.name}{job.codec.code_dim}-s{job.seed}-{digest}"
@@ -173,8 +192,8 @@ def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
 
 
 def _trained(
-    job: Job, state: State, rows: Sequence[dict[str, Any]], image_shape: ImageShape
+    job: Job, state: State, records: list[EpochRecord], image_shape: ImageShape
 ) -> Trained:
     codec = codecs.build(job.codec, image_shape)
     codec.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
-    return Trained(job, codec.eval(), [EpochRecord(**row) for row in rows])
+    return Trained(job, codec.eval(), records)

@@ -82,6 +82,7 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     check(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         result = measure_comparison(config, images, run_dir, context)
@@ -118,7 +119,8 @@ def measure_comparison(
     trainings = train_all(jobs, images, config, run_dir, context)
     trainings.require_all()
     trained = trainings.done
-    pca = full_pca(images)
+    with context.terminal.working("PCA of all components"):
+        pca = full_pca(images)
     test = images.test.images
     curve, advantages, checks = [], [], []
     for k in config.code_dims:

@@ -31,7 +31,7 @@ from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_images
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import full_pca, measure_sweep
-from aecli.experiments.trained import Subject, with_held_out
+from aecli.experiments.trained import Subject, noted_classifier, with_held_out
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.rundir import RunDir, new_run
 from aecli.sample_metrics import pixel_range
@@ -62,6 +62,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     check(config, config.data.limit_train)
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         most = QUICK_IMAGES if config.quick else None
         images, config = load_images(config, context, run_dir, most)
         run_dir.note(quick=config.quick)
@@ -114,16 +115,19 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     halves = with_held_out(images)
     subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
     pairs = _QUICK_PAIRS if config.quick else InterpolateConfig().pairs
+    judge = noted_classifier(halves, context, run_dir)
     paths = {}
     for key, subject in subjects.items():
         walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=subject_config(config, key))
         section = run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
-        paths[key] = measure_paths(walk, subject, section, context).numbers()
+        paths[key] = measure_paths(walk, subject, judge, section, context).numbers()
     say("reproduce 5/5: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
-    _, sampled = measure_samples(draw, subjects["32"], run_dir.section("sample"), context)
+    section = run_dir.section("sample")
+    _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
 
+    say("reproduce: judging the claims")
     thirty_two = [t.codec for t in networks["32"].trained]
     test = images.test.images
     pca = full_pca(images)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import chapter, classifier, figures, metrics, sample_metrics
+from aecli import chapter, figures, metrics, sample_metrics
 from aecli.classifier import Classifier
 from aecli.codecs import ClosedFormCodec, Codec
 from aecli.config import SampleConfig
@@ -17,6 +17,7 @@ from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.trained import (
     Subject,
     load_subject,
+    noted_classifier,
     require_trainable,
     settled,
     training_in_words,
@@ -57,7 +58,8 @@ def run(config: SampleConfig, context: Context) -> Result:
         if not len(subject.images.val):  # as the chapter splits: all training images train
             subject = replace(subject, images=with_held_out(subject.images))
             calibrated_on = "half-of-test"
-        rows, numbers = measure_samples(config, subject, run_dir, context)
+        judge = noted_classifier(subject.images, context, run_dir)
+        rows, numbers = measure_samples(config, subject, judge, run_dir, context)
         numbers["holes_calibrated_on"] = calibrated_on
         run_dir.write_metrics(numbers)
     title = (
@@ -69,24 +71,23 @@ def run(config: SampleConfig, context: Context) -> Result:
 
 
 def measure_samples(
-    config: SampleConfig, subject: Subject, run_dir: RunDir, context: Context
+    config: SampleConfig, subject: Subject, judge: Classifier, run_dir: RunDir, context: Context
 ) -> tuple[list["_Row"], dict[str, Any]]:
     """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
-    images = subject.images
-    judge = classifier.judge(
-        images, context.places.cache_dir.parent / "classifiers", context.terminal
-    )
-    context.terminal.say(
-        f"drawing {config.samples:,} samples from each of {len(SAMPLERS)} samplers"
-    )
-    references = _References.of(subject, judge)
+    with context.terminal.working("calibrating holes on held-out codes"):
+        references = _References.of(subject, judge)
     found: dict[str, float] = {}
-    sets = _sets(subject, references, config, found)
-    rows = [_row(each, references, judge) for each in sets]
-    named = {"dataset": images.name}
+    sets = _sets(subject, references, config, found, context)
+    rows = []
+    with context.terminal.working("judging the samples", len(sets), "sets") as advance:
+        for each in sets:
+            rows.append(_row(each, references, judge))
+            advance()
+    named = {"dataset": subject.images.name}
     run_dir.write_csv("samplers.csv", [asdict(row) | named for row in rows])
     ranges = _code_ranges(references.codes)
-    _draw(sets, rows, ranges, subject.title, run_dir)
+    with context.terminal.working("drawing the figures"):
+        _draw(sets, rows, ranges, subject.title, run_dir)
     return rows, _numbers(subject, judge, rows, found, ranges)
 
 
@@ -147,7 +148,11 @@ class _Row:
 
 
 def _sets(
-    subject: Subject, references: _References, config: SampleConfig, found: dict[str, float]
+    subject: Subject,
+    references: _References,
+    config: SampleConfig,
+    found: dict[str, float],
+    context: Context,
 ) -> list[_Set]:
     """What is judged, the real images first; what the samplers found out goes into `found`."""
     codec, n = subject.codec, config.samples
@@ -156,7 +161,9 @@ def _sets(
     sets = [_Set(REAL, test, codes), _Set(DECODED, _decode(codec, codes), codes)]
     for name, sampler in SAMPLERS.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
-        drawn = sampler(references.codes, n, torch.Generator().manual_seed(config.seed))
+        generator = torch.Generator().manual_seed(config.seed)
+        with context.terminal.working(f"drawing {n:,} codes: {name}"):
+            drawn = sampler(references.codes, n, generator)
         found |= drawn.found
         sets.append(_Set(name, _decode(codec, drawn.codes), drawn.codes))
         if name == "standard-normal" and not isinstance(codec, ClosedFormCodec):

@@ -116,6 +116,7 @@ def run(config: SweepConfig, context: Context) -> Result:
     check(config, config.data.limit_train)
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         sweep = measure_sweep(config, images, run_dir, context)
@@ -142,18 +143,24 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     jobs = {spec: [Job(spec.codec, _fit(spec, config), seed) for seed in seeds] for spec in specs}
     every = [job for of_row in jobs.values() for job in of_row]
     trainings = train_all(every, images, config, run_dir, context)
-    reader = _Reader(images)
-    pca = full_pca(images)
+    with context.terminal.working("slant and thickness of the digits"):
+        reader = _Reader(images)
+    with context.terminal.working("PCA of all components"):
+        pca = full_pca(images)
     rows = []
-    for spec in specs:
-        trained = trainings.all(jobs[spec])
-        if trained is not None:
-            context.terminal.say(f"measuring {spec.key}")
+    whole = [spec for spec in specs if trainings.all(jobs[spec]) is not None]
+    with context.terminal.working("measuring the rows", len(whole), "rows") as advance:
+        for spec in whole:
+            trained = trainings.all(jobs[spec])
+            assert trained is not None
             rows.append(_measure(spec, trained, images, pca, reader))
+            advance()
+    with context.terminal.working("probing the pixels"):
+        raw_accuracies = reader.raw_accuracies()
     if not rows:
         trainings.require_all()
     constant = images.mean_image_mse()
-    sweep = Sweep(images.name, rows, *reader.raw_accuracies(), constant, trainings.failures())
+    sweep = Sweep(images.name, rows, *raw_accuracies, constant, trainings.failures())
     context.terminal.warn(
         [
             f"code {row.spec.key}: {worse}"
@@ -163,7 +170,8 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     )
     run_dir.write_csv("table.csv", sweep.table())
     run_dir.save_text("table.md", _markdown(sweep, images, config))
-    _draw(sweep, images, pca, run_dir)
+    with context.terminal.working("drawing the figures"):
+        _draw(sweep, images, pca, run_dir)
     return sweep
 
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, codecs, data, device, figures, interrupts, metrics
-from aecli.checkpoint import Checkpoint
 from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
-from aecli.errors import DivergedError, Interrupted
+from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
@@ -36,17 +35,21 @@ def run(config: TrainConfig, context: Context) -> Result:
     codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
+        facts = device.facts(where, config.train.precision)
+        context.terminal.warn(run_dir.note(**facts))
+        context.tell_machine(run_dir.path, facts)
         images, config = load_images(config, context, run_dir)
 
         records = train_codec(codec, images, config, context, run_dir)
         run_dir.save_model(codec, config)
-        outcome = _measure(codec, images, records)
-        numbers = outcome.numbers()
+        with context.terminal.working("measuring, beside PCA"):
+            outcome = _measure(codec, images, records)
+            numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
         worse = worse_than_constant(outcome.test_mse, outcome.mean_image_test_mse)
         context.terminal.warn([worse] if worse else [])
-        _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
+        with context.terminal.working("drawing the figures"):
+            _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
     title = f"{images.name}: {config.codec.name} with a code of {codec.code_dim}"
     return Result(run_dir.path, numbers, title, _summary(outcome, config, where))
 
@@ -59,16 +62,15 @@ def train_codec(
     On divergence the last good weights are saved before DivergedError goes on its way.
     """
     if isinstance(codec, ClosedFormCodec):
-        codec.solve(images.train.images)
+        with context.terminal.working(f"solving for {config.codec.name}"):
+            codec.solve(images.train.images)
         run_dir.write_csv("history.csv", [])
         return []
     assert isinstance(codec, NetworkCodec)
     images.require_batch(config.train.batch_size)
     train, val = (split.images.to(codec.device) for split in (images.train, images.val))
     order = torch.Generator().manual_seed(config.seed)
-    found = _last_checkpoint(context, run_dir)
-    records = [EpochRecord(**row) for row in found.history] if found else []
-    state = found.state if found else None
+    state, records = _last_checkpoint(context, run_dir)
     with (
         interrupts.deferred() as signalled,
         context.terminal.watching(config.train.epochs) as watch,
@@ -79,6 +81,8 @@ def train_codec(
                 records.append(record)
                 run_dir.write_csv("history.csv", [asdict(r) for r in records])
                 context.terminal.epoch(record, config.train.epochs)
+        except DataError as error:
+            raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
         except DivergedError as error:
             run_dir.save_model(codec, config)
             raise DivergedError(
@@ -87,15 +91,22 @@ def train_codec(
     return records
 
 
-def _last_checkpoint(context: Context, run_dir: RunDir) -> Checkpoint | None:
-    """Where an earlier process stood in this run; says so, and what could not be read."""
+def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, list[EpochRecord]]:
+    """Where an earlier process stood in this run; says so, and what could not be read.
+
+    Raises DataError for a checkpoint that another version of aecli wrote.
+    """
     found, faults = run_dir.load_checkpoint()
-    for fault in faults:
-        context.terminal.say(f"WARNING: {fault}")
-    if found is not None:
-        step = int(found.state["step"])
-        context.terminal.say(f"going on after step {step}, {len(found.history)} epoch(s) done")
-    return found
+    context.terminal.warn(faults)
+    if found is None:
+        return None, []
+    try:
+        records = [EpochRecord.from_row(row) for row in found.history]
+    except DataError as error:
+        raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
+    step = int(found.state.get("step", torch.tensor(0)))
+    context.terminal.say(f"going on after step {step}, {len(records)} epoch(s) done")
+    return found.state, records
 
 
 def _keeper(

@@ -1,14 +1,14 @@
 """The one trained codec that interpolate and sample look into: of a run, or trained on the spot."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
-from aecli import codecs, data, device
+from aecli import classifier, codecs, data, device
+from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.config import (
     EXPERIMENTS,
@@ -28,6 +28,7 @@ from aecli.experiments.context import Context, load_images
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.train import train_codec
 from aecli.experiments.wording import recipe_in_words
+from aecli.registry import find_run
 from aecli.rundir import RunDir
 
 Config = TypeVar("Config", bound=TrainedConfig)
@@ -43,30 +44,6 @@ class Subject:
     """Dataset, codec and code size, for figures."""
     untrained: Codec
     """The same codec before training, with the seed of this experiment."""
-
-
-def find_run(named: str, runs_dir: Path) -> Path:
-    """The run folder that `--run` names: a path, or `latest`, the newest finished run with a model.
-
-    Raises DataError if it is not there or has no model.
-    """
-    if named != "latest":
-        path = Path(named)
-        if not (path / "model" / "config.json").is_file():
-            what = "a run folder without a model" if path.is_dir() else "no such run folder"
-            raise DataError(f"--run {named}: {what}")
-        return path
-    runs = (
-        p.parent.parent
-        for p in runs_dir.glob("*/model/config.json")
-        if not p.parent.parent.is_symlink()
-    )
-    for path in sorted(
-        runs, key=lambda run: (_record(run).get("started", ""), run.name), reverse=True
-    ):
-        if _record(path).get("status") == "completed":
-            return path
-    raise DataError(f"--run latest: no finished run in {runs_dir} has a model")
 
 
 def settled(config: Config, runs_dir: Path) -> Config:
@@ -98,8 +75,12 @@ def load_subject(
     are noted in the run. Raises what `settled` raises, and UsageError for images of another size.
     """
     config = settled(config, context.runs_dir)
+    if config.run is not None:
+        context.terminal.say(f"looking into the run {Path(config.run).name}")
     where = device.prepare(config)
-    context.terminal.warn(run_dir.note(**device.facts(where, config.train.precision)))
+    facts = device.facts(where, config.train.precision)
+    context.terminal.warn(run_dir.note(**facts))
+    context.tell_machine(run_dir.path, facts)
     images, config = load_images(config, context, run_dir)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
@@ -118,6 +99,14 @@ def load_subject(
             f" {images.name} has {_by(images.shape)}"
         )
     return Subject(codec, images, title, untrained)
+
+
+def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
+    """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
+    cache = context.places.cache_dir.parent / "classifiers"
+    judge = classifier.judge(images, cache, context.terminal)
+    run_dir.note(classifier=judge.provenance())
+    return judge
 
 
 def with_held_out(images: Images) -> Images:
@@ -186,11 +175,3 @@ def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> N
 
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _record(run: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((run / "run.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

@@ -1,8 +1,13 @@
 """Worker processes that do one task at a time, whose death or delay costs that task only."""
 
 import contextlib
+import math
 import multiprocessing
+import multiprocessing.resource_tracker
+import os
+import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +22,11 @@ Outcome = TypeVar("Outcome")
 Work = Callable[[Any, Task], Outcome]
 """What is done, given what all tasks share and one task; found by its name in another process."""
 
+START_SECONDS = 120.0
+"""How long a worker may take to start, where its tasks have a limit of time."""
+_LONGEST_WAIT = 1e6  # seconds; a queue refuses to wait for much longer
+_READY, _GONE = "ready", "gone"
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -27,13 +37,17 @@ class Failure:
     """Whether the task cannot be carried out as it was asked, here or anywhere."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker(Generic[Task]):
     process: BaseProcess
     connection: Connection
     index: int
-    """Of the task in hand."""
-    deadline: float | None
+    task: Task
+    """The task in hand, and its number."""
+    deadline: float
+    """On the monotonic clock; infinity without a limit."""
+    too_late: str
+    """The reason of the failure at the deadline."""
 
 
 def do_here(
@@ -53,89 +67,119 @@ def do_in_workers(
 ) -> Iterator[tuple[int, Outcome | Failure]]:
     """Each task's number and outcome, as they come, done by up to `workers` processes.
 
-    timeout: seconds a task may take. A worker that dies or takes longer is replaced.
+    timeout: seconds a task may take, from when its worker is ready for it until its outcome is
+    here. A worker that dies or takes longer is replaced. The workers end when this process does.
     """
     waiting = list(enumerate(tasks))[::-1]
+    events: _Events = queue.SimpleQueue()
     busy: list[_Worker[Task]] = []
     try:
         for _ in range(min(workers, len(tasks))):
-            busy.append(_start(work, shared, *waiting.pop(), timeout))
+            busy.append(_start(work, shared, *waiting.pop(), timeout, events))
         while busy:
-            for worker in _ready(busy):
+            worker, event, outcome = _next(busy, events)
+            if event == _READY:
+                _give(worker, timeout)
+                continue
+            index = worker.index
+            if event == _GONE:
                 busy.remove(worker)
-                outcome = _collect(worker, timeout)
-                lives = worker.process.is_alive()
                 if waiting:
-                    index, task = waiting.pop()
-                    if lives:
-                        _give(worker, index, task, timeout)
-                        busy.append(worker)
-                    else:
-                        busy.append(_start(work, shared, index, task, timeout))
-                    yield outcome
-                else:
-                    _dismiss(worker)
-                    yield outcome
+                    busy.append(_start(work, shared, *waiting.pop(), timeout, events))
+            elif waiting:
+                worker.index, worker.task = waiting.pop()
+                _give(worker, timeout)
+            else:
+                busy.remove(worker)
+                _dismiss(worker)
+            yield index, outcome
     finally:
         for worker in busy:
             _end(worker.process)
 
 
+_Events = queue.SimpleQueue[tuple[_Worker[Any], str, Any]]
+
+
 def _start(
-    work: "Work[Task, Outcome]", shared: Any, index: int, task: Task, timeout: float | None
+    work: "Work[Task, Outcome]",
+    shared: Any,
+    index: int,
+    task: Task,
+    timeout: float | None,
+    events: _Events,
 ) -> _Worker[Task]:
     context = multiprocessing.get_context("spawn")  # a fork of a threaded torch may hang
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work, shared), daemon=True)
-    process.start()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    with _withheld_signals():
+        process.start()
     theirs.close()
-    worker: _Worker[Task] = _Worker(process, ours, index, None)
-    _give(worker, index, task, timeout)
+    deadline = math.inf if timeout is None else time.monotonic() + START_SECONDS
+    too_late = f"its process was not ready after {START_SECONDS:g} s"
+    worker = _Worker(process, ours, index, task, deadline, too_late)
+    threading.Thread(target=_listen, args=(worker, shared, events), daemon=True).start()
     return worker
 
 
-def _give(worker: _Worker[Task], index: int, task: Task, timeout: float | None) -> None:
-    worker.index = index
-    worker.deadline = None if timeout is None else time.monotonic() + timeout
-    with contextlib.suppress(OSError):  # it has died meanwhile, which `_collect` tells
-        worker.connection.send(task)
+def _listen(worker: _Worker[Any], shared: Any, events: _Events) -> None:
+    """In a thread, which may be kept waiting: send what is shared, and pass on what comes back."""
+    try:
+        worker.connection.send(shared)
+        if worker.connection.recv() == _READY:
+            events.put((worker, _READY, None))
+        while True:
+            events.put((worker, "done", worker.connection.recv()))
+    except (EOFError, OSError):
+        events.put((worker, _GONE, None))
+    except Exception as error:  # nothing that a worker sends, or fails to, may stop the others
+        events.put((worker, _GONE, Failure(f"its outcome cannot be read: {error}")))
 
 
-def _ready(busy: Sequence[_Worker[Task]]) -> list[_Worker[Task]]:
-    """The workers with an outcome, dead or past their deadline; waits for one."""
-    deadlines = [worker.deadline for worker in busy if worker.deadline is not None]
-    patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
-    signs = [sign for worker in busy for sign in (worker.connection, worker.process.sentinel)]
-    shown = wait(signs, patience)
-    now = time.monotonic()
-    return [
-        worker
-        for worker in busy
-        if worker.connection in shown
-        or worker.process.sentinel in shown
-        or (worker.deadline is not None and worker.deadline <= now)
-    ]
-
-
-def _collect(worker: _Worker[Task], timeout: float | None) -> tuple[int, Any]:
-    """The outcome of the task in hand; a worker past its deadline is ended."""
-    with contextlib.suppress(EOFError, OSError):
-        if worker.connection.poll():
-            return worker.index, worker.connection.recv()
-    if worker.process.is_alive() and worker.deadline is not None:
-        late = worker.deadline <= time.monotonic()
-        if late:
+def _next(busy: Sequence[_Worker[Task]], events: _Events) -> tuple[_Worker[Task], str, Any]:
+    """What happens next to a worker; one that is gone, or late and then ended, has a Failure."""
+    while True:
+        first = min(busy, key=lambda worker: worker.deadline)
+        patience = max(first.deadline - time.monotonic(), 0.0)
+        try:
+            worker, event, outcome = events.get(timeout=min(patience, _LONGEST_WAIT))
+        except queue.Empty:
+            if time.monotonic() < first.deadline:
+                continue
+            _end(first.process)
+            return first, _GONE, Failure(first.too_late)
+        if worker not in busy:  # it was ended, and this is its last word
+            continue
+        if event == _GONE:
+            outcome = outcome or Failure(_reason(worker.process))
             _end(worker.process)
-            return worker.index, Failure(f"took longer than {timeout:g} s")
-    worker.process.join()
-    code = worker.process.exitcode or 0
-    if code < 0:
-        return worker.index, Failure(f"its process was killed by {signal.Signals(-code).name}")
-    return worker.index, Failure(f"its process ended with exit code {code}")
+        return worker, event, outcome
 
 
-def _dismiss(worker: _Worker[Task]) -> None:
-    worker.connection.close()  # at which it ends by itself
+def _give(worker: _Worker[Task], timeout: float | None) -> None:
+    """Send a ready worker the task in hand, whose time runs from now."""
+    if timeout is not None:
+        worker.deadline = time.monotonic() + timeout
+        worker.too_late = f"took longer than {timeout:g} s"
+    with contextlib.suppress(OSError):  # it has died meanwhile, which its thread tells
+        worker.connection.send((worker.task,))
+
+
+def _reason(process: BaseProcess) -> str:
+    """How a process ended that has closed its connection."""
+    process.join(timeout=5)
+    code = process.exitcode
+    if code is None:
+        return "its process closed its connection"
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    names = {each.value: each.name for each in signal.Signals}
+    return f"its process was killed by {names.get(-code, f'signal {-code}')}"
+
+
+def _dismiss(worker: _Worker[Any]) -> None:
+    with contextlib.suppress(OSError):
+        worker.connection.send(None)  # at which it ends by itself
     worker.process.join(timeout=5)
     _end(worker.process)
 
@@ -146,12 +190,38 @@ def _end(process: BaseProcess) -> None:
     process.join()
 
 
-def _serve(connection: Connection, work: "Work[Task, Outcome]", shared: Any) -> None:
-    """A worker's life: a task in, its outcome out, until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends us
+@contextlib.contextmanager
+def _withheld_signals() -> Iterator[None]:
+    """A process started in the block never gets a terminal's SIGINT or SIGHUP; this one gets what
+    came after the block. So Ctrl-C asks the parent alone, even while its workers still start."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    multiprocessing.resource_tracker.ensure_running()  # which would lift the mask as it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection, work: "Work[Task, Outcome]") -> None:
+    """A worker's life: a task in, its outcome out, until it is told to leave or the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the mask could not withhold it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
-        while True:
-            connection.send(_attempt(work, shared, connection.recv()))
+        shared = connection.recv()
+        connection.send(_READY)
+        while (given := connection.recv()) is not None:
+            connection.send(_attempt(work, shared, *given))
+
+
+def _end_with_parent() -> None:
+    """In a thread: wait until the parent has ended, however it did, and end with it at once."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _attempt(work: "Work[Task, Outcome]", shared: Any, task: Task) -> Outcome | Failure:

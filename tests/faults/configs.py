@@ -128,6 +128,18 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
             "c.yaml:4:49: train.noise_level=2 must be at most 1",
         ),
     ),
+    "keys without effect": (
+        "train: {optimizer: adam, momentum: 0.5, noise_level: 0.1}",
+        (
+            "c.yaml:1:26: train.momentum=0.5 has no effect: train.optimizer=adam",
+            "c.yaml:1:41: train.noise_level=0.1 has no effect: train.noise=none",
+        ),
+    ),
+    "a training of what is solved for": (
+        "codec: {name: pca}\ntrain: {epochs: 3}",
+        ("c.yaml:2:9: train.epochs=3 has no effect: pca is solved for, not trained",),
+    ),
+    "an empty path": ("data: {dir: ''}", ("c.yaml:1:8: data.dir='': must be a path",)),
     "paths as a name": ("name: ../../x", ("c.yaml:1:1: name='../../x' must be 1 to 40 letters",)),
     "a line's end in a name": ('name: "x\\n"', ("name='x\\n' must be 1 to 40 letters",)),
     "9,999 layers": (f"codec: {{hidden: [{_MANY}]}}", ("must be a list of at most 64",)),
@@ -157,6 +169,22 @@ _OTHERS = {
         f"code_dims: [{_MANY}]",
         "code_dims",
     ),
+    "a device for many trainings": (
+        "sweep-codedim",
+        "device: cuda",
+        "c.yaml:1:1: device='cuda': many trainings run on the CPU",
+    ),
+    "checkpoints of many trainings": (
+        "pca-compare",
+        "checkpoint_seconds: 1",
+        "c.yaml:1:1: checkpoint_seconds=1 has no effect",
+    ),
+    "a codec that no claim is about": (
+        "reproduce",
+        "codec: {name: linear}",
+        "codec.name=linear: the claims are about a network with hidden layers",
+    ),
+    "an empty run": ("sample", "run: ''", "c.yaml:1:1: run='': must be a path"),
     "ends that contradict": (
         "interpolate",
         "from_digit: 1\nto_digit: 1\nfrom_index: 3",

@@ -3,7 +3,22 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import configs, datasets, kills, models, runs, streams, sweeps, training
+from tests.faults import (
+    caches,
+    configs,
+    datasets,
+    filesystems,
+    gates,
+    kills,
+    links,
+    listing,
+    models,
+    runs,
+    signals,
+    streams,
+    sweeps,
+    training,
+)
 from tests.faults.outcome import Outcome
 
 Row = Callable[[Path, bool], Outcome]
@@ -18,6 +33,8 @@ ROWS: dict[str, Row] = {
     "dataset files": datasets.files,
     "downloads": datasets.downloads,
     "archives": datasets.archives,
+    "caches": caches.caches,
+    "files under other names": caches.names,
     "model folders": models.folders,
     "YAML": configs.table,
     "fuzz": configs.fuzz,
@@ -25,8 +42,15 @@ ROWS: dict[str, Row] = {
     "clock": training.clock,
     "sweep's workers": sweeps.fallen_workers,
     "changed runs": sweeps.changed_runs,
+    "inherited signals": signals.inherited,
+    "orphans": signals.orphans,
+    "first moments": signals.first_moments,
+    "links at every depth": links.everywhere,
+    "poor file systems": filesystems.poor,
+    "foreign runs": listing.foreign,
     "same second": runs.same_second,
     "paths": runs.paths,
     "storage": runs.storage,
     "streams": streams.streams,
+    "gates": gates.gates,
 }

@@ -1,0 +1,230 @@
+"""Help as plain text, legible at any width, with examples that a test runs.
+
+Typer's own help draws boxes of Rich, whose columns of options are cut on narrow terminals.
+"""
+
+import difflib
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_NARROW = 60  # columns; below, what an option does stands under its name
+_WIDEST = 100
+_NAMES = 28  # columns for the names, at most
+
+# Command -> (what the example does, the line). tests/test_examples.py runs each of them.
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "": (
+        ("Train the chapter's network and measure it.", "aecli train --code-dim 32"),
+        ("Show what a command does, with examples.", "aecli help sample"),
+    ),
+    "train": (
+        ("Train the chapter's network with a code of 32 numbers.", "aecli train --code-dim 32"),
+        (
+            "Train by the chapter's own recipe, and fail (exit 7) unless it gets below 0.021.",
+            "aecli train --recipe chapter --expect 'test_mse<0.021'",
+        ),
+    ),
+    "sweep-codedim": (
+        ("Measure the chapter's table.", "aecli sweep-codedim 2 8 32 784"),
+        (
+            "Go on with it after an interruption, two trainings at a time.",
+            "aecli sweep-codedim 2 8 32 784 --continue --jobs 2",
+        ),
+    ),
+    "pca-compare": (
+        ("Compare at the default code dimensions.", "aecli pca-compare"),
+        (
+            "Look at one seed of the chapter's own recipe.",
+            "aecli pca-compare 2 32 --seeds 1 --recipe chapter",
+        ),
+    ),
+    "reproduce": (
+        ("Judge every claim; some ten minutes on two cores.", "aecli reproduce"),
+        ("Take a first look in under three minutes.", "aecli reproduce --quick"),
+    ),
+    "interpolate": (
+        (
+            "Train a code of two numbers and walk from a 3 to an 8 in it.",
+            "aecli interpolate --code-dim 2 --from-digit 3 --to-digit 8",
+        ),
+        ("Walk in the code of the newest finished run.", "aecli interpolate --run latest"),
+    ),
+    "sample": (
+        ("Draw codes for the model of the newest finished run.", "aecli sample --run latest"),
+        ("Train a code of 8 numbers first.", "aecli sample --code-dim 8 --samples 500"),
+    ),
+    "resume": (
+        ("Go on with a run.", "aecli resume runs/20261123T002049Z-train-mlp32"),
+        (
+            "Go on and judge the result, in a script that is tried again.",
+            "aecli resume runs/20261123T002049Z-train-mlp32 --json --expect 'test_mse<=0.006'",
+        ),
+    ),
+    "ls": (
+        ("List the runs.", "aecli ls"),
+        ("List those in another folder, for a script.", "aecli ls --runs-dir old-runs --json"),
+    ),
+    "schema": (
+        ("Print the schema of `aecli train`.", "aecli schema"),
+        ("Keep that of a sweep for an editor.", "aecli schema sweep-codedim > sweep.schema.json"),
+    ),
+    "configs": (
+        ("List the configs.", "aecli configs"),
+        ("Train by one of them.", "aecli train --config chapter"),
+    ),
+    "configs show": (
+        ("Print a config with its comments.", "aecli configs show best32"),
+        ("Keep a copy of it.", "aecli configs show best32 > best32.yaml"),
+    ),
+    "configs copy": (
+        ("Copy a config into this folder.", "aecli configs copy chapter"),
+        ("Copy it under another name.", "aecli configs copy chapter mine.yaml"),
+    ),
+    "data": (
+        ("List the datasets.", "aecli data"),
+        ("Download one of them.", "aecli data fetch mnist"),
+    ),
+    "data fetch": (
+        ("Get MNIST from the first source that has it.", "aecli data fetch mnist"),
+        ("Get the digits that need no download.", "aecli data fetch mnist-5k"),
+    ),
+    "data verify": (
+        ("Check every dataset on this machine.", "aecli data verify"),
+        ("Check one.", "aecli data verify mnist-5k"),
+    ),
+    "help": (
+        ("Show the help of a command.", "aecli help train"),
+        ("List the exit codes.", "aecli help exit-codes"),
+    ),
+}
+
+
+class Command(TyperCommand):
+    """Command whose help ends with its examples."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(_help(self, ctx))
+
+
+class Group(TyperGroup):
+    """Group of commands whose help ends with its examples."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(_help(self, ctx, self.commands))
+
+
+def explain(error: typer.TyperException, argv: Sequence[str]) -> str:
+    """The message of a mistake that typer found, and the help that is about it; "" if none is."""
+    message: str = error.format_message()
+    ctx: Any = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx is not None else "aecli"
+    if not message:  # the help was shown instead
+        return ""
+    option = getattr(error, "option_name", None)
+    if option is not None and isinstance(ctx.command, TyperGroup):
+        right = _with_option_after_command(ctx.command, option, argv)
+        if right:
+            return f"{option} stands after the command: {right}"
+    return f"{message}  (see {path} --help)"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """A question after the nearest of `words`, or all of them."""
+    known = list(words)
+    begun = [each for each in known if each.startswith(word)]
+    near = begun or difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
+def paragraphs(text: str, indent: str = "") -> str:
+    """`text` filled to the terminal's width, paragraph by paragraph."""
+    return "\n\n".join(_filled(part, indent) for part in text.split("\n\n"))
+
+
+def _with_option_after_command(group: TyperGroup, option: str, argv: Sequence[str]) -> str | None:
+    """The line as it has to be typed; None if no command named in it has such an option."""
+    import shlex
+
+    words = list(argv[1:])
+    for n, word in enumerate(words):
+        command = group.commands.get(word)
+        if command is not None:
+            known = {name for param in command.params for name in param.opts}
+            if option not in known:
+                return None
+            return shlex.join(["aecli", word, *words[:n], *words[n + 1 :]])
+    if any(option in param.opts for c in group.commands.values() for param in c.params):
+        return f"aecli COMMAND {option}"
+    return None
+
+
+def _help(
+    command: TyperCommand | TyperGroup, ctx: Any, commands: Mapping[str, Any] | None = None
+) -> str:
+    usage = " ".join(["Usage:", ctx.command_path, *command.collect_usage_pieces(ctx)])
+    parts = [_filled(usage, "", "  "), paragraphs(textwrap.dedent(command.help or "").strip())]
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for param in command.get_params(ctx):
+        panel, names = _names(param)
+        panels.setdefault(panel, []).append((names, getattr(param, "help", None) or ""))
+    parts += [listing(panel, rows) for panel, rows in sorted(panels.items(), key=_order)]
+    if commands:
+        rows = [
+            (name, (each.help or "").strip().split("\n\n")[0]) for name, each in commands.items()
+        ]
+        parts.append(listing("Commands", rows))
+    name = ctx.command_path.partition(" ")[2]
+    lines = [
+        f"{_filled('# ' + what, '  ', '  # ')}\n  {line}" for what, line in EXAMPLES.get(name, ())
+    ]
+    if lines:
+        parts.append("Examples:\n" + "\n".join(lines))
+    parts.append("Exit codes: aecli help exit-codes")
+    return "\n\n".join(parts) + "\n"
+
+
+def _names(param: Any) -> tuple[str, str]:
+    """The heading that a parameter stands under, and how it is typed."""
+    if param.param_type_name == "argument":
+        return "Arguments", param.metavar or param.name.upper()
+    metavar = "" if param.is_flag else f" {param.metavar or 'TEXT'}"
+    names = ", ".join(sorted(param.opts, key=len)) + metavar
+    return getattr(param, "rich_help_panel", None) or "Options", names
+
+
+def _order(panel: tuple[str, Any]) -> int:
+    return {"Arguments": 0, "Options": 1}.get(panel[0], 2)
+
+
+def listing(heading: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Names and what is said of each, in two columns; below one another on a narrow terminal."""
+    names = min(max(len(name) for name, _ in rows), _NAMES)
+    lines = [f"{heading}:"]
+    for name, text in rows:
+        if _columns() < _NARROW:
+            lines += [f"  {name}", _filled(text, "      ")]
+        elif len(name) > names:
+            lines += [f"  {name}", _filled(text, " " * (names + 4))]
+        else:
+            lines.append(_filled(text, f"  {name:<{names}}  ", " " * (names + 4)))
+    return "\n".join(lines)
+
+
+def _filled(text: str, indent: str = "", later: str | None = None) -> str:
+    return textwrap.fill(
+        " ".join(text.split()),
+        _columns(),
+        initial_indent=indent,
+        subsequent_indent=indent if later is None else later,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _columns() -> int:
+    return min(max(shutil.get_terminal_size().columns, 20), _WIDEST)

@@ -1,0 +1,171 @@
+"""Commands that only list or show: `ls`, `configs`, `data`, `schema` and `help`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aecli.cli.help import Command, Group, nearest
+from aecli.errors import UsageError
+from aecli.options import DATA_DIR, RUNS_DIR
+from aecli.terminal import Terminal, one_line
+
+configs_app = typer.Typer(cls=Group)
+data_app = typer.Typer(cls=Group)
+
+
+def show_runs(
+    runs_dir: Annotated[Path, RUNS_DIR] = Path("runs"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help='Print one JSON object, {"runs": [...]}.')
+    ] = False,
+) -> None:
+    """List the runs, oldest first, each with its state.
+
+    The state is completed, failed, interrupted, running, dead (killed), empty (killed before it
+    wrote anything) or unreadable.
+    """
+    from aecli.registry import list_runs
+
+    rows = list_runs(runs_dir)
+    terminal = Terminal(as_json=as_json)
+    if as_json:
+        terminal.json({"runs": rows})
+    elif rows:
+        # A name or an error may have any characters: each run has one line.
+        cells = (tuple(one_line(str(value)) for value in row.values()) for row in rows)
+        terminal.columns([tuple(rows[0]), *cells])
+    else:
+        terminal.say(f"no runs in {runs_dir}")
+
+
+def show_schema(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="[COMMAND]", help="Command whose config is described (default: train)."
+        ),
+    ] = "train",
+) -> None:
+    """Print the JSON Schema of a command's config, for editors."""
+    from aecli.config import json_schema
+
+    Terminal().json(json_schema(experiment))
+
+
+def show_help(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND|TOPIC]",
+            help="Command, such as train or data fetch, or topic: config, exit-codes or expect"
+            " (default: the list of commands).",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show the help of a command, or a page on configs, exit codes or --expect."""
+    from aecli.cli.topics import TOPICS
+
+    terminal = Terminal()
+    root = context.find_root()
+    if words and words[0] in TOPICS and len(words) == 1:
+        terminal.data(TOPICS[words[0]]())
+        return
+    found, at = root.command, root
+    for word in words or ():
+        commands = getattr(found, "commands", {})
+        if word not in commands:
+            known = [*commands, *(TOPICS if at is root else ())]
+            hint = nearest(word, known) if known else f"see {at.command_path} --help"
+            raise UsageError(f"aecli help {' '.join(words or ())}: no {word!r}; {hint}")
+        found = commands[word]
+        at = typer.Context(found, info_name=word, parent=at)
+    terminal.data(found.get_help(at).rstrip("\n"))
+
+
+@configs_app.callback(invoke_without_command=True)
+def _configs(context: typer.Context) -> None:
+    """List the configs that ship with aecli, and the command that each is for."""
+    if context.invoked_subcommand is None:
+        from aecli.config import shipped_configs
+
+        rows = [(config.name, config.command, config.summary) for config in shipped_configs()]
+        Terminal().columns([("config", "command", "what it does"), *rows])
+
+
+_ConfigName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of a config that `aecli configs` lists.")
+]
+
+
+@configs_app.command("show", cls=Command)
+def configs_show(name: _ConfigName) -> None:
+    """Print a config, with the comments that say what it is and what it scored."""
+    from aecli.config import shipped_config
+
+    Terminal().data(shipped_config(name).path.read_text("utf-8").rstrip("\n"))
+
+
+@configs_app.command("copy", cls=Command)
+def configs_copy(
+    name: _ConfigName,
+    to: Annotated[
+        str,
+        typer.Argument(
+            metavar="[TO]",
+            help="File to write, or folder to write it in; nothing is replaced (default: the"
+            " current folder).",
+            show_default=False,
+        ),
+    ] = ".",
+) -> None:
+    """Copy a config, to edit it and to give it to --config."""
+    from aecli.config import copy_config
+
+    Terminal().path(copy_config(name, to))
+
+
+@data_app.callback(invoke_without_command=True)
+def _data(context: typer.Context) -> None:
+    """List the datasets: where each is on this machine, and what it is."""
+    if context.invoked_subcommand is None:
+        from aecli.data import default_places, inventory
+
+        Terminal().columns(inventory.overview(default_places()))
+
+
+@data_app.command("fetch", cls=Command)
+def data_fetch(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of a dataset that `aecli data` lists.")
+    ],
+    data_dir: Annotated[str | None, DATA_DIR] = None,
+) -> None:
+    """Get a dataset, downloaded into the user's cache if need be, and print its folder."""
+    from aecli.data import default_places, inventory
+
+    terminal = Terminal()
+    places = replace(default_places(data_dir), working=terminal.working)
+    terminal.path(inventory.fetch(name, places, terminal.say))
+
+
+@data_app.command("verify", cls=Command)
+def data_verify(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Name of one dataset (default: all that are on this machine).",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: Annotated[str | None, DATA_DIR] = None,
+) -> None:
+    """Check every file that is on this machine; exit 3 if one is damaged."""
+    from aecli.data import default_places, inventory
+
+    terminal = Terminal()
+    terminal.columns(inventory.verify(name, default_places(data_dir), terminal.say))

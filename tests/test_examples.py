@@ -1,0 +1,91 @@
+"""Every example in a help text and in a shell block of the README runs, on little data.
+
+The rule: the line is run as it stands, with options added that make it small (a later one wins):
+300 digits of mnist-5k, one epoch, one seed. A run folder in it becomes one that is there; a dataset
+to fetch becomes the one that needs no network. `--expect` may fail (7): its name and form hold.
+"""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aecli.cli.help import EXAMPLES
+from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, train
+
+README = Path(__file__).parents[1] / "README.md"
+DATA = ("--dataset", "mnist-5k", "--offline")
+TINY = (*DATA, "--limit-train", "300", "--epochs", "1")
+SMALLER = {
+    "train": (*TINY, "--batch-size", "100"),
+    "sweep-codedim": (*TINY, "--seeds", "1", "--jobs", "1"),
+    "pca-compare": (*TINY, "--seeds", "1", "--jobs", "1"),
+    "interpolate": (*TINY, "--pairs", "5"),
+    "sample": (*TINY, "--samples", "40"),
+    "reproduce": ("--dry-run",),  # tests/test_reproduce.py runs it
+    "resume": (),
+}
+NOT_RUN = {
+    "pip": "installs the program",
+    "pytest": "runs the tests, of which this is one",
+    "tail": "takes the last line of a call that is run",
+}
+
+
+def shell_blocks(text):
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        yield from block.splitlines()
+
+
+def calls(line):
+    """The programs that a line of shell calls, each as a list of words."""
+    line = re.sub(r"\w+=\$\((.*?)\)", r"\1", line)  # run=$(aecli ...)
+    part, parts = [], []
+    for word in shlex.split(line, comments=True):
+        if word in ("|", "&&"):
+            parts.append(part)
+            part = []
+        else:
+            part.append(word)
+    for words in filter(None, [*parts, part]):
+        yield words[: words.index(">")] if ">" in words else words
+
+
+LINES = [line for examples in EXAMPLES.values() for _, line in examples]
+LINES += list(shell_blocks(README.read_text("utf-8")))
+CALLS = {shlex.join(call): call for line in LINES for call in calls(line) if call[0] == "aecli"}
+OTHERS = {call[0] for line in LINES for call in calls(line) if call[0] != "aecli"}
+
+
+def small(words, run):
+    """The words that make a call small, and a run folder that is there in place of any other."""
+    words = [run if re.match(r"runs/\d{8}T", word) else word for word in words]
+    if words[:2] == ["data", "fetch"]:
+        return ["data", "fetch", "mnist-5k"]
+    extra = list(SMALLER.get(words[0], ()))
+    if "--run" in words:  # whose training is that of the run
+        extra = ["--offline", *extra[len(TINY) :]]
+    return [*words, *extra]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Nothing is drawn, and the probes read little."""
+    for module in (interpolate, pca_compare, sample, sweep_codedim, train):
+        monkeypatch.setattr(module, "_draw", lambda *_: None)
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 50)
+
+
+@pytest.mark.parametrize("line", CALLS)
+def test_every_example_runs(inside, quick, small_run, line):
+    words = CALLS[line][1:]
+    if any(word.startswith("runs/") or word == "latest" for word in words):
+        shutil.copytree(small_run.run.parent, "runs", symlinks=True)
+    done = inside(*small(words, f"runs/{small_run.run.name}"))
+    assert done.code in ((0, 7) if "--expect" in words else (0,)), done.stderr
+
+
+def test_what_is_not_run_is_known_by_name():
+    assert set(NOT_RUN) == OTHERS
