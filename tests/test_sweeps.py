@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aecli import codecs
+from aecli import codecs, device
 from aecli.chapter import CodeReading
 from aecli.config import FitConfig, MlpConfig, SweepConfig, resolve, yaml_layer
 from aecli.data import Split, default_places
@@ -270,7 +270,9 @@ def test_bad_input(inside, command, arguments, code, message):
     assert "Traceback" not in done.stderr
 
 
-def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(inside, tmp_path):
+def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(
+    inside, tmp_path, monkeypatch
+):
     told = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
     whole = inside(*told)
     table = (whole.run / "table.csv").read_text()
@@ -281,6 +283,11 @@ def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(insid
     (whole.run / "table.csv").unlink()
     [lost] = (whole.run / "jobs").glob("mlp3-*")
     shutil.rmtree(lost)
+    was = device.fast_bf16(torch.device("cpu"))
+    monkeypatch.setattr(device, "fast_bf16", lambda where: not was)  # it goes on on another CPU
+    shown = inside(*told, "--continue", "--dry-run")
+    assert f"would go on in {whole.run}" in shown.stderr
+    assert f"precision: {'bf16' if was else 'fp32'}" in shown.stdout
     again = inside(*told, "--continue")
     assert again.run == whole.run
     assert [line for line in again.stderr.splitlines() if line.startswith("trained")] == [
