@@ -17,6 +17,7 @@ from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.paths import CodeSpace, walk
 from tests.conftest import FEW_IMAGES, SMALL
+from tests.test_classifier import assert_named
 from tests.test_figures import png
 
 FEW = ("--pairs", "20")
@@ -220,6 +221,9 @@ def test_a_run_leaves_what_the_contract_says(interpolate):
     columns = ["t", "nearest_code_distance", "confidence", "cycle_error", "in_hole"]
     assert list(path[0])[:5] == columns
     assert [row["t"] for row in (path[0], path[-1])] == ["0.0", "1.0"]
+    rated = rows_of(done.run / "rates.csv")
+    assert {row["dataset"] for row in (*path, *rated)} == {metrics["dataset"]} == {"mnist-5k"}
+    assert "recipe muon, batch 256, 2 epochs" in done.stdout
     assert len(path) == 12
     for row in path:
         too_far = float(row["nearest_code_distance"]) > metrics["hole_threshold"]
@@ -238,6 +242,7 @@ def test_a_run_leaves_what_the_contract_says(interpolate):
     }
     assert codecs.load(done.run / "model").code_dim == 2
     assert "99% quantile of 333 held-out codes" in done.stdout
+    assert_named(done.run)
     assert "right on the test images" in done.stdout
 
 

@@ -18,6 +18,7 @@ from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.terminal import Terminal
 from tests.conftest import FEW_IMAGES, SMALL
+from tests.test_classifier import assert_named
 
 
 def generator(seed=0):
@@ -285,6 +286,7 @@ def test_a_run_leaves_what_the_contract_says(inside):
     assert floor == metrics["frechet_floor"] < metrics["frechet_untrained"]
     assert "chapter's grey smear, untrained  holds: " in done.stdout
     assert "classifier's test accuracy" in done.stdout
+    assert_named(done.run)
 
 
 def test_a_run_is_looked_into_and_the_same_seed_repeats_it(inside):
