@@ -1,8 +1,9 @@
 """Every example in a help text and in a shell block of the README runs, on little data.
 
 The rule: the line is run as it stands, with options added that make it small (a later one wins):
-300 digits of mnist-5k, one epoch, one seed. A run folder in it becomes one that is there; a dataset
-to fetch becomes the one that needs no network. `--expect` may fail (7): its name and form hold.
+300 digits of mnist-5k, one epoch, one seed. Code dimensions over 32 are left out. A run folder
+becomes one that is there, a dataset to fetch the one that needs no network. `--expect` may fail
+(7): its name and form hold. Nothing is drawn.
 """
 
 import re
@@ -64,6 +65,8 @@ def small(words, run):
     words = [run if re.match(r"runs/\d{8}T", word) else word for word in words]
     if words[:2] == ["data", "fetch"]:
         return ["data", "fetch", "mnist-5k"]
+    if words[0] in ("sweep-codedim", "pca-compare"):
+        words = [word for word in words if not word.isdecimal() or int(word) <= 32]
     extra = list(SMALLER.get(words[0], ()))
     if "--run" in words:  # whose training is that of the run
         extra = ["--offline", *extra[len(TINY) :]]

@@ -1,6 +1,7 @@
 """The house rules that a program can check: who imports whom, and what stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,23 +97,23 @@ def test_only_rundir_writes_into_runs():
     assert writers == {"storage.py", "config/files.py"}
 
 
-HEAVY = ("torch", "numpy", "pydantic", "matplotlib", "rich")
+HEAVY = ("torch", "numpy", "matplotlib", "rich")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "imported"),
+    "arguments",
     [
-        (["--help"], []),
-        (["train", "--help"], []),
-        (["help", "expect"], []),
-        (["--version"], []),
-        (["trian"], []),
-        (["configs"], ["pydantic"]),
-        (["schema"], ["pydantic"]),
-        (["train", "--expect", "tset_mse<1"], ["pydantic"]),
+        ["--help"],
+        ["train", "--help"],
+        ["help", "expect"],
+        ["--version"],
+        ["trian"],
+        ["configs"],
+        ["schema"],
+        ["train", "--expect", "tset_mse<1"],
     ],
 )
-def test_what_only_shows_something_imports_nothing_heavy(arguments, imported):
+def test_what_only_shows_something_imports_nothing_heavy(arguments):
     code = (
         f"import sys; sys.argv = ['aecli', *{arguments}]\n"
         "from aecli.cli import main\n"
@@ -121,14 +122,14 @@ def test_what_only_shows_something_imports_nothing_heavy(arguments, imported):
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == str(imported)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_one_function_writes_json():
     writers = {
         path.relative_to(ROOT).as_posix()
         for path, _ in modules()
-        if "json.dumps(" in path.read_text() or "json.dump(" in path.read_text()
+        if re.search(r"\bjson\.dumps?\(", path.read_text())
     }
     # The others write a manifest and a hash's input, where there are no floats to be unfinite.
     assert writers == {"strictjson.py", "storage.py", "experiments/jobs.py"}

@@ -1,7 +1,7 @@
 """Flags of the experiments: how each is typed, what it does, its default.
 
 A default stands in the text, where a test holds it against the config's: to read it from there
-would import pydantic for `--help`.
+would import every model of it for `--help`.
 """
 
 from typing import Annotated, Any
