@@ -79,7 +79,8 @@ def test_the_saved_config_repeats_the_run_to_the_bit(small_run, inside):
     again = inside(
         "train", "--config", str(small_run.run / "config.yaml"), "--offline", "--json", "-q"
     )
-    assert again.stderr == ""
+    assert again.stderr.startswith("WARNING: test mse ")  # so few steps do not beat a constant
+    assert len(again.stderr.splitlines()) == 1
     repeated = json.loads(again.stdout)
     changing = {"train_seconds", "run"}
     assert {k: v for k, v in repeated.items() if k not in changing} == {
@@ -248,7 +249,7 @@ def test_json_has_no_number_that_is_not_finite(inside):
     done = inside("sweep-codedim", "2", *SMALL, "--seeds", "1", "--jobs", "1", "--json", "-q")
     printed = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
     assert printed["test_mse_sd_2"] is None
-    assert done.stderr == ""
+    assert [line[:8] for line in done.stderr.splitlines()] == ["WARNING:"]
 
 
 @pytest.mark.parametrize(

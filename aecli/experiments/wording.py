@@ -52,9 +52,8 @@ def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | No
     if test_mse <= mean_image_test_mse:
         return None
     return (
-        f"test mse {test_mse:.5f} is above {mean_image_test_mse:.5f}, which the mean of the"
-        " training images has as a constant picture: this codec is worse than one that learned"
-        " nothing else"
+        f"test mse {test_mse:.5f} is above {mean_image_test_mse:.5f}, the error of giving the mean"
+        " training image for every image: this codec is worse than a constant picture"
     )
 
 
