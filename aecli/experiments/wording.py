@@ -9,6 +9,7 @@ from aecli.config import FitConfig, ManyConfig
 from aecli.data import Images
 
 _SAID_APART = {"recipe", "epochs", "batch_size", "precision"}
+_OF_MUON = {"momentum", "adam_lr"}  # the optimiser adam uses neither
 
 
 def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
@@ -18,10 +19,11 @@ def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
     `where`, and left out for None.
     """
     recipe = FitConfig(recipe=fit.recipe)
+    left_out = _SAID_APART | (_OF_MUON if fit.optimizer == "adam" else set())
     changed = [
         f"{key}={value}"
         for key, value in fit
-        if key not in _SAID_APART and value != getattr(recipe, key)
+        if key not in left_out and value != getattr(recipe, key)
     ]
     parts = [
         f"recipe {fit.recipe}" + (f" ({', '.join(changed)})" if changed else ""),
