@@ -32,6 +32,16 @@ class Finished:
         """The run folder, by the contract the last line of stdout."""
         return Path(self.stdout.splitlines()[-1])
 
+    @property
+    def errors(self) -> list[str]:
+        """The lines on stderr that say what is wrong; not where the run's folder is."""
+        lines = self.stderr.splitlines()
+        return [
+            line
+            for line in lines
+            if line.startswith("aecli: ") and not line.startswith("aecli: the run's folder: ")
+        ]
+
     def metrics(self) -> dict[str, Any]:
         return json.loads((self.run / "metrics.json").read_text())
 

@@ -79,7 +79,8 @@ def test_the_saved_config_repeats_the_run_to_the_bit(small_run, inside):
     again = inside(
         "train", "--config", str(small_run.run / "config.yaml"), "--offline", "--json", "-q"
     )
-    assert again.stderr == ""
+    assert again.stderr.startswith("WARNING: test mse ")  # so few steps do not beat a constant
+    assert len(again.stderr.splitlines()) == 1
     repeated = json.loads(again.stdout)
     changing = {"train_seconds", "run"}
     assert {k: v for k, v in repeated.items() if k not in changing} == {

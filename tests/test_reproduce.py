@@ -125,6 +125,10 @@ def test_an_unfinished_quick_look_is_gone_on_with(inside, judged_only, monkeypat
     [
         (FitConfig(), "recipe muon, batch 256, 5 epochs"),
         (FitConfig(recipe="chapter", epochs=1), "recipe chapter, batch 256, 1 epoch"),
+        (
+            FitConfig(optimizer="adam", momentum=0.5),
+            "recipe muon (optimizer=adam), batch 256, 5 epochs",
+        ),
         (FitConfig(lr=0.5, l1=0.1), "recipe muon (lr=0.5, l1=0.1), batch 256, 5 epochs"),
     ],
 )

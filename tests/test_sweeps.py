@@ -216,6 +216,7 @@ def test_pca_compare_where_pca_leaves_no_error(inside):
             ["reproduce", "--set", "data.limit_train=255"],
             "data.limit_train=255 must be at least 256",
         ),
+        (["reproduce", "--set", "codec.name=linear"], "reproduce judges codec.name=mlp only"),
         (["sample", "--set", "data.val=50"], "data.val=50 must be at least 100, or 0"),
         (["interpolate", "--set", "data.val=50"], "data.val=50 must be at least 100, or 0"),
     ],

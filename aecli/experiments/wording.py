@@ -9,6 +9,7 @@ from aecli.config import FitConfig, ManyConfig
 from aecli.data import Images
 
 _SAID_APART = {"recipe", "epochs", "batch_size", "precision"}
+_OF_MUON = {"momentum", "adam_lr"}  # the optimiser adam uses neither
 
 
 def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
@@ -18,10 +19,11 @@ def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
     `where`, and left out for None.
     """
     recipe = FitConfig(recipe=fit.recipe)
+    left_out = _SAID_APART | (_OF_MUON if fit.optimizer == "adam" else set())
     changed = [
         f"{key}={value}"
         for key, value in fit
-        if key not in _SAID_APART and value != getattr(recipe, key)
+        if key not in left_out and value != getattr(recipe, key)
     ]
     parts = [
         f"recipe {fit.recipe}" + (f" ({', '.join(changed)})" if changed else ""),
@@ -52,9 +54,8 @@ def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | No
     if test_mse <= mean_image_test_mse:
         return None
     return (
-        f"test mse {test_mse:.5f} is above {mean_image_test_mse:.5f}, which the mean of the"
-        " training images has as a constant picture: this codec is worse than one that learned"
-        " nothing else"
+        f"test mse {test_mse:.5f} is above {mean_image_test_mse:.5f}, the error of giving the mean"
+        " training image for every image: this codec is worse than a constant picture"
     )
 
 
