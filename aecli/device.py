@@ -27,9 +27,12 @@ def decided(config: Config) -> Config:
     threads = config.threads or (1 if many else usable_cores())
     decisions: dict[str, Any] = {"device": where.type, "threads": threads}
     if isinstance(config, NetworkConfig):
-        trained = not config.codec.solved
-        bf16 = trained and product_dtype(config.train.precision, where) is torch.bfloat16
-        decisions["train.precision"] = "bf16" if bf16 else "fp32"
+        fit = config.train
+        dtypes = {"precision": torch.float32, "muon_precision": torch.float32}
+        if not config.codec.solved:
+            dtypes["precision"] = product_dtype(fit.precision, where)
+            dtypes["muon_precision"] = muon_dtype(fit.precision, where, fit.muon_precision)
+        decisions |= {f"train.{key}": _name(dtype) for key, dtype in dtypes.items()}
     return with_values(config, decisions)
 
 
@@ -56,14 +59,16 @@ def _device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-def facts(where: torch.device, precision: str) -> dict[str, str | int]:
+def facts(
+    where: torch.device, precision: str, muon_precision: str = "auto"
+) -> dict[str, str | int]:
     """What run.json says of the hardware's part in the numbers."""
     return {
         "torch": torch.__version__,
         "device": str(where),
         "threads": torch.get_num_threads(),
         "precision": _name(product_dtype(precision, where)),
-        "muon_precision": _name(muon_dtype(precision, where)),
+        "muon_precision": _name(muon_dtype(precision, where, muon_precision)),
     }
 
 
@@ -83,9 +88,11 @@ def product_dtype(precision: str, where: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def muon_dtype(precision: str, where: torch.device) -> torch.dtype:
-    """Type of the products inside Muon's step: bfloat16, as in the papers, unless that is slow here
-    and `precision` does not ask for it."""
+def muon_dtype(precision: str, where: torch.device, asked: str = "auto") -> torch.dtype:
+    """Type of the products inside Muon's step: as asked for, or bfloat16, as in the papers, unless
+    that is slow here and `precision` does not ask for it."""
+    if asked != "auto":
+        return torch.bfloat16 if asked == "bf16" else torch.float32
     fast = precision == "bf16" or fast_bf16(where)
     return torch.bfloat16 if fast else torch.float32
 

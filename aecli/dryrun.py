@@ -9,8 +9,6 @@ import torch
 from aecli import codecs, data
 from aecli.config import (
     NetworkConfig,
-    PcaCompareConfig,
-    PcaConfig,
     TrainedConfig,
     with_values,
 )
@@ -34,7 +32,7 @@ def foresee(
     images = data.foresee(config.data, places)
     terminal.warn(images.warnings)
     config = with_values(config, {"data.dataset": images.name})
-    parameters = _parameters(config, images.n_train)
+    parameters = _parameters(config)
     _require_place(runs_dir)
     return config, {
         "data": images.source,
@@ -44,7 +42,7 @@ def foresee(
     }
 
 
-def _parameters(config: NetworkConfig, n_train: int) -> int:
+def _parameters(config: NetworkConfig) -> int:
     """The number of parameters of the largest codec; no memory is taken for it.
 
     Raises UsageError if a codec does not fit the images, DataError for a model that is damaged.
@@ -60,13 +58,6 @@ def _parameters(config: NetworkConfig, n_train: int) -> int:
         for code_dim in getattr(config, "code_dims", (config.codec.code_dim,)):
             sized = config.codec.model_copy(update={"code_dim": code_dim})
             largest = max(largest, codecs.build(sized, shape).count_parameters())
-            if isinstance(config, PcaCompareConfig):
-                codecs.build(PcaConfig(code_dim=code_dim), shape)
-                if code_dim > n_train:
-                    raise UsageError(
-                        f"code_dims: {code_dim} must be at most {n_train} (training images):"
-                        " PCA, which stands beside the network, has no more components"
-                    )
     return largest
 
 

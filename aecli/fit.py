@@ -255,7 +255,7 @@ def _build_optimizers(
     if config.optimizer == "adam":
         return [(Adam(vector, gradient), config.lr)]
     n = sum(shape.numel() for shape in parameters.matrices)
-    dtype = device.muon_dtype(config.precision, where)
+    dtype = device.muon_dtype(config.precision, where, config.muon_precision)
     muon = Muon(vector[:n], gradient[:n], parameters.matrices, config.momentum, dtype)
     return [(muon, config.lr), (Adam(vector[n:], gradient[n:]), config.adam_lr)]
 

@@ -135,6 +135,7 @@ def test_a_run_asked_for_with_auto_is_the_one_recorded_as_decided():
         "device": "cpu",
         "threads": 1,
         "train.precision": "bf16",
+        "train.muon_precision": "bf16",
         "data.dataset": "mnist-5k",
     }
     asked, recorded = SweepConfig(jobs=1), with_values(SweepConfig(jobs=2), decided)

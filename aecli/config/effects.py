@@ -24,6 +24,7 @@ _UNDECIDED = {
     "device": "auto",
     "threads": None,
     "train.precision": "auto",
+    "train.muon_precision": "auto",
     "data.dataset": "auto",
 }
 # Keys that `reproduce --quick` sets, unless they are given.
@@ -151,7 +152,7 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
     idle = {}
     if train.optimizer == "adam":
         adam = Idle("train.optimizer=adam does not use it", ("train.optimizer", "train.recipe"))
-        idle |= {"train.momentum": adam, "train.adam_lr": adam}
+        idle |= dict.fromkeys(["train.momentum", "train.adam_lr", "train.muon_precision"], adam)
     if train.noise == "none":
         idle["train.noise_level"] = Idle("train.noise=none", ("train.noise", "train.recipe"))
     if train.elastic == 0:

@@ -164,6 +164,9 @@ class FitConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the matrix products in training; measurements are always fp32. `auto` is
     bf16 where the hardware is faster at it, else fp32."""
+    muon_precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the matrix products inside Muon's step. `auto` is bf16, unless `precision`
+    is fp32 and the hardware slow at bf16."""
     l1: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Weight of the codes' mean absolute value in the loss, as in a sparse autoencoder."""
 

@@ -71,7 +71,8 @@ class Trainings:
 
 def facts_of_jobs(config: ManyConfig) -> dict[str, str | int]:
     """What run.json says of the hardware's part in the numbers: of each job, on the CPU."""
-    told = device.facts(torch.device("cpu"), config.train.precision)
+    fit = config.train
+    told = device.facts(torch.device("cpu"), fit.precision, fit.muon_precision)
     return {**told, "threads": config.threads or 1}
 
 

@@ -8,7 +8,7 @@ from aecli import device
 from aecli.config import FitConfig, ManyConfig
 from aecli.data import Images
 
-_SAID_APART = {"recipe", "epochs", "batch_size", "precision"}
+_SAID_APART = {"recipe", "epochs", "batch_size", "precision", "muon_precision"}
 _OF_MUON = {"momentum", "adam_lr"}  # the optimiser adam uses neither
 
 
