@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
     "train": (
+        "dataset",
         "code_dim",
         "compression_ratio",
         "parameters",
@@ -25,11 +26,13 @@ METRICS: dict[str, tuple[str, ...]] = {
         "psnr_db",
         "pca_test_mse",
         "beats_pca",
+        "mean_image_test_mse",
         "mean_abs_correlation",
         "epochs",
         "train_seconds",
     ),
     "sweep-codedim": (
+        "dataset",
         "seeds",
         "rows",
         "failed_jobs",
@@ -41,6 +44,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "raw_pixels_probe_accuracy",
     ),
     "pca-compare": (
+        "dataset",
         "seeds",
         "largest_advantage_at",
         "smallest_advantage_at",
@@ -56,12 +60,17 @@ METRICS: dict[str, tuple[str, ...]] = {
         "linear_test_mse_<row>",
     ),
     "reproduce": (
+        "dataset",
         "claims",
         "claims_that_hold",
         "claims_that_hold_only_if",
         "claims_that_do_not_hold",
+        "claims_by_construction",
+        "claims_not_judged",
+        "quick",
     ),
     "interpolate": (
+        "dataset",
         "code_dim",
         "from_index",
         "to_index",
@@ -92,6 +101,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "classifier_accuracy",
     ),
     "sample": (
+        "dataset",
         "code_dim",
         "samples",
         "classifier_accuracy",
@@ -106,12 +116,14 @@ METRICS: dict[str, tuple[str, ...]] = {
         "mixture_components",
         "jitter_length",
         "in_holes_standard_normal",
+        "in_holes_real",
         "smear_low_trained",
         "smear_high_trained",
         "smear_low_untrained",
         "smear_high_untrained",
         "code_range_smallest",
         "code_range_largest",
+        "holes_calibrated_on",
     ),
 }
 
@@ -126,7 +138,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 # A row of a table, by code dimension and variant.
 _ROW = r"(\d+)(?:_wide)?(?:_(gaussian|masking|sparse))?"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
-_WORDS = ("dataset",)
+_WORDS = ("dataset", "holes_calibrated_on")
 """Metrics that are a word, not a number."""
 
 

@@ -43,10 +43,12 @@ def nearest_distances(points: Tensor, references: Tensor, neighbours: int = 1) -
 
     points: (N, d). references: (M, d), M at least `neighbours`.
     """
-    chunks = [
-        torch.cdist(chunk, references).topk(neighbours, dim=1, largest=False).values.mean(dim=1)
-        for chunk in points.split(_CHUNK)
-    ]
+    chunks = []
+    for chunk in points.split(_CHUNK):
+        # cdist multiplies matrices, whose rounding puts a point some 1e-3 from itself: good enough
+        # to find the nearest, whose distances are then taken from exact differences.
+        nearest = torch.cdist(chunk, references).topk(neighbours, dim=1, largest=False).indices
+        chunks.append((chunk.unsqueeze(1) - references[nearest]).norm(dim=2).mean(dim=1))
     return torch.cat(chunks) if chunks else points.new_empty(0)
 
 

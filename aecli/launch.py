@@ -16,12 +16,11 @@ from aecli.config import (
     as_recorded,
     find_config,
     flag_layer,
-    flat_settings,
+    idle_settings,
     resolve,
     set_layer,
     settings_of,
     to_yaml,
-    with_values,
     yaml_layer,
 )
 from aecli.errors import (
@@ -69,9 +68,7 @@ def launch(
     if options.dry_run:
         _dry_run(config, options, many, terminal)
         return
-    resumed = None
-    if many.continued:
-        config, resumed = _continued(config, options.runs_dir, terminal)
+    config, resumed = _continued(config, options.runs_dir, terminal, many)
     _carry_out(config, options, expectations, argv, many, resumed)
 
 
@@ -117,12 +114,44 @@ def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkC
         "--device": ("device", options.device),
         "--data-dir": ("data.dir", options.data_dir),
     }
-    if many.jobs is not None and not isinstance(config, ManyConfig):
-        raise UsageError(f"--jobs: a run of `aecli {config.experiment}` trains one codec")
-    told = flat_settings(resolve(type(config), [flag_layer(flags)]))
-    return with_values(
-        config, {key: told[key] for key, value in flags.values() if value is not None}
-    )
+    of_many = {
+        "--jobs": many.jobs is not None,
+        "--fail-fast": many.fail_fast,
+        "--job-timeout": many.job_timeout is not None,
+    }
+    for flag in (flag for flag, given in of_many.items() if given):
+        if not isinstance(config, ManyConfig):
+            raise UsageError(f"{flag}: a run of `aecli {config.experiment}` trains one codec")
+    told = resolve(type(config), [flag_layer(flags)])
+    update: dict[str, Any] = {}
+    if options.data_dir is not None:
+        update["data"] = config.data.model_copy(update={"dir": told.data.dir})
+    if options.device is not None:
+        update["device"] = told.device
+    if isinstance(told, ManyConfig) and many.jobs is not None:
+        update["jobs"] = told.jobs
+    config = config.model_copy(update=update)
+    if options.device is not None and (idle := idle_settings(config).get("device")):
+        raise UsageError(f"--device: device={options.device!r} has no effect: {idle.reason}")
+    return config
+
+
+def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Path | None:
+    """The run to go on with under --continue, or None; says which, or why there is none."""
+    from aecli.registry import unfinished_run
+    from aecli.rundir import read_record
+
+    found = unfinished_run(runs_dir, config)
+    if found.path is not None:
+        terminal.warn(provenance.changes_since(read_record(found.path)))
+    elif found.nearest is None:
+        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
+    else:
+        terminal.say(
+            f"WARNING: --continue: no unfinished run of this config in {runs_dir}; a new run."
+            f" The nearest, {found.nearest}, differs in {', '.join(found.differences)}"
+        )
+    return found.path
 
 
 def _carry_out(
@@ -142,13 +171,13 @@ def _carry_out(
     from aecli.experiments.context import Context, Result
 
     places = data.default_places(config.data.dir, options.offline)
+    places = replace(places, working=terminal.working)
     data.check(config, places)
-    module = importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
     context = Context(
         options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
     )
     try:
-        result: Result = module.run(config, context)
+        result: Result = _experiment(config).run(config, context)
     except BaseException as error:
         _print_failure(error, terminal)
         raise
@@ -211,7 +240,7 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     """A sentence on what is about to be trained."""
     codec, fit = config.codec, config.train
     start = f"going on in {resumed}: " if resumed else ""
-    if getattr(config, "run", None) is not None:
+    if isinstance(config, TrainedConfig) and config.run is not None:
         return f"{start}{config.experiment}: the model of --run {config.run}, seed {config.seed}"
     layers = "-".join(map(str, getattr(codec, "hidden", ())))
     dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
@@ -252,31 +281,21 @@ def _resolve(
 
 
 def _continued(
-    config: NetworkConfig, runs_dir: Path, terminal: Terminal
+    config: NetworkConfig, runs_dir: Path, terminal: Terminal, many: Many
 ) -> tuple[NetworkConfig, Path | None]:
-    """The newest unfinished run that `config` may mean, and `config` as that run decided it.
+    """Under --continue, the run to go on with and `config` as that run decided it.
 
     Says why there is none. Raises UsageError if the config in that folder was changed.
     """
-    from aecli.registry import unfinished_run
-    from aecli.rundir import read_record, recorded_config
+    run = _unfinished(config, runs_dir, terminal) if many.continued else None
+    if run is None:
+        return config, None
 
-    found = unfinished_run(runs_dir, config)
-    if found.path is not None:
-        terminal.warn(provenance.changes_since(read_record(found.path)))
-        recorded = recorded_config(found.path)
-        assert isinstance(recorded, NetworkConfig)
-        return as_recorded(config, recorded), found.path
-    if found.nearest is None:
-        terminal.say(f"--continue: no unfinished {config.experiment} in {runs_dir}; a new run")
-    else:
-        terminal.warn(
-            [
-                f"--continue: no unfinished run of this config in {runs_dir}; a new run. The"
-                f" nearest, {found.nearest}, differs in {', '.join(found.differences)}"
-            ]
-        )
-    return config, None
+    from aecli.rundir import recorded_config
+
+    recorded = recorded_config(run)
+    assert isinstance(recorded, NetworkConfig)
+    return as_recorded(config, recorded), run
 
 
 def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
@@ -296,17 +315,21 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     return device.decided(config)
 
 
+def _experiment(config: NetworkConfig) -> Any:
+    """The module with `check` and `run` of an experiment."""
+    return importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
+
+
 def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
     from aecli.dryrun import foresee
 
-    resumed = None
-    if many.continued:
-        config, resumed = _continued(config, options.runs_dir, terminal)
+    config, resumed = _continued(config, options.runs_dir, terminal, many)
     config = _decided(config, options.runs_dir)
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")
     config, facts = foresee(config, options.runs_dir, options.offline, terminal)
+    _experiment(config).check(config, facts["training_images"])
     if terminal.as_json:
         terminal.json({"config": settings_of(config), **facts})
     else:

@@ -55,7 +55,8 @@ def mean_abs_correlation(matrix: Tensor) -> float:
 
 
 def _squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
-    return (reconstructions - images).square_().flatten(start_dim=1).mean(dim=1).double().cpu()
+    # To the CPU first: float64 is what Apple's GPUs do not have.
+    return (reconstructions - images).square_().flatten(start_dim=1).mean(dim=1).cpu().double()
 
 
 def _unit_batches(images: Tensor, codec: Codec) -> Iterator[Tensor]:

@@ -10,7 +10,7 @@ from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.data import Images
 from aecli.latent import OccupiedRegion, straight_path
-from aecli.terminal import Advance
+from aecli.terminal import Advance, show_nothing
 
 _BATCH = 4096  # codes decoded and judged at once
 
@@ -83,7 +83,7 @@ def walk(
     pairs: Tensor,
     steps: int,
     classifier: Classifier,
-    advance: Advance = lambda n=1: None,
+    advance: Advance = show_nothing,
 ) -> Paths:
     """The straight paths between the codes of test images: pairs (paths, 2) of their indices.
 

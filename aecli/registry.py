@@ -95,7 +95,7 @@ def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Unfinished:
     Settings that cannot change a number (`jobs`, where the data lie) may be others, and a run that
     was told `auto` has noted what it found.
     """
-    nearest = Unfinished(None)
+    nearest: tuple[int, Path, tuple[str, ...]] | None = None
     for path, record in _records(runs_dir, newest_first=True):
         if record.get("command") != config.experiment or record["status"] == "completed":
             continue
@@ -103,13 +103,15 @@ def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Unfinished:
             there = resolve(type(config), [Layer(record["config"], {})], recorded=True)
         except UsageError:  # of another version
             continue
-        others = other_numbers(config, there)
-        if not others:
+        differences = tuple(
+            f"{key} ({found}, now {asked})"
+            for key, (asked, found) in other_numbers(config, there).items()
+        )
+        if not differences:
             return Unfinished(path.absolute())
-        if nearest.nearest is None or len(others) < len(nearest.differences):
-            texts = (f"{key} ({was}, now {asked})" for key, (asked, was) in others.items())
-            nearest = Unfinished(None, path.name, tuple(texts))
-    return nearest
+        if nearest is None or len(differences) < nearest[0]:
+            nearest = (len(differences), path, differences)
+    return Unfinished(None) if nearest is None else Unfinished(None, nearest[1].name, nearest[2])
 
 
 def _named(named: str, runs_dir: Path, prefix: str) -> Path:

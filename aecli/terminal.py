@@ -27,9 +27,19 @@ _NARROWEST = 20  # columns of a terminal that a table's last column is wrapped i
 
 
 class Advance(Protocol):
-    """Call that says how much more of a work is done."""
+    """Call that says how much more of a work is done, and, once it is known, of how much."""
 
-    def __call__(self, n: float = 1) -> None: ...
+    def __call__(self, n: float = 1, total: float | None = None) -> None: ...
+
+
+def show_nothing(n: float = 1, total: float | None = None) -> None:
+    """The Advance of work that is not shown."""
+
+
+@contextlib.contextmanager
+def not_shown(text: str, total: float | None = None, unit: str = "") -> Iterator[Advance]:
+    """`Terminal.working` of what is not shown."""
+    yield show_nothing
 
 
 class Terminal:
@@ -86,6 +96,8 @@ class Terminal:
         On a terminal that is narrower than they are, the last column is wrapped, or, where it would
         be too thin, each row by itself.
         """
+        if not rows:
+            return
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         indent = sum(widths[:-1]) + 2 * len(widths[:-1])
         columns = _width() if _is_terminal(sys.stdout) else indent + widths[-1]
@@ -168,12 +180,16 @@ class Terminal:
         """
         if not self._shows_bars():
             self.say(text)
-            yield lambda n=1: None
+            yield show_nothing
             return
         with self._shown() as bars:
             task = bars.add_task(text, total=total, unit=unit, detail="")
+
+            def advance(n: float = 1, total: float | None = None) -> None:
+                bars.update(task, advance=n, total=total)
+
             try:
-                yield lambda n=1: bars.advance(task, n)
+                yield advance
             finally:
                 bars.remove_task(task)
 

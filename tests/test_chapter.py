@@ -8,18 +8,34 @@ from aecli.chapter import (
     Advantage,
     CodeReading,
     LinearCheck,
+    compare_linear,
     describe_code,
     explain_trend,
     judge_advantage,
     judge_eckart_young,
     judge_sanity_check,
+    table_mse_of,
+    training_mse_of,
 )
 
 
 def test_the_sanity_check_goes_both_ways():
     assert judge_sanity_check(0.5, 1.0).reason == "beats PCA: its error is 50.0% lower"
     assert judge_sanity_check(1.5, 1.0).reason == "does not beat PCA: its error is 50.0% higher"
-    assert not judge_sanity_check(1.0, 1.0).holds
+    same = judge_sanity_check(1.0, 1.0)
+    assert (same.holds, same.reason) == (False, "does not beat PCA: its error is the same")
+    no_error = judge_sanity_check(0.001, 1e-14).reason
+    assert no_error == "does not beat PCA: its error is 0.00100, where PCA has none"
+
+
+def test_a_linear_codec_is_not_blamed_for_losing_to_pca():
+    assert compare_linear(1.5, 1.0).startswith("its error is 50.0% higher; on training images no")
+
+
+def test_the_chapters_numbers_stand_beside_mnists_alone():
+    for of in (table_mse_of, training_mse_of):
+        assert of("mnist") == of("mnist, quick look") != {}
+        assert of("mnist-5k") == of("fashion-mnist") == of("mnist-5k, quick look") == {}
 
 
 GOOD = LinearCheck(8, 0.0372, 0.03721, 0.0372, 1.0, 3.0, 0.4)
@@ -41,6 +57,20 @@ def test_eckart_young_can_fail(change, holds, says):
     assert says in verdict.reason
 
 
+def test_where_pca_leaves_no_error_there_is_nothing_to_be_above_of():
+    exact = dataclasses.replace(GOOD, code_dim=784, tail_mse=0.0, train_mse=0.001, angle_degrees=80)
+    assert exact.excess_percent is None
+    assert exact.row()["excess_percent"] is None
+    with_others = judge_eckart_young([GOOD, exact])
+    assert with_others.holds
+    assert with_others.reason.endswith(
+        "At 784 PCA leaves no error, and there is no tail to compare with."
+    )
+    alone = judge_eckart_young([exact])
+    assert alone.holds is None
+    assert "not judged" in alone.reason
+
+
 def test_the_advantage_is_found_where_it_is():
     advantages = [
         Advantage(2, 0.5, 0.6, 20),
@@ -54,7 +84,30 @@ def test_the_advantage_is_found_where_it_is():
     assert "largest at code dimension 8" in explain_trend(advantages)
     losing = [*advantages, Advantage(100, 0.2, 0.1, 99)]
     assert judge_advantage(losing).smallest_at == 100
-    assert "At 100 the network does not beat PCA" in explain_trend(losing)
+    said = explain_trend(losing)
+    assert "At 100 the network, as it was trained here, does not beat PCA." in said
+    assert "grows" not in said
+
+
+def test_a_trend_is_told_only_where_there_is_one():
+    rising = [Advantage(2, 0.5, 0.6, 20), Advantage(8, 0.1, 0.4, 50)]
+    assert "grows with the code, from 17% to 75%" in explain_trend(rising)
+    falling = [Advantage(2, 0.1, 0.6, 20), Advantage(8, 0.3, 0.4, 50)]
+    assert "falls with the code, from 83% to 25%" in explain_trend(falling)
+    up_and_down = [*rising, Advantage(16, 0.29, 0.3, 80)]
+    assert "with the code" not in explain_trend(up_and_down)
+    alone = explain_trend(rising[:1])
+    assert "at code dimension 2 is +0.10000 mse per pixel, +17% of PCA's own error" in alone
+    assert "largest" not in alone
+
+
+def test_an_advantage_over_no_error_has_no_percent():
+    exact = Advantage(784, 0.002, 1e-14, 100)
+    trend = judge_advantage([Advantage(2, 0.5, 0.6, 20), exact])
+    assert exact.percent is None
+    assert (trend.largest_relative_at, trend.smallest_relative_at) == (2, 2)
+    assert judge_advantage([exact]).largest_relative_at is None
+    assert "At 784 the network" in explain_trend([exact])
 
 
 SHARP = CodeReading(0.97, 0.97, 0.9, 0.9, 0.95, copies=False)
@@ -63,7 +116,7 @@ SHARP = CodeReading(0.97, 0.97, 0.9, 0.9, 0.95, copies=False)
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({}, "the digit, slant, thickness (97% read right); decoded sharp"),
+        ({}, "the label, slant, thickness (97% read right); decoded sharp"),
         (
             {
                 "probe_accuracy": 0.4,
@@ -76,11 +129,11 @@ SHARP = CodeReading(0.97, 0.97, 0.9, 0.9, 0.95, copies=False)
         ),
         (
             {"copies": True},
-            "a near copy; the digit is read from it 6.0 points better than from the pixels",
+            "a near copy; the label is read from it 6.0 points better than from the pixels",
         ),
         (
             {"copies": True, "probe_accuracy": 0.9},
-            "a near copy; the digit is read from it 1.0 points worse than from the pixels",
+            "a near copy; the label is read from it 1.0 points worse than from the pixels",
         ),
     ],
 )

@@ -107,8 +107,28 @@ def test_codecs_without_training_go_through_the_same_command(inside, codec):
     assert (done.run / "history.csv").read_text() == ""
     assert not (done.run / "training_curve.png").exists()
     metrics = done.metrics()
-    assert metrics["beats_pca"] is False
+    assert metrics["beats_pca"] is (None if codec == "pca" else False)
     assert (metrics["test_mse"] == metrics["pca_test_mse"]) == (codec == "pca")
+    said = "this is PCA itself" if codec == "pca" else "no linear codec is below PCA"
+    assert said in done.stdout
+    assert "fails" not in done.stdout
+
+
+def test_a_codec_worse_than_a_constant_picture_is_warned_of_even_when_quiet(inside):
+    few = ("--limit-train", "256", "--epochs", "1", "--lr", "1e-5", "--recipe", "chapter")
+    done = inside("train", "--dataset", "mnist-5k", "--offline", *few, "-q")
+    assert done.code == 0, done.stderr
+    metrics = done.metrics()
+    assert metrics["test_mse"] > metrics["mean_image_test_mse"] > metrics["pca_test_mse"]
+    warning = f"WARNING: test mse {metrics['test_mse']:.5f} is above"
+    assert done.stderr.startswith(warning)
+    assert "constant picture" in done.stderr
+
+
+def test_the_summary_says_by_which_settings(small_run):
+    [line] = [line for line in small_run.stdout.splitlines() if line.startswith("trained")]
+    assert "recipe muon, batch 256, 2 epochs, " in line
+    assert line.endswith("seed 0, on 300 images")
 
 
 def test_an_overcomplete_code_has_no_pca_beside_it(inside):
@@ -163,7 +183,7 @@ def test_bad_input_gets_a_clear_line_and_its_exit_code(inside, arguments, code, 
     assert done.stdout == "" or done.run.is_dir()  # of a run that failed after it had begun
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("aecli: ")
+    assert [line for line in done.stderr.splitlines() if line.startswith("aecli: ")]
 
 
 def test_malformed_yaml_is_pointed_at(inside, tmp_path):
@@ -206,7 +226,7 @@ def test_a_bug_in_a_run_is_named_too(inside, tmp_path, monkeypatch):
 
 
 def test_a_missed_expectation_is_in_the_json_beside_the_metrics(inside):
-    done = inside("train", *SMALL, "--codec", "dct", "--json", "--expect", "test_mse<0")
+    done = inside("train", *FEW_IMAGES, "--codec", "dct", "--json", "--expect", "test_mse<0")
     printed = json.loads(done.stdout)
     assert (done.code, printed["exit_code"]) == (7, 7)
     assert printed["error"].startswith("expected test_mse<0, measured 0.")

@@ -250,7 +250,7 @@ def test_the_schema_is_json_with_a_line_for_each_setting():
     schema = json.loads(json.dumps(json_schema("train")))
     assert schema["additionalProperties"] is False
     assert schema["$defs"]["FitConfig"]["properties"]["warmup"]["description"].startswith(
-        "The frac"
+        "Fraction"
     )
     with pytest.raises(UsageError, match="no experiment is called 'trian'"):
         json_schema("trian")

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from aecli.errors import ExpectationError, UsageError
-from aecli.expect import check, parse
+from aecli.expect import METRICS, check, parse
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,20 @@ def test_every_missed_one_is_told():
         ("test_mse=1", "not of the form"),
         ("test_mse<=abc", "'abc' is not a number"),
         ("test_mse<=nan", "'nan' is not a number"),
+        ("dataset<=mnist", "dataset is a word"),
         ("tset_mse<=1", "did you mean 'test_mse'?"),
     ],
 )
 def test_a_malformed_one_is_refused(text, message):
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
         parse(text, "train")
+
+
+@pytest.mark.parametrize("experiment", METRICS)
+def test_every_run_says_which_dataset_it_measured(experiment):
+    assert METRICS[experiment][0] == "dataset"
+    expectation = parse("dataset==mnist", experiment)
+    check([expectation], {"dataset": "mnist"})
+    for measured in ("mnist-5k", None):
+        with pytest.raises(ExpectationError, match="expected dataset==mnist, measured"):
+            check([expectation], {"dataset": measured})

@@ -116,7 +116,7 @@ def test_help_fits_the_terminal(inside, monkeypatch, command, columns):
 
 def test_the_topics_of_help(inside):
     codes = inside("help", "exit-codes").stdout
-    assert all(re.search(rf"^ +{code}  ", codes, re.MULTILINE) for code in EXIT_CODES)
+    assert all(re.search(rf"^ *{code}  ", codes, re.MULTILINE) for code in EXIT_CODES)
     listed = re.split(r"[\s,:]+", inside("help", "expect").stdout)
     assert {name for names in expect.METRICS.values() for name in names} <= set(listed)
     assert "--config" in inside("help", "config").stdout
@@ -128,7 +128,7 @@ def test_the_topics_of_help(inside):
         (["trian"], "No such command 'trian'. Did you mean 'train'?"),
         (["data", "fecth"], "Did you mean 'fetch'?"),
         (["help", "trian"], "no 'trian'; did you mean 'train'?"),
-        (["help", "exit"], "did you mean 'exit-codes'?"),
+        (["help", "exit"], "no 'exit'; did you mean 'exit-codes'?"),
         (["help", "data", "fecth"], "did you mean 'fetch'?"),
         (["help", "train", "more"], "see aecli train --help"),
         (

@@ -43,7 +43,7 @@ LEVELS = [
     {"data"},
     {"preflight"},
     {"config", "terminal", "expect", "options", "storage", "interrupts"},
-    {"locks", "machine", "provenance", "pathnames"},
+    {"pathnames", "locks", "machine", "provenance"},
     {"errors", "strictjson", "bars"},
 ]
 

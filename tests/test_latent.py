@@ -58,6 +58,16 @@ def test_distances_are_to_the_nearest():
     assert nearest_distances(points[:0], references).shape == (0,)
 
 
+def test_a_point_has_no_distance_to_itself():
+    points = normal(200, 32) + 50  # far from the origin: products of matrices round most there
+    assert torch.cdist(points, points).diagonal().max() > 1e-3
+    assert nearest_distances(points, points).abs().max() == 0
+    exact = (points.double().unsqueeze(1) - points.double()).norm(dim=2).topk(3, largest=False)
+    torch.testing.assert_close(
+        nearest_distances(points, points, 3).double(), exact.values.mean(dim=1), rtol=1e-5, atol=0
+    )
+
+
 def test_a_path_starts_and_ends_exactly_and_has_even_steps():
     start, end = normal(4, 7), normal(4, 7, seed=1)
     t, path = straight_path(start, end, 10)

@@ -45,6 +45,24 @@ def test_uint8_and_float_images_measure_alike():
     )
 
 
+def test_float64_is_asked_of_the_cpu_only():
+    from torch.overrides import TorchFunctionMode
+
+    class Watch(TorchFunctionMode):
+        def __init__(self):
+            super().__init__()
+            self.called = []
+
+        def __torch_function__(self, function, types, arguments=(), keywords=None):
+            self.called.append(getattr(function, "__name__", str(function)))
+            return function(*arguments, **(keywords or {}))
+
+    with Watch() as watch:
+        metrics.mse(Constant(0.0), digits(3))
+    conversions = [name for name in watch.called if name in ("cpu", "double")]
+    assert conversions == ["cpu", "double"]  # Apple's GPUs have no float64
+
+
 def test_no_images_have_no_mse():
     assert math.isnan(metrics.mse(Constant(0.0), digits(0)))
 

@@ -1,31 +1,131 @@
-"""The ledger: every claim judged from one run, on few images."""
+"""The ledger: every claim judged from one run, on few images; what --quick means."""
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from aecli.chapter import CLAIMS
-from aecli.experiments import sweep_codedim
+from aecli.config import FitConfig, yaml_layer
+from aecli.errors import StorageError
+from aecli.experiments import reproduce, sweep_codedim
+from aecli.experiments.wording import recipe_in_words
+from tests.test_claims import AS_PRINTED, BY_CONSTRUCTION
+
+FIVE_K = ("--dataset", "mnist-5k", "--offline")
 
 
 def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
     done = inside(
         "reproduce",
-        *("--dataset", "mnist-5k", "--offline", "--seeds", "1", "--jobs", "1"),
+        *(*FIVE_K, "--seeds", "1", "--jobs", "1"),
         *("--set", "data.limit_train=300", "--set", "train.epochs=1"),
-        *("--expect", "claims>0"),
+        *("--expect", "claims>0", "--expect", "dataset==mnist-5k"),
     )
     assert done.code == 0, done.stderr
     ledger = json.loads((done.run / "claims.json").read_text())
     assert [entry["claim"] for entry in ledger] == [claim.name for claim in CLAIMS]
     for entry in ledger:
-        assert entry["verdict"].startswith(("holds", "does not hold"))
+        assert entry["dataset"] == "mnist-5k"
+        assert entry["verdict"].startswith(("holds", "does not hold", "not judged (mnist-5k)"))
         assert entry["measured"]
         if entry["figure"]:
             assert (done.run / entry["figure"]).stat().st_size > 5_000, entry["figure"]
-    assert {e["claim"]: e["verdict"] for e in ledger}["compression"] == "holds"
+    verdicts = {entry["claim"]: entry["verdict"] for entry in ledger}
+    assert {verdicts[name] for name in BY_CONSTRUCTION} == {"holds by construction"}
+    assert verdicts["sanity-check"] == "not judged (mnist-5k)"
     metrics = done.metrics()
-    counted = ("claims_that_hold", "claims_that_hold_only_if", "claims_that_do_not_hold")
+    assert next(iter(metrics)) == "dataset"
+    counted = [name for name in metrics if name.startswith("claims_")]
     assert sum(metrics[name] for name in counted) == metrics["claims"] == len(CLAIMS)
+    assert metrics["claims_by_construction"] == len(BY_CONSTRUCTION)
     markdown = (done.run / "claims.md").read_text()
-    assert markdown.count("\n| ") == len(CLAIMS) + 1
+    assert markdown.count("\n| ") == len(CLAIMS) + 2
     assert "quick" not in markdown
+    assert "The numbers under `chapter` are MNIST's." in markdown
+    for text in (markdown, done.stdout):
+        assert "the chapter's own networks with recipe chapter, batch 256, 5 epochs, fp32" in text
+    assert "chapter" not in (done.run / "sweep" / "table.md").read_text()
+
+
+@pytest.fixture
+def judged_only(monkeypatch):
+    """The evidence as if it had been measured; nothing is trained."""
+
+    def gather(config, images, run_dir, context):
+        facts = {"dataset": images.name, "train_images": len(images.train), "quick": config.quick}
+        return replace(AS_PRINTED, **facts)
+
+    monkeypatch.setattr(reproduce, "_gather", gather)
+
+
+def ran(path):
+    settings = yaml_layer(path / "config.yaml").values
+    return settings["data"]["limit_train"], settings["train"]["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "means"),
+    [
+        ((), (4_000, 3)),  # all that mnist-5k has
+        (("--set", "data.limit_train=300"), (300, 3)),
+        (("--set", "train.epochs=2"), (4_000, 2)),
+        (("--set", "train.epochs=5"), (4_000, 5)),  # the default, but asked for
+    ],
+)
+def test_a_quick_look_fits_the_dataset_and_what_was_asked_for(inside, judged_only, asked, means):
+    done = inside("reproduce", "--quick", *FIVE_K, *asked)
+    assert done.code == 0, done.stderr
+    assert ran(done.run) == means
+    assert done.metrics()["quick"] is True
+    assert done.metrics()["dataset"] == "mnist-5k"
+    record = json.loads((done.run / "run.json").read_text())
+    assert record["dataset"]["n_train"] == means[0]
+    again = inside("reproduce", "--config", str(done.run / "config.yaml"), "--offline")
+    assert ran(again.run) == means
+    assert again.metrics() == done.metrics()
+
+
+def test_a_quick_look_is_of_the_first_images_of_a_large_dataset(inside, judged_only, monkeypatch):
+    monkeypatch.setattr(reproduce, "QUICK_IMAGES", 1_000)
+    assert ran(inside("reproduce", "--quick", *FIVE_K).run) == (1_000, 3)
+    assert ran(inside("reproduce", *FIVE_K).run) == (None, 5)
+
+
+def test_a_quick_look_says_what_it_cannot_judge(inside, judged_only):
+    done = inside("reproduce", "--quick", *FIVE_K)
+    text = (done.run / "claims.md").read_text()
+    for said in (done.stdout, text):
+        assert "not judged (quick)" in said
+        assert "does not hold" not in said
+        assert "a look, not a result" in said
+    assert "how low an error gets depends on how long" in text
+    assert done.metrics()["claims_not_judged"] == 17
+
+
+def test_an_unfinished_quick_look_is_gone_on_with(inside, judged_only, monkeypatch, tmp_path):
+    def fail(*arguments):
+        raise StorageError("the disk went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce, "_gather", fail)
+        assert inside("reproduce", "--quick", *FIVE_K).code == 6
+    [first] = (tmp_path / "runs").glob("*Z-*")
+    other = inside("reproduce", "--quick", *FIVE_K, "--set", "train.epochs=4", "--continue")
+    assert other.run != first
+    done = inside("reproduce", "--quick", *FIVE_K, "--continue")
+    assert (done.code, done.run) == (0, first), done.stderr
+    assert ran(first) == (4_000, 3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "words"),
+    [
+        (FitConfig(), "recipe muon, batch 256, 5 epochs"),
+        (FitConfig(recipe="chapter", epochs=1), "recipe chapter, batch 256, 1 epoch"),
+        (FitConfig(lr=0.5, l1=0.1), "recipe muon (lr=0.5, l1=0.1), batch 256, 5 epochs"),
+    ],
+)
+def test_settings_are_said_in_words(fit, words):
+    assert recipe_in_words(fit, None) == words

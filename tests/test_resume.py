@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from aecli import checkpoint, locks, registry, storage
+from aecli import checkpoint, device, locks, registry, storage
 from aecli.config import TrainConfig
 from aecli.errors import UsageError
 from aecli.rundir import RunDir, new_run
-from tests.conftest import environment
+from tests.conftest import FEW_IMAGES, environment
 from tests.twins import left_behind
 
 TOLD = ("train", "--dataset", "mnist-5k", "--limit-train", "300", "--offline", "--threads", "1")
@@ -317,6 +317,31 @@ def test_what_costs_only_the_last_bits_goes_on_with_a_recorded_warning(inside, s
     [warning] = record(path)["warnings"]
     assert warning.startswith(f"{key}: this run began with other and goes on with {told[key]}")
     assert f"WARNING: {warning}" in again.stderr
+
+
+def test_a_run_goes_on_as_it_was_decided_on_another_cpu(inside, stopped, monkeypatch):
+    """FINDINGS 20: device, threads and precision are the run's, not this machine's."""
+    asked = (*FEW_IMAGES, "--epochs", "3", "--batch-size", "100", "--set", "checkpoint_seconds=0")
+    monkeypatch.setattr(device, "fast_bf16", lambda where: True)
+    monkeypatch.setattr(device, "usable_cores", lambda: 1)
+    path = stopped(3, "train", *asked)
+    twin = left_behind(inside("train", *asked).run)
+    text = (path / "config.yaml").read_text()
+    monkeypatch.setattr(device, "fast_bf16", lambda where: False)
+    monkeypatch.setattr(device, "usable_cores", lambda: 7)
+    assert inside("resume", str(path)).code == 0
+    assert (path / "config.yaml").read_text() == text
+    assert "threads: 1\n" in text
+    assert "precision: bf16\n" in text
+    assert "warnings" not in record(path)
+    assert left_behind(path) == twin
+
+
+@pytest.mark.parametrize("flag", ["--jobs=2", "--fail-fast", "--job-timeout=9"])
+def test_flags_of_many_trainings_are_refused_for_one(inside, stopped, flag):
+    done = inside("resume", str(stopped(3)), flag)
+    assert (done.code, done.stdout) == (2, "")
+    assert f"{flag.partition('=')[0]}: a run of `aecli train` trains one codec" in done.stderr
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"config": {}, "command": "x"}'])

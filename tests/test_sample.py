@@ -12,7 +12,8 @@ import torch
 from aecli import chapter, classifier, codecs, data, expect, figures, sample_metrics
 from aecli.config import DataConfig, DctConfig, MlpConfig
 from aecli.data import to_unit
-from aecli.latent import Whitening
+from aecli.experiments import sample
+from aecli.latent import OccupiedRegion, Whitening
 from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.terminal import Terminal
@@ -274,6 +275,11 @@ def test_a_run_leaves_what_the_contract_says(inside):
     }
     assert set(SAMPLERS) | {"real test images", "untrained decoder"} <= set(rows)
     assert {row["samples"] for row in rows.values()} == {"50"}
+    assert {row["dataset"] for row in rows.values()} == {"mnist-5k"}
+    assert metrics["holes_calibrated_on"] == "val"
+    assert float(rows["real test images"]["in_holes"]) == metrics["in_holes_real"]
+    assert "333 validation images" in done.stdout
+    assert "recipe muon, batch 256, 2 epochs" in done.stdout
     assert rows["untrained decoder"]["nearest_code_distance"] == ""
     floor = float(rows["real test images"]["frechet_distance"])
     assert floor == metrics["frechet_floor"] < metrics["frechet_untrained"]
@@ -290,6 +296,32 @@ def test_a_run_is_looked_into_and_the_same_seed_repeats_it(inside):
     assert again.metrics() == first.metrics()
     for name in ("samplers.csv", "sample_grids.png"):
         assert (again.run / name).read_bytes() == (first.run / name).read_bytes()
+
+
+def test_no_image_calibrates_the_holes_that_it_is_measured_with(inside, monkeypatch):
+    seen = {}
+    calibrated, row = OccupiedRegion.calibrated, sample._row
+
+    def watch(training, held_out):
+        seen["held_out"] = held_out
+        return calibrated(training, held_out)
+
+    def watch_row(each, references, judge):
+        seen[each.name] = each.codes
+        return row(each, references, judge)
+
+    monkeypatch.setattr(OccupiedRegion, "calibrated", watch)
+    monkeypatch.setattr(sample, "_row", watch_row)
+    codec = ("--codec", "pca", "--code-dim", "4")
+    done = inside("sample", *FEW_IMAGES, *codec, "--set", "data.val=0")
+    assert done.code == 0, done.stderr
+    measured = seen["real test images"]
+    assert (len(seen["held_out"]), len(measured)) == (500, 500)
+    assert torch.cdist(seen["held_out"], measured).min() > 0
+    metrics = done.metrics()
+    assert metrics["holes_calibrated_on"] == "half-of-test"
+    assert 0 <= metrics["in_holes_real"] <= 0.05
+    assert "500 test images, and measured on the other half" in done.stdout
 
 
 @pytest.mark.parametrize("codec", ["pca", "dct"])

@@ -3,21 +3,29 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
+from aecli import codecs, device
+from aecli.chapter import CodeReading
 from aecli.config import FitConfig, MlpConfig, SweepConfig, resolve, yaml_layer
-from aecli.data import default_places
+from aecli.data import Split, default_places
+from aecli.errors import UsageError
 from aecli.experiments import sweep_codedim
 from aecli.experiments.context import Context
-from aecli.experiments.jobs import Job, train_all
-from aecli.experiments.sweep_codedim import row_specs
+from aecli.experiments.jobs import Job, Trained, train_all
+from aecli.experiments.sweep_codedim import Row, Sweep, row_specs
 from aecli.fit import corrupt
 from aecli.registry import unfinished_run
 from aecli.rundir import new_run
 from aecli.terminal import Terminal
-from tests.conftest import FEW_IMAGES, SMALL, digits
+from tests.conftest import SMALL, digits
+
+
+def metrics_of(finished):
+    return json.loads((finished.run / "metrics.json").read_text())
 
 
 def rows_of(path):
@@ -53,12 +61,40 @@ def test_tables_do_not_depend_on_the_number_of_jobs(inside):
         "chapter_mse",
         "what_it_learns",
     ]
-    assert [row["chapter_mse"] for row in rows] == ["0.052", ""]
+    assert [row["chapter_mse"] for row in rows] == ["", ""]  # the chapter's are MNIST's
+    assert {row["dataset"] for row in rows} == {metrics_of(one)["dataset"]} == {"mnist-5k"}
+    assert "chapter" not in one.stdout + (one.run / "table.md").read_text()
+    settings = "Trained with recipe muon (momentum=0.95), batch 128, 2 epochs, "
+    for text in (one.stdout, (one.run / "table.md").read_text()):
+        assert settings in text
+        assert "on 300 images of mnist-5k, seed 0." in text
     metrics = json.loads((one.run / "metrics.json").read_text())
     assert float(rows[1]["test_mse"]) == metrics["test_mse_4"]
     names = {path.name for path in one.run.glob("*.png")}
     assert names == {"tradeoff.png", "decoded.png", "code_scatter.png"}
     assert (one.run / "table.md").read_text().startswith("| code | ratio |")
+
+
+def test_the_chapters_numbers_stand_beside_mnists():
+    reading = CodeReading(0.9, 0.9, 0.5, 0.5, 0.9, False)
+    job = Job(MlpConfig(code_dim=2), FitConfig(), 0)
+    trained = [Trained(job, codecs.build(job.codec, (1, 28, 28)), [])]
+    [spec] = row_specs(SweepConfig(code_dims=(2,)))
+    row = Row(spec, trained, [0.04], [0.04], [0.05], 0.056, reading)
+    for dataset, printed in (("mnist", True), ("fashion-mnist", False)):
+        sweep = Sweep(dataset, [row], 0.8, 0.9, 0.067)
+        assert sweep.table()[0]["chapter_mse"] == (0.052 if printed else None)
+        header, [line] = sweep_codedim._printed(sweep.table())
+        assert ("chapter" in header, "0.052" in line) == (printed, printed)
+        assert len(header) == len(line)
+
+
+def test_rows_trained_otherwise_are_named(images):
+    config = SweepConfig(code_dims=(2, 784), variants=("plain", "masking"), seeds=2)
+    said = sweep_codedim._settings(config, images)
+    assert "; those without hidden layers with recipe muon (optimizer=adam, lr=0.005" in said
+    assert "; masking with recipe muon (momentum=0.95, noise=masking, noise_level=0.5)" in said
+    assert said.endswith("; on 400 images of blobs, 2 seeds (0 to 1).")
 
 
 def test_finished_jobs_are_not_trained_again(images, tmp_path, small_mlp, capsys):
@@ -142,9 +178,75 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
         assert float(check["pca_train_mse"]) == pytest.approx(
             float(check["discarded_tail_mse"]), rel=1e-3
         )
+    assert {row["dataset"] for row in (*rows, *checks)} == {"mnist-5k"}
+    assert "the linear autoencoder, with seed 0 alone, with recipe muon (lr=0.1)" in done.stdout
     metrics = json.loads((done.run / "metrics.json").read_text())
     assert {metrics["largest_advantage_at"], metrics["smallest_advantage_at"]} <= {2, 5}
     assert "largest at code dimension" in (done.run / "explanation.md").read_text()
+
+
+def test_pca_compare_where_pca_leaves_no_error(inside):
+    done = inside("pca-compare", "2", "300", *SMALL, "--seeds", "1")
+    assert done.code == 0, done.stderr
+    exact = rows_of(done.run / "eckart_young.csv")[1]
+    assert float(exact["discarded_tail_mse"]) == 0
+    assert exact["excess_percent"] == ""
+    assert "At 300 PCA leaves no error" in done.stdout
+    assert done.metrics()["largest_linear_excess_percent"] is not None
+    json.loads((done.run / "metrics.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pca-compare", "2", "1000"], "code_dims=1000 must be at most 784 (1x28x28 pixels)"),
+        (
+            ["pca-compare", "2", "400", *SMALL],
+            "code_dims=400 must be at most 300 (training images)",
+        ),
+        (["pca-compare", "--codec", "dct"], "codec.name='dct' must be 'mlp' or 'linear'"),
+        (["sweep-codedim", "2", "900", "--codec", "pca"], "must be at most 784 (1x28x28 pixels)"),
+        (
+            ["sweep-codedim", "2", *SMALL, "--limit-train", "4", "--batch-size", "2"],
+            "data.limit_train=4 must be at least 5: the probes",
+        ),
+        (["sample", "--codec", "dct", "--code-dim", "900"], "must be at most 784"),
+        (["interpolate", "--codec", "pca", "--code-dim", "900"], "must be at most 784"),
+        (
+            ["reproduce", "--set", "data.limit_train=255"],
+            "data.limit_train=255 must be at least 256",
+        ),
+        (["sample", "--set", "data.val=50"], "data.val=50 must be at least 100, or 0"),
+        (["interpolate", "--set", "data.val=50"], "data.val=50 must be at least 100, or 0"),
+    ],
+)
+def test_what_can_be_known_is_refused_before_there_is_a_run_folder(
+    inside, tmp_path, arguments, message
+):
+    offline = () if "--offline" in arguments else ("--dataset", "mnist-5k", "--offline")
+    done = inside(*arguments, *offline)
+    assert (done.code, done.stdout) == (2, ""), done.stderr
+    assert message in done.stderr
+    assert not list((tmp_path / "runs").glob("*Z-*"))
+    dry = inside(*arguments, *offline, "--dry-run")
+    assert (dry.code, dry.stdout) == (2, ""), dry.stderr
+
+
+def test_one_label_teaches_the_probes_nothing(images, tmp_path):
+    labels = torch.zeros_like(images.train.labels)
+    alike = replace(images, train=Split(images.train.images, labels))
+    with new_run(tmp_path, SweepConfig(), "x", []) as run_dir:
+        context = Context(tmp_path, default_places(), [], Terminal())
+        with pytest.raises(UsageError, match="all training images have one label"):
+            sweep_codedim.measure_sweep(SweepConfig(), alike, run_dir, context)
+    assert not (run_dir.path / "jobs").exists()
+
+
+def test_a_row_worse_than_a_constant_picture_is_warned_of(inside):
+    weak = ("--recipe", "chapter", "--lr", "1e-5", "--set", "train.epochs=1")
+    done = inside("sweep-codedim", "2", *SMALL[:4], "--offline", *weak, "--seeds", "1", "-q")
+    assert done.code == 0, done.stderr
+    assert "WARNING: code 2: test mse " in done.stderr
 
 
 @pytest.mark.parametrize("command", ["sweep-codedim", "pca-compare"])
@@ -157,7 +259,7 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
         (["x"], 2, "Invalid value for '[K]...'"),
         (["2", "--seeds", "0"], 2, "--seeds: seeds=0 must be at least 1"),
         (["2", "--jobs", "0"], 2, "--jobs: jobs=0 must be at least 1"),
-        (["400", *FEW_IMAGES, "--codec", "pca"], 2, "must be at most 300 (training images)"),
+        (["400", *SMALL, "--codec", "linear", "--batch-size", "301"], 2, "must be at most 300"),
     ],
 )
 def test_bad_input(inside, command, arguments, code, message):
@@ -167,7 +269,9 @@ def test_bad_input(inside, command, arguments, code, message):
     assert "Traceback" not in done.stderr
 
 
-def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(inside, tmp_path):
+def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(
+    inside, tmp_path, monkeypatch
+):
     told = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
     whole = inside(*told)
     table = (whole.run / "table.csv").read_text()
@@ -178,6 +282,11 @@ def test_continue_trains_only_what_is_missing_and_ends_with_the_same_table(insid
     (whole.run / "table.csv").unlink()
     [lost] = (whole.run / "jobs").glob("mlp3-*")
     shutil.rmtree(lost)
+    was = device.fast_bf16(torch.device("cpu"))
+    monkeypatch.setattr(device, "fast_bf16", lambda where: not was)  # it goes on on another CPU
+    shown = inside(*told, "--continue", "--dry-run")
+    assert f"would go on in {whole.run}" in shown.stderr
+    assert f"precision: {'bf16' if was else 'fp32'}" in shown.stdout
     again = inside(*told, "--continue")
     assert again.run == whole.run
     assert [line for line in again.stderr.splitlines() if line.startswith("trained")] == [

@@ -1,34 +1,46 @@
 """What the chapter claims, and how a measurement is judged against it."""
 
-from aecli.chapter.claims import (
-    CLAIMS,
-    FAILS,
-    HOLDS,
-    ONLY_IF,
-    Claim,
-    Evidence,
-    Judgement,
-    judge_all,
-)
+from aecli.chapter import ledger
+from aecli.chapter.claims import CLAIMS, Claim, judge_all
 from aecli.chapter.codes import CodeReading, describe_code
+from aecli.chapter.evidence import Evidence
 from aecli.chapter.linear import (
     Advantage,
     LinearCheck,
     Trend,
+    compare_linear,
     explain_trend,
     judge_advantage,
     judge_eckart_young,
     judge_sanity_check,
 )
 from aecli.chapter.sampling import judge_grey_smear
-from aecli.chapter.table import TABLE_MSE, TABLE_RATIO, TRAINING_MSE
-from aecli.chapter.verdict import Verdict
+from aecli.chapter.table import (
+    QUICK_LOOK,
+    TABLE_MSE,
+    TABLE_RATIO,
+    TRAINING_MSE,
+    table_mse_of,
+    training_mse_of,
+)
+from aecli.chapter.verdict import (
+    BY_CONSTRUCTION,
+    FAILS,
+    HOLDS,
+    NOT_JUDGED,
+    ONLY_IF,
+    Judgement,
+    Verdict,
+)
 
 __all__ = [
+    "BY_CONSTRUCTION",
     "CLAIMS",
     "FAILS",
     "HOLDS",
+    "NOT_JUDGED",
     "ONLY_IF",
+    "QUICK_LOOK",
     "TABLE_MSE",
     "TABLE_RATIO",
     "TRAINING_MSE",
@@ -40,6 +52,7 @@ __all__ = [
     "LinearCheck",
     "Trend",
     "Verdict",
+    "compare_linear",
     "describe_code",
     "explain_trend",
     "judge_advantage",
@@ -47,4 +60,7 @@ __all__ = [
     "judge_eckart_young",
     "judge_grey_smear",
     "judge_sanity_check",
+    "ledger",
+    "table_mse_of",
+    "training_mse_of",
 ]

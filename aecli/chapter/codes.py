@@ -25,10 +25,10 @@ def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
     if reading.copies:
         gain = 100 * (reading.probe_accuracy - raw_probe_accuracy)
         return (
-            f"a near copy; the digit is read from it {abs(gain):.1f} points"
+            f"a near copy; the label is read from it {abs(gain):.1f} points"
             f" {'better' if gain > 0 else 'worse'} than from the pixels"
         )
-    identity = _grade(best, (0.95, "the digit"), (0.80, "most digits"), (0.50, "coarse identity"))
+    identity = _grade(best, (0.95, "the label"), (0.80, "most labels"), (0.50, "coarse identity"))
     style = [
         name
         for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
@@ -46,4 +46,4 @@ def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
 
 def _grade(value: float, *grades: tuple[float, str]) -> str:
     """The word of the first grade that `value` reaches."""
-    return next((word for least, word in grades if value >= least), "little of the digit")
+    return next((word for least, word in grades if value >= least), "little of the label")

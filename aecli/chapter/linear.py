@@ -2,19 +2,34 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from aecli.chapter.verdict import Verdict
 
+NOTHING = 1e-9
+"""An mse per pixel, in [0, 1], below which an error is float32's rounding, and no error."""
+
 
 def judge_sanity_check(mse: float, pca_mse: float) -> Verdict:
-    """Section 3's check: a trained network beats PCA at the same code dimension."""
+    """Section 3's check: a trained nonlinear network beats PCA at the same code dimension."""
+    apart = _apart(mse, pca_mse)
     if mse < pca_mse:
-        return Verdict(True, f"beats PCA: its error is {100 * (1 - mse / pca_mse):.1f}% lower")
+        return Verdict(True, f"beats PCA: {apart}")
+    return Verdict(False, f"does not beat PCA: {apart}")
+
+
+def compare_linear(mse: float, pca_mse: float) -> str:
+    """A sentence on a linear codec other than PCA, to which section 3's check does not apply."""
+    return f"{_apart(mse, pca_mse)}; on training images no linear codec is below PCA (Eckart-Young)"
+
+
+def _apart(mse: float, pca_mse: float) -> str:
+    if pca_mse < NOTHING:
+        return f"its error is {mse:.5f}, where PCA has none"
     if mse == pca_mse:
-        return Verdict(False, "does not beat PCA: it is PCA")
-    return Verdict(
-        False, f"does not beat PCA: its error is {100 * (mse / pca_mse - 1):.1f}% higher"
-    )
+        return "its error is the same"
+    lower = 100 * (1 - mse / pca_mse)
+    return f"its error is {abs(lower):.1f}% {'lower' if lower > 0 else 'higher'}"
 
 
 @dataclass(frozen=True)
@@ -33,9 +48,9 @@ class Advantage:
         return self.pca_mse - self.network_mse
 
     @property
-    def percent(self) -> float:
-        """The same, in percent of PCA's mse."""
-        return 100 * self.absolute / self.pca_mse if self.pca_mse else 0.0
+    def percent(self) -> float | None:
+        """The same, in percent of PCA's mse; None where PCA has no error."""
+        return None if self.pca_mse < NOTHING else 100 * self.absolute / self.pca_mse
 
 
 @dataclass(frozen=True)
@@ -44,52 +59,76 @@ class Trend:
 
     largest_at: int
     smallest_at: int
-    largest_relative_at: int
-    smallest_relative_at: int
+    largest_relative_at: int | None
+    """In percent of PCA's mse; None if PCA has no error anywhere."""
+    smallest_relative_at: int | None
 
 
 def judge_advantage(advantages: Sequence[Advantage]) -> Trend:
     """Where the network's advantage over PCA is largest and smallest (third exercise)."""
     absolute = sorted(advantages, key=lambda a: a.absolute)
-    relative = sorted(advantages, key=lambda a: a.percent)
+    relative = sorted((a.percent, a.code_dim) for a in advantages if a.percent is not None)
     return Trend(
-        absolute[-1].code_dim, absolute[0].code_dim, relative[-1].code_dim, relative[0].code_dim
+        absolute[-1].code_dim,
+        absolute[0].code_dim,
+        relative[-1][1] if relative else None,
+        relative[0][1] if relative else None,
     )
 
 
 def explain_trend(advantages: Sequence[Advantage]) -> str:
     """A paragraph that explains the trend by PCA's spectrum, from measured numbers only."""
+    kept = ", ".join(f"{a.pca_kept_percent:.0f}% at {a.code_dim}" for a in advantages)
+    sentences = [
+        _where_largest(advantages),
+        f"PCA's components keep {kept} of the variance: what they keep is linear, and the rest is"
+        " all that a curved surface can win.",
+    ]
+    losing = [a.code_dim for a in advantages if a.absolute <= 0]
+    if losing:
+        dims = ", ".join(map(str, losing))
+        sentences.append(f"At {dims} the network, as it was trained here, does not beat PCA.")
+    else:
+        sentences.append(_how_it_grows([a.percent for a in advantages if a.percent is not None]))
+    return " ".join(sentences).rstrip()
+
+
+def _where_largest(advantages: Sequence[Advantage]) -> str:
+    if len(advantages) == 1:
+        [only] = advantages
+        percent = "" if only.percent is None else f", {only.percent:+.0f}% of PCA's own error"
+        return (
+            f"The network's advantage over PCA at code dimension {only.code_dim} is"
+            f" {only.absolute:+.5f} mse per pixel{percent}."
+        )
     trend = judge_advantage(advantages)
     by_dim = {a.code_dim: a for a in advantages}
     large, small = by_dim[trend.largest_at], by_dim[trend.smallest_at]
-    best, least = by_dim[trend.largest_relative_at], by_dim[trend.smallest_relative_at]
-    losing = [a.code_dim for a in advantages if a.absolute <= 0]
-    sentences = [
+    sentence = (
         f"The network's advantage over PCA is largest at code dimension {large.code_dim}"
         f" ({large.absolute:+.5f} mse per pixel) and smallest at {small.code_dim}"
-        f" ({small.absolute:+.5f}); relative to PCA's own error it is largest at {best.code_dim}"
-        f" ({best.percent:+.0f}%) and smallest at {least.code_dim} ({least.percent:+.0f}%).",
-        "PCA's components keep "
-        + ", ".join(f"{a.pca_kept_percent:.0f}% at {a.code_dim}" for a in advantages)
-        + " of the variance: what they keep is linear,"
-        " and the rest is all that a curved surface can win.",
-    ]
-    if losing:
-        sentences.append(
-            f"At {', '.join(map(str, losing))} the network does not beat PCA: it was not trained to"
-            " the point where its surface is better than the best plane."
-        )
-    else:
-        first, last = advantages[0], advantages[-1]
-        shares = (
-            f"{first.percent:.0f}% at {first.code_dim} and {last.percent:.0f}% at {last.code_dim}"
-        )
-        grows = "grows" if last.percent > first.percent else "falls"
-        sentences.append(
-            f"Of that rest the network takes {shares}: the share that needs curvature {grows} with"
-            " the code, while the rest itself shrinks, so the absolute gap must close in the end."
-        )
-    return " ".join(sentences)
+        f" ({small.absolute:+.5f})"
+    )
+    if trend.largest_relative_at is None or trend.smallest_relative_at is None:
+        return f"{sentence}."
+    best, least = by_dim[trend.largest_relative_at], by_dim[trend.smallest_relative_at]
+    return (
+        f"{sentence}; relative to PCA's own error it is largest at {best.code_dim}"
+        f" ({best.percent:+.0f}%) and smallest at {least.code_dim} ({least.percent:+.0f}%)."
+    )
+
+
+def _how_it_grows(percents: Sequence[float]) -> str:
+    """How the share that the network wins goes with the code, if it goes one way."""
+    steps = [after - before for before, after in pairwise(percents)]
+    if not steps or not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
+        return ""
+    grows = "grows" if steps[0] > 0 else "falls"
+    return (
+        f"The share of it that the network wins {grows} with the code, from {percents[0]:.0f}% to"
+        f" {percents[-1]:.0f}%, while the rest itself shrinks; so the absolute gap must close in"
+        " the end."
+    )
 
 
 @dataclass(frozen=True)
@@ -109,11 +148,11 @@ class LinearCheck:
     """The mean share of a unit's direction on its nearest component; 1 would be PCA's own units."""
 
     @property
-    def excess_percent(self) -> float:
-        """How far the training error lies above the bound."""
-        return 100 * (self.train_mse / self.tail_mse - 1)
+    def excess_percent(self) -> float | None:
+        """How far the training error lies above the bound; None where PCA discards nothing."""
+        return None if self.tail_mse < NOTHING else 100 * (self.train_mse / self.tail_mse - 1)
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, float | None]:
         """A row of eckart_young.csv."""
         return {
             "code_dim": self.code_dim,
@@ -131,21 +170,27 @@ def judge_eckart_young(checks: Sequence[LinearCheck]) -> Verdict:
     """Section 3's theorem: the linear optimum spans PCA's subspace and misses exactly the tail.
 
     It holds if every linear autoencoder is within 1% of the bound and never below it (beyond
-    float32's rounding), and within 10 degrees of PCA's subspace, by an invertible map.
+    float32's rounding), and within 10 degrees of PCA's subspace, by an invertible map. Where PCA
+    discards nothing there is no bound; if that is so everywhere, nothing is judged.
     """
-    worst = max(checks, key=lambda c: c.excess_percent)
-    widest = max(checks, key=lambda c: c.angle_degrees)
-    below = [c for c in checks if c.excess_percent < -0.01]
+    excess = [(c.excess_percent, c) for c in checks if c.excess_percent is not None]
+    exact = ", ".join(str(c.code_dim) for c in checks if c.excess_percent is None)
+    aside = f" At {exact} PCA leaves no error, and there is no tail to compare with."
+    aside = aside if exact else ""
+    if not excess:
+        return Verdict(None, f"Eckart-Young is not judged:{aside}")
+    highest, worst = max(excess, key=lambda pair: pair[0])
+    widest = max((c for _, c in excess), key=lambda c: c.angle_degrees)
+    last = excess[-1][1]
     evidence = (
-        f"the linear autoencoder's training error is at most {worst.excess_percent:.2f}% above the"
+        f"the linear autoencoder's training error is at most {highest:.2f}% above the"
         f" discarded tail (code {worst.code_dim}), its subspace within"
         f" {widest.angle_degrees:.1f} degrees of PCA's (code {widest.code_dim}), and a unit lies"
-        f" on average {100 * checks[-1].own_axes:.0f}% on one component"
-        f" (code {checks[-1].code_dim})"
+        f" on average {100 * last.own_axes:.0f}% on one component (code {last.code_dim})"
     )
-    if below:
-        return Verdict(False, f"Eckart-Young fails: an error below the bound; {evidence}.")
-    singular = any(c.mix_condition > 1e4 for c in checks)
-    if worst.excess_percent > 1 or widest.angle_degrees > 10 or singular:
-        return Verdict(False, f"Eckart-Young is not reached by this training: {evidence}.")
-    return Verdict(True, f"Eckart-Young holds: {evidence}.")
+    if any(percent < -0.01 for percent, _ in excess):
+        return Verdict(False, f"Eckart-Young fails: an error below the bound; {evidence}.{aside}")
+    singular = any(c.mix_condition > 1e4 for _, c in excess)
+    if highest > 1 or widest.angle_degrees > 10 or singular:
+        return Verdict(False, f"Eckart-Young is not reached by this training: {evidence}.{aside}")
+    return Verdict(True, f"Eckart-Young holds: {evidence}.{aside}")

@@ -2,10 +2,26 @@
 
 from dataclasses import dataclass
 
+HOLDS, FAILS, ONLY_IF = "holds", "does not hold", "holds only if"
+BY_CONSTRUCTION = "holds by construction"
+"""The verdict on a claim that no measurement could refute; it is counted apart."""
+NOT_JUDGED = "not judged"
+"""The verdict's beginning where the evidence cannot decide; why stands in brackets behind it."""
+
 
 @dataclass(frozen=True)
 class Verdict:
     """Whether a claim holds, and a sentence that says why."""
 
-    holds: bool
+    holds: bool | None
+    """None: there was nothing to judge it by."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict in words, our number in words, and why."""
+
+    verdict: str
+    measured: str
     reason: str

@@ -6,7 +6,7 @@ Typer's own help draws boxes of Rich, whose columns of options are cut on narrow
 import difflib
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -121,7 +121,7 @@ class Group(TyperGroup):
 def explain(error: typer.TyperException, argv: Sequence[str]) -> str:
     """The message of a mistake that typer found, and the help that is about it; "" if none is."""
     message: str = error.format_message()
-    ctx = getattr(error, "ctx", None)
+    ctx: Any = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "aecli"
     if not message:  # the help was shown instead
         return ""
@@ -136,7 +136,8 @@ def explain(error: typer.TyperException, argv: Sequence[str]) -> str:
 def nearest(word: str, words: Iterable[str]) -> str:
     """A question after the nearest of `words`, or all of them."""
     known = list(words)
-    near = difflib.get_close_matches(word, known, n=1)
+    begun = [each for each in known if each.startswith(word)]
+    near = begun or difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 
 
@@ -163,7 +164,7 @@ def _with_option_after_command(group: TyperGroup, option: str, argv: Sequence[st
 
 
 def _help(
-    command: TyperCommand | TyperGroup, ctx: Any, commands: dict[str, Any] | None = None
+    command: TyperCommand | TyperGroup, ctx: Any, commands: Mapping[str, Any] | None = None
 ) -> str:
     usage = " ".join(["Usage:", ctx.command_path, *command.collect_usage_pieces(ctx)])
     parts = [_filled(usage, "", "  "), paragraphs(textwrap.dedent(command.help or "").strip())]
@@ -171,12 +172,12 @@ def _help(
     for param in command.get_params(ctx):
         panel, names = _names(param)
         panels.setdefault(panel, []).append((names, getattr(param, "help", None) or ""))
-    parts += [_list(panel, rows) for panel, rows in sorted(panels.items(), key=_order)]
+    parts += [listing(panel, rows) for panel, rows in sorted(panels.items(), key=_order)]
     if commands:
         rows = [
             (name, (each.help or "").strip().split("\n\n")[0]) for name, each in commands.items()
         ]
-        parts.append(_list("Commands", rows))
+        parts.append(listing("Commands", rows))
     name = ctx.command_path.partition(" ")[2]
     lines = [
         f"{_filled('# ' + what, '  ', '  # ')}\n  {line}" for what, line in EXAMPLES.get(name, ())
@@ -200,7 +201,8 @@ def _order(panel: tuple[str, Any]) -> int:
     return {"Arguments": 0, "Options": 1}.get(panel[0], 2)
 
 
-def _list(heading: str, rows: Sequence[tuple[str, str]]) -> str:
+def listing(heading: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Names and what is said of each, in two columns; below one another on a narrow terminal."""
     names = min(max(len(name) for name, _ in rows), _NAMES)
     lines = [f"{heading}:"]
     for name, text in rows:

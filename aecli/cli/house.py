@@ -1,5 +1,6 @@
 """Commands that only list or show: `ls`, `configs`, `data`, `schema` and `help`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -147,7 +148,8 @@ def data_fetch(
     from aecli.data import default_places, inventory
 
     terminal = Terminal()
-    terminal.path(inventory.fetch(name, default_places(data_dir), terminal.say))
+    places = replace(default_places(data_dir), working=terminal.working)
+    terminal.path(inventory.fetch(name, places, terminal.say))
 
 
 @data_app.command("verify", cls=Command)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from aecli import expect
-from aecli.cli.help import paragraphs
+from aecli.cli.help import listing, paragraphs
 
 EXIT_CODES: dict[int, str] = {
     0: "Done.",
@@ -22,14 +22,13 @@ EXIT_CODES: dict[int, str] = {
 
 def exit_codes() -> str:
     """The page `exit-codes`."""
-    lines = ["Exit codes of every command:", ""]
-    lines += [paragraphs(f"{code:>3}  {text}", "  ") for code, text in EXIT_CODES.items()]
+    rows = [(f"{code:>3}", text) for code, text in EXIT_CODES.items()]
     after = (
         "A run that ends with another code than 0 and has a folder names it: in the error on"
         " stderr, as the last line of stdout, and with --json in the one object on stdout, as"
         ' {"run": ..., "error": ..., "exit_code": ...}. At 5 and 7 that object has the metrics too.'
     )
-    return "\n".join([*lines, "", paragraphs(after)])
+    return f"{listing('Exit codes of every command', rows)}\n\n{paragraphs(after)}"
 
 
 def expectations() -> str:
@@ -37,7 +36,8 @@ def expectations() -> str:
     before = (
         "--expect 'METRIC<=NUMBER' checks a number of the finished run, for scripts and CI: where"
         " one does not hold the exit code is 7. It can be given several times. The comparisons are"
-        " <, <=, ==, !=, >= and >; the number may be true or false. A metric that could not be"
+        " <, <=, ==, !=, >= and >; the number may be true or false, and dataset is"
+        " compared with a name (dataset==mnist). A metric that could not be"
         " measured (null) meets no expectation. The name is checked before anything is trained."
         "\n\n"
         "A <row> is a row of the table: a code dimension, as in test_mse_32; in sweep-codedim also"

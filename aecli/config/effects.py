@@ -81,13 +81,16 @@ def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
 
 def undecided(config: ExperimentConfig) -> frozenset[str]:
     """The keys whose value `config` leaves to the run: device=auto, threads=null, ..."""
+    quick = isinstance(config, ReproduceConfig) and config.quick
+    return _left_open(config) | {key for key in QUICK if quick and not is_given(config, key)}
+
+
+def _left_open(config: ExperimentConfig) -> frozenset[str]:
     values = flat_settings(config)
-    open_ = {key for key, value in _UNDECIDED.items() if key in values and values[key] == value}
+    keys = {key for key, value in _UNDECIDED.items() if key in values and values[key] == value}
     if isinstance(config, ManyConfig):
-        open_ -= {"threads"}  # which is 1 on every machine
-    if isinstance(config, ReproduceConfig) and config.quick:
-        open_ |= {key for key in QUICK if not is_given(config, key)}
-    return frozenset(open_)
+        keys -= {"threads"}  # which is 1 on every machine
+    return frozenset(keys)
 
 
 def other_numbers(asked: Config, recorded: Config) -> dict[str, tuple[Any, Any]]:
@@ -97,7 +100,7 @@ def other_numbers(asked: Config, recorded: Config) -> dict[str, tuple[Any, Any]]
     Empty if a run recorded as `recorded` is one that `asked` may mean: a key that either leaves
     undecided (`threads: null`, `device: auto`) may have any value in the other.
     """
-    left = undecided(asked) | undecided(recorded)
+    left = undecided(asked) | _left_open(recorded)
     wanted, there = numbers_of(asked), numbers_of(recorded)
     return {
         key: (wanted.get(key), there.get(key))

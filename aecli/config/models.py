@@ -239,6 +239,7 @@ class ManyConfig(NetworkConfig):
     device: Literal["auto", "cpu"] = "auto"
     """Device to compute on: many trainings run on the CPU, each on `threads` of its threads."""
     data: DataConfig = DataConfig(val=0)
+    """Images."""
     train: FitConfig = FitConfig(recipe="muon", batch_size=128, momentum=0.95)
     """Training of each codec. Half the batch size of `aecli train` takes twice the time and
     reaches a lower error at small codes."""
@@ -295,6 +296,7 @@ class InterpolateConfig(TrainedConfig):
 
     experiment: Literal["interpolate"] = "interpolate"
     codec: CodecConfig = MlpConfig(code_dim=2)
+    """Codec: what encodes images to codes and decodes codes to images."""
     from_digit: Digit | None = None
     """Digit of the test image to start at, which is then drawn (null: any)."""
     to_digit: Digit | None = None

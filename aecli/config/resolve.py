@@ -220,7 +220,8 @@ def _without_effect(
         if recorded or given[path] < max(causes, default=-1):
             passed_over.add(path)
             continue
-        value = values[path[0]] if len(path) == 1 else values[path[0]][path[1]]
+        section, _, name = key.rpartition(".")
+        value = (values[section] if section else values)[name]
         mistakes.append(f"{_place(path, places)}{key}={_show(value)} has no effect: {idle.reason}")
     if mistakes:
         raise UsageError("\n".join(mistakes))

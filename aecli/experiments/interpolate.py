@@ -23,7 +23,15 @@ from aecli.config import InterpolateConfig, PcaConfig
 from aecli.data import Images, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result
-from aecli.experiments.trained import Subject, load_subject, noted_classifier, settled
+from aecli.experiments.possible import require_held_out, require_images
+from aecli.experiments.trained import (
+    Subject,
+    load_subject,
+    noted_classifier,
+    require_trainable,
+    settled,
+    training_in_words,
+)
 from aecli.latent import NEIGHBOURS
 from aecli.paths import CodeSpace, Paths, walk
 from aecli.rundir import RunDir, new_run
@@ -33,21 +41,33 @@ _TILES = 22  # decoded images along each side of the plane
 _GRID = 140  # distances along each side of the plane, for the contour
 
 
-def run(config: InterpolateConfig, context: Context) -> Result:
-    """Walk between two test images and between many pairs. Raises every AecliError."""
-    config = settled(config, context.runs_dir)
+def check(config: InterpolateConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after training; images: to train on, if known."""
     if config.data.val == 0:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
+    require_held_out(config.data.val)
+    require_trainable(config)
+    why = f"distances are to the {NEIGHBOURS} nearest training codes"
+    require_images(images, NEIGHBOURS, why)
+
+
+def run(config: InterpolateConfig, context: Context) -> Result:
+    """Walk between two test images and between many pairs. Raises every AecliError."""
+    config = settled(config, context.runs_dir)
+    check(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        subject = load_subject(config, context, run_dir, lambda images: _check(config, images))
+        subject = load_subject(
+            config, context, run_dir, lambda images: _check_images(config, images)
+        )
         judge = noted_classifier(subject.images, context, run_dir)
         outcome = measure_paths(config, subject, judge, run_dir, context)
         numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
     title = f"{subject.images.name}: {config.codec.name} with a code of {subject.codec.code_dim}"
-    return Result(run_dir.path, numbers, title, _summary(outcome, numbers))
+    trained = ("trained", training_in_words(config, subject.images))
+    return Result(run_dir.path, numbers, title, [*_summary(outcome, numbers), trained])
 
 
 def measure_paths(
@@ -71,8 +91,9 @@ def measure_paths(
         several = [walk(space, pairs, PAIR_STEPS, classifier, advance) for space in spaces]
     many, pca_many = several[0], None if pca is None else several[-1]
     outcome = Outcome(images, classifier, ends, own, pca, journey, many, pca_many)
-    run_dir.write_csv("path.csv", _path_rows(own, journey))
-    run_dir.write_csv("rates.csv", _rate_rows(many, pca_many))
+    named = {"dataset": images.name}
+    run_dir.write_csv("path.csv", [row | named for row in _path_rows(own, journey)])
+    run_dir.write_csv("rates.csv", [row | named for row in _rate_rows(many, pca_many)])
     with context.terminal.working("drawing the figures"):
         _draw(outcome, subject.title, run_dir)
     return outcome
@@ -155,6 +176,7 @@ class Outcome:
         pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
         own = _at_ends_and_middle(many)
         return {
+            "dataset": self.images.name,
             "code_dim": self.own.codec.code_dim,
             "from_index": int(self.ends[0]),
             "to_index": int(self.ends[1]),
@@ -210,14 +232,10 @@ def _mean(values: Tensor) -> float | None:
     return values.double().mean().item() if len(values) else None
 
 
-def _check(config: InterpolateConfig, images: Images) -> None:
+def _check_images(config: InterpolateConfig, images: Images) -> None:
     """Raises UsageError for what is asked of these images and cannot be had."""
     choose_ends(config, images.test.labels)
-    if len(images.train) < NEIGHBOURS:
-        raise UsageError(
-            f"data.limit_train={len(images.train)} must be at least {NEIGHBOURS}:"
-            f" distances are to the {NEIGHBOURS} nearest training codes"
-        )
+    check(config, len(images.train))
 
 
 def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:
@@ -262,7 +280,7 @@ def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
     ]
 
 
-def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, float]]:
+def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, Any]]:
     """A row per t: rates and means over all pairs."""
     columns: dict[str, list[float]] = {"t": _t(many)}
     for prefix, paths in (("", many), ("pca_", pca_many)):

@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 
-from aecli import chapter, device, figures, metrics
+from aecli import chapter, data, device, figures, metrics
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.data import Images
+from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, facts_of_jobs, train_all
 from aecli.experiments.sweep_codedim import full_pca, mean, spread
+from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.rundir import RunDir, new_run
 
 # Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
@@ -25,6 +27,7 @@ LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")
 class Comparison:
     """What was measured."""
 
+    dataset: str
     advantages: Sequence[Advantage]
     linear_checks: Sequence[LinearCheck]
     curve: Sequence[dict[str, Any]]
@@ -33,7 +36,9 @@ class Comparison:
     def numbers(self, seeds: int) -> dict[str, Any]:
         """metrics.json, flat."""
         trend = chapter.judge_advantage(self.advantages)
+        excess = [c.excess_percent for c in self.linear_checks if c.excess_percent is not None]
         flat: dict[str, Any] = {
+            "dataset": self.dataset,
             "seeds": seeds,
             "largest_advantage_at": trend.largest_at,
             "smallest_advantage_at": trend.smallest_at,
@@ -41,7 +46,7 @@ class Comparison:
             "smallest_relative_advantage_at": trend.smallest_relative_at,
             "beats_pca_everywhere": all(a.network_mse < a.pca_mse for a in self.advantages),
             "eckart_young_holds": chapter.judge_eckart_young(self.linear_checks).holds,
-            "largest_linear_excess_percent": max(c.excess_percent for c in self.linear_checks),
+            "largest_linear_excess_percent": max(excess, default=None),
             "largest_principal_angle_degrees": max(c.angle_degrees for c in self.linear_checks),
         }
         for row in self.curve:
@@ -50,9 +55,31 @@ class Comparison:
         return flat
 
 
+def check(config: PcaCompareConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    if config.codec.solved:
+        raise UsageError(
+            f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"
+            " comparison beside whatever network is trained"
+        )
+    shape = data.image_shape(config.data)
+    pixels = math.prod(shape)
+    for most, what in (
+        (pixels, f"{'x'.join(map(str, shape))} pixels"),
+        (images, "training images"),
+    ):
+        wrong = [str(k) for k in config.code_dims if most is not None and k > most]
+        if wrong:
+            raise UsageError(
+                f"code_dims={', '.join(wrong)} must be at most {most} ({what}):"
+                " PCA has no more components"
+            )
+
+
 def run(config: PcaCompareConfig, context: Context) -> Result:
     """Train, solve and compare, and leave curve, checks and figures. Raises every AecliError."""
     device.prepare(config)
+    check(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}-{config.train.recipe}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
@@ -67,6 +94,7 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
         f"{images.name}: test mse per pixel, {config.seeds} seed(s), recipe {config.train.recipe}"
     )
     notes = [
+        _settings(config, images),
         chapter.explain_trend(result.advantages),
         chapter.judge_eckart_young(result.linear_checks).reason,
     ]
@@ -77,6 +105,7 @@ def measure_comparison(
     config: PcaCompareConfig, images: Images, run_dir: RunDir, context: Context
 ) -> Comparison:
     """The comparison that `config` asks for; its tables and figures are left in `run_dir`."""
+    check(config, len(images.train))
     seeds = range(config.seed, config.seed + config.seeds)
     networks = {
         k: [
@@ -112,14 +141,25 @@ def measure_comparison(
                 "advantage_percent": advantages[-1].percent,
                 "linear_test_mse": metrics.mse(linear, test),
                 "pca_variance_kept_percent": advantages[-1].pca_kept_percent,
+                "dataset": images.name,
             }
         )
-    result = Comparison(advantages, checks, curve)
+    constant = images.mean_image_mse()
+    for advantage in advantages:
+        worse = worse_than_constant(advantage.network_mse, constant)
+        context.terminal.warn([f"code {advantage.code_dim}: {worse}"] if worse else [])
+    result = Comparison(images.name, advantages, checks, curve)
     run_dir.write_csv("curve.csv", curve)
-    run_dir.write_csv("eckart_young.csv", [check.row() for check in checks])
-    run_dir.save_text("explanation.md", _explanation(result))
+    rows = [check.row() | {"dataset": images.name} for check in checks]
+    run_dir.write_csv("eckart_young.csv", rows)
+    run_dir.save_text("explanation.md", _explanation(result, _settings(config, images)))
     _draw(result, trained[linears[max(config.code_dims)]].codec, pca, images, config, run_dir)
     return result
+
+
+def _settings(config: PcaCompareConfig, images: Images) -> str:
+    linear = (f"the linear autoencoder, with seed {config.seed} alone,", LINEAR_FIT)
+    return settings_in_words(config, images, [linear])
 
 
 def _check_linear(linear: Linear, pca: Pca, images: Images) -> LinearCheck:
@@ -162,13 +202,13 @@ def _printed(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['ae_test_mse']:.5f}{sd}",
         *(f"{row[f'{name}_test_mse']:.5f}" for name in ("linear", "pca", "dct")),
         f"{row['advantage']:+.5f}",
-        f"{row['advantage_percent']:+.1f}%",
+        "-" if row["advantage_percent"] is None else f"{row['advantage_percent']:+.1f}%",
     )
 
 
-def _explanation(result: Comparison) -> str:
+def _explanation(result: Comparison, settings: str) -> str:
     verdict = chapter.judge_eckart_young(result.linear_checks)
-    return f"{chapter.explain_trend(result.advantages)}\n\n{verdict.reason}\n"
+    return f"{chapter.explain_trend(result.advantages)}\n\n{verdict.reason}\n\n{settings}\n"
 
 
 def _draw(

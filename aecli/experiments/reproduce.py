@@ -1,7 +1,7 @@
 """`aecli reproduce`: run the whole chapter, judge every claim, and write the ledger."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 from aecli import chapter, codecs, device, figures, metrics
-from aecli.chapter import Claim, Evidence, Judgement
+from aecli.chapter import Evidence, ledger
 from aecli.codecs import Codec
 from aecli.config import (
     FitConfig,
@@ -19,60 +19,84 @@ from aecli.config import (
     ReproduceConfig,
     SampleConfig,
     SweepConfig,
+    is_given,
+    with_values,
 )
-from aecli.data import Images, Split
+from aecli.data import Images, to_unit
 from aecli.errors import JobsFailedError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.experiments.pca_compare import measure_comparison
+from aecli.experiments.possible import require_images
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import full_pca, measure_sweep
-from aecli.experiments.trained import Subject, noted_classifier
+from aecli.experiments.trained import Subject, noted_classifier, with_held_out
+from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.rundir import RunDir, new_run
+from aecli.sample_metrics import pixel_range
 from aecli.samplers import SAMPLERS
 
 CODE_DIMS = (2, 8, 16, 32, 64, 784)
+CHAPTER_DIMS = (2, 8, 32, 64, 784)
+"""Code dimensions of the chapter's table and of the exercise below it."""
 COMPARED_DIMS = (2, 8, 16, 32)
-# What --quick leaves out; every figure and table of such a run says that it is one.
-_QUICK_DATA = {"limit_train": 6_000}
-_QUICK_FIT = {"epochs": 3}
+CHAPTER_FIT = FitConfig(recipe="chapter", precision="fp32")
+_CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
+# What --quick takes, unless told otherwise; every figure and table of such a run says that it is
+# a quick look.
+QUICK_IMAGES, QUICK_EPOCHS = 6_000, 3
 _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
+
+
+def check(config: ReproduceConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    require_images(images, CHAPTER_FIT.batch_size, "the chapter trains in batches as large")
 
 
 def run(config: ReproduceConfig, context: Context) -> Result:
     """Measure and judge everything; claims.md and claims.json are the ledger. Raises AecliError."""
     device.prepare(config)
-    if config.quick:
-        config = config.model_copy(
-            update={
-                "data": config.data.model_copy(update=_QUICK_DATA),
-                "train": config.train.model_copy(update=_QUICK_FIT),
-            }
-        )
+    if config.quick and not is_given(config, "train.epochs"):
+        config = with_values(config, {"train.epochs": QUICK_EPOCHS})
+    check(config, config.data.limit_train)
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        images, config = load_images(config, context, run_dir)
+        most = QUICK_IMAGES if config.quick else None
+        images, config = load_images(config, context, run_dir, most)
         run_dir.note(quick=config.quick)
+        check(config, len(images.train))
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
-        if config.quick:  # so that every table and figure says it
-            images = replace(images, name=f"{images.name}, quick look")
-        evidence = _gather(config, images, run_dir, context)
-        judged = chapter.judge_all(evidence)
-        run_dir.write_json("claims.json", [_entry(claim, j) for claim, j in judged])
-        run_dir.save_text("claims.md", _ledger(judged, images, config))
-        numbers = _numbers(judged)
+        judged = chapter.judge_all(_gather(config, images, run_dir, context))
+        run_dir.write_json("claims.json", ledger.entries(judged, images.name))
+        about = _about(config, images)
+        run_dir.save_text("claims.md", ledger.markdown(judged, images.name, about))
+        numbers = {"dataset": images.name, **ledger.counts(judged), "quick": config.quick}
         run_dir.write_metrics(numbers)
     header = ("claim", "chapter", "measured", "verdict")
     rows = [(c.name, c.printed, j.measured, j.verdict) for c, j in judged]
-    title = f"{images.name}: the chapter's claims, {config.seeds} seed(s)"
-    return Result(run_dir.path, numbers, title, rows, header)
+    quick = chapter.QUICK_LOOK if config.quick else ""
+    title = f"{images.name}{quick}: the chapter's claims, {config.seeds} seed(s)"
+    notes = [about, ledger.counts_in_words(judged)]
+    return Result(run_dir.path, numbers, title, rows, header, notes)
+
+
+def _about(config: ReproduceConfig, images: Images) -> str:
+    """Sentences on the data and the training."""
+    quick = "Few images and epochs: a look, not a result. " if config.quick else ""
+    return (
+        f"{quick}{images.name}: {len(images.train):,} training and {len(images.test):,} test"
+        f" images, mse per pixel in [0, 1]. {settings_in_words(config, images, [_CHAPTERS])}"
+    )
 
 
 def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context) -> Evidence:
-    told = config.model_dump(include={"seed", "device", "threads", "seeds", "jobs"})
-    shared = {**told, "data": config.data, "codec": config.codec, "train": config.train}
+    dataset = images.name
+    if config.quick:  # so that every table and figure says it
+        images = replace(images, name=f"{dataset}{chapter.QUICK_LOOK}")
+    common = config.model_dump(include={"seed", "device", "threads", "seeds", "jobs"})
+    shared = {**common, "data": config.data, "codec": config.codec, "train": config.train}
     say = context.terminal.say
 
     say("reproduce 1/5: the chapter's own training")
@@ -88,7 +112,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
 
     say("reproduce 4/5: paths")
     networks = {row.spec.key: row for row in sweep.rows}
-    halves = _with_held_out(images)
+    halves = with_held_out(images)
     subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
     pairs = _QUICK_PAIRS if config.quick else InterpolateConfig().pairs
     judge = noted_classifier(halves, context, run_dir)
@@ -110,19 +134,30 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     pca_codes = metrics.encode(pca.truncated(32), test)
     _draw_units(thirty_two[0], images, run_dir)
     codes_of_32 = [metrics.encode(c, test) for c in [*thirty_two, *(t.codec for t in own[32])]]
-    code_shape, reconstruction_shape = _shapes(config)
+    code_shape, reconstruction_shape = _shapes(own[32][0].codec, images)
     wide = networks["784_wide"]
     return Evidence(
+        dataset=dataset,
+        train_images=len(images.train),
+        classes=len(images.train.labels.unique()),
+        quick=config.quick,
+        chapter_recipe=recipe_in_words(CHAPTER_FIT, torch.device("cpu")),
+        recipe=_recipe(config),
         code_shape=code_shape,
         reconstruction_shape=reconstruction_shape,
-        compression_ratios={k: 784 / k for k in chapter.TABLE_RATIO},
-        chapter_train_mse=[[r.train_mse for r in t.records] for t in own[32]],
+        compression_ratios={k: own[k][0].codec.compression_ratio for k in chapter.TABLE_RATIO},
+        chapter_train_mse={
+            k: [[r.train_mse for r in t.records] for t in of_dim] for k, of_dim in own.items()
+        },
         chapter_test_mse={k: [metrics.mse(t.codec, test) for t in own[k]] for k in own},
         test_mse={int(key): row.test_mse for key, row in networks.items() if key.isdigit()},
         wide_test_mse=wide.test_mse,
         wide_probe_accuracy=wide.reading.probe_accuracy,
         raw_probe_accuracy=sweep.raw_probe_accuracy,
-        narrowest_784=networks["784"].trained[0].codec.narrowest_layer,
+        wide_knn_accuracy=wide.reading.knn_accuracy,
+        raw_knn_accuracy=sweep.raw_knn_accuracy,
+        narrowest_784=own[784][0].codec.narrowest_layer,
+        mean_image_test_mse=sweep.mean_image_test_mse,
         pca_test_mse={k: metrics.mse(pca.truncated(k), test) for k in (2, 32, 64)},
         code2_knn_accuracy=networks["2"].reading.knn_accuracy,
         advantages=comparison.advantages,
@@ -130,6 +165,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         unit_order=[_unit_order(codec, images) for codec in thirty_two],
         unit_correlation=[_unit_correlation(metrics.encode(c, test)) for c in thirty_two],
         pca_unit_correlation=_unit_correlation(pca_codes),
+        chapter_smear=_smear(own[32][0].codec, samples, config.seed),
         smear_trained=(sampled["smear_low_trained"], sampled["smear_high_trained"]),
         smear_untrained=(sampled["smear_low_untrained"], sampled["smear_high_untrained"]),
         normal_in_hole=sampled["in_holes_standard_normal"],
@@ -147,9 +183,10 @@ def _train_as_the_chapter(
     config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context
 ) -> dict[int, Sequence[Trained]]:
     """The chapter's rows by its own recipe; draws its losses."""
-    fit = FitConfig(recipe="chapter")
     seeds = range(config.seed, config.seed + config.seeds)
-    jobs = {k: [Job(MlpConfig(code_dim=k), fit, seed) for seed in seeds] for k in chapter.TABLE_MSE}
+    jobs = {
+        k: [Job(MlpConfig(code_dim=k), CHAPTER_FIT, seed) for seed in seeds] for k in CHAPTER_DIMS
+    }
     every = [job for of_dim in jobs.values() for job in of_dim]
     trainings = train_all(every, images, config, run_dir, context)
     trainings.require_all()
@@ -160,23 +197,18 @@ def _train_as_the_chapter(
     losses = np.array([[r.train_mse for r in t.records] for t in own[32]])
     title = f"The chapter's own training ({images.name}, mlp, code 32)"
     run_dir.save_figure(
-        "chapter_training", figures.chapter_training(losses, chapter.TRAINING_MSE, title)
+        "chapter_training",
+        figures.chapter_training(losses, chapter.training_mse_of(images.name), title),
     )
     return own
 
 
-def _with_held_out(images: Images) -> Images:
-    """The same images with the first half of the test set as validation split.
-
-    All training images train here, as in the chapter; holes are calibrated on this half, and paths
-    and samples measured on the other.
-    """
-    half = len(images.test) // 2
-    first, second = (
-        Split(images.test.images[part], images.test.labels[part])
-        for part in (slice(half), slice(half, None))
-    )
-    return replace(images, val=first, test=second)
+def _recipe(config: ReproduceConfig) -> str:
+    """aecli's training in words, with the hidden layers where they are not the chapter's."""
+    recipe = recipe_in_words(config.train, torch.device("cpu"))
+    assert isinstance(config.codec, MlpConfig)
+    hidden = config.codec.hidden
+    return recipe if hidden == MlpConfig().hidden else f"hidden {list(hidden)}, {recipe}"
 
 
 def subject_config(config: ReproduceConfig, code_dim: str) -> Any:
@@ -193,13 +225,18 @@ def _subject(trained: Trained, images: Images, seed: int) -> Subject:
     )
 
 
-def _shapes(config: ReproduceConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of the chapter's first listing: 8 images through its network."""
-    network = codecs.build(MlpConfig(code_dim=32), (1, 28, 28))
-    generator = torch.Generator().manual_seed(config.seed)
+def _shapes(codec: Codec, images: Images) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of 8 codes and of their 8 flattened reconstructions."""
     with torch.no_grad():
-        codes = network.encode(torch.rand((8, 1, 28, 28), generator=generator))
-        return tuple(codes.shape), tuple(network.decode(codes).flatten(start_dim=1).shape)
+        codes = codec.encode(to_unit(images.test.images[:8]))
+        return tuple(codes.shape), tuple(codec.decode(codes).flatten(start_dim=1).shape)
+
+
+def _smear(codec: Codec, samples: int, seed: int) -> tuple[float, float]:
+    """The median lowest and highest pixel of what decodes from N(0, I)."""
+    codes = torch.randn((samples, codec.code_dim), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        return pixel_range(codec.decode(codes))
 
 
 def _unit_order(codec: Codec, images: Images) -> float:
@@ -229,53 +266,3 @@ def _draw_units(codec: Codec, images: Images, run_dir: RunDir) -> None:
             f"The code's units over the test images ({images.name}, mlp, code {codec.code_dim})",
         ),
     )
-
-
-def _entry(claim: Claim, judgement: Judgement) -> dict[str, Any]:
-    """A claim in claims.json."""
-    return {
-        "claim": claim.name,
-        "section": claim.section,
-        "says": claim.says,
-        "chapter": claim.printed,
-        **asdict(judgement),
-        "figure": claim.figure or None,
-    }
-
-
-def _numbers(judged: Sequence[tuple[Claim, Judgement]]) -> dict[str, Any]:
-    verdicts = [judgement.verdict for _, judgement in judged]
-    return {
-        "claims": len(judged),
-        "claims_that_hold": verdicts.count(chapter.HOLDS),
-        "claims_that_hold_only_if": sum(v.startswith(chapter.ONLY_IF) for v in verdicts),
-        "claims_that_do_not_hold": verdicts.count(chapter.FAILS),
-    }
-
-
-def _ledger(
-    judged: Sequence[tuple[Claim, Judgement]], images: Images, config: ReproduceConfig
-) -> str:
-    quick = "\n**Few images and epochs: a look, not a result.**\n" if config.quick else ""
-    lines = [
-        "# The chapter's claims, measured",
-        quick,
-        f"{images.name}: {len(images.train):,} training, {len(images.val):,} validation and"
-        f" {len(images.test):,} test images; {config.seeds} seed(s); mse per pixel in [0, 1].",
-        "",
-        "| section | claim | chapter | measured | verdict | why | figure |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for claim, judgement in judged:
-        figure = f"[{claim.figure}]({claim.figure})" if claim.figure else ""
-        cells = (
-            str(claim.section),
-            claim.says,
-            claim.printed,
-            judgement.measured,
-            f"**{judgement.verdict}**",
-            judgement.reason,
-            figure,
-        )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """`aecli sample`: what decodes from codes that no image was encoded to, and how real it is."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,32 +12,62 @@ from aecli.classifier import Classifier
 from aecli.codecs import ClosedFormCodec, Codec
 from aecli.config import SampleConfig
 from aecli.data import Images, to_unit
-from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result
-from aecli.experiments.trained import Subject, load_subject, noted_classifier, settled
+from aecli.experiments.possible import require_held_out, require_images
+from aecli.experiments.trained import (
+    Subject,
+    load_subject,
+    noted_classifier,
+    require_trainable,
+    settled,
+    training_in_words,
+    with_held_out,
+)
 from aecli.latent import OccupiedRegion, nearest_distances
 from aecli.rundir import RunDir, new_run
 from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import SAMPLERS
 
+_HELD_OUT = {
+    "val": "validation images",
+    "half-of-test": "test images, and measured on the other half: there are no validation images",
+}
 REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untrained decoder"
 _SHOWN = 12  # samples drawn per row of the figure
 _FEWEST = 50  # training images, from which a sampler and the references can be made
 
 
+def check(config: SampleConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after training; images: to train on, if known."""
+    require_held_out(config.data.val)
+    require_trainable(config)
+    require_images(images, _FEWEST, "samplers and references are made from the training images")
+
+
 def run(config: SampleConfig, context: Context) -> Result:
     """Draw from every sampler, decode, judge, and leave a run folder. Raises every AecliError."""
     config = settled(config, context.runs_dir)
+    check(config, config.data.limit_train)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        subject = load_subject(config, context, run_dir, _check)
+        subject = load_subject(
+            config, context, run_dir, lambda images: check(config, len(images.train))
+        )
+        trained = ("trained", training_in_words(config, subject.images))
+        calibrated_on = "val"
+        if not len(subject.images.val):  # as the chapter splits: all training images train
+            subject = replace(subject, images=with_held_out(subject.images))
+            calibrated_on = "half-of-test"
         judge = noted_classifier(subject.images, context, run_dir)
         rows, numbers = measure_samples(config, subject, judge, run_dir, context)
+        numbers["holes_calibrated_on"] = calibrated_on
         run_dir.write_metrics(numbers)
     title = (
         f"{subject.title}: {config.samples:,} samples each, Frechet distance in classifier features"
     )
-    return Result(run_dir.path, numbers, title, _summary(rows, numbers))
+    held_out = f"{len(subject.images.val):,} {_HELD_OUT[calibrated_on]}"
+    summary = [*_summary(rows, numbers), ("holes calibrated on", held_out), trained]
+    return Result(run_dir.path, numbers, title, summary)
 
 
 def measure_samples(
@@ -53,21 +83,18 @@ def measure_samples(
         for each in sets:
             rows.append(_row(each, references, judge))
             advance()
-    run_dir.write_csv("samplers.csv", [asdict(row) for row in rows])
+    named = {"dataset": subject.images.name}
+    run_dir.write_csv("samplers.csv", [asdict(row) | named for row in rows])
     ranges = _code_ranges(references.codes)
     with context.terminal.working("drawing the figures"):
         _draw(sets, rows, ranges, subject.title, run_dir)
     return rows, _numbers(subject, judge, rows, found, ranges)
 
 
-def _check(images: Images) -> None:
-    if len(images.train) < _FEWEST:
-        raise UsageError(f"limit_train={len(images.train)} must be at least {_FEWEST} for sample")
-
-
 @dataclass(frozen=True)
 class _References:
-    """The real images that samples are held against."""
+    """The real images that samples are held against; the region is calibrated on the validation
+    split, which must not be empty."""
 
     images: Tensor
     """(N, C, H, W) float32: the training images."""
@@ -81,12 +108,11 @@ class _References:
     def of(cls, subject: Subject, judge: Classifier) -> "_References":
         splits = subject.images
         codes = metrics.encode(subject.codec, splits.train.images)
-        held_out = splits.val if len(splits.val) else splits.test  # the chapter has no validation
         return cls(
             to_unit(splits.train.images),
             codes,
             Moments.of(judge.features(splits.train.images)),
-            OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, held_out.images)),
+            OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val.images)),
         )
 
 
@@ -206,6 +232,7 @@ def _numbers(
     normal, untrained = by_name["standard-normal"], by_name.get(UNTRAINED)
     widths = ranges[-1] - ranges[0]
     return {
+        "dataset": subject.images.name,
         "code_dim": subject.codec.code_dim,
         "samples": normal.samples,
         "classifier_accuracy": judge.test_accuracy,
@@ -218,6 +245,7 @@ def _numbers(
         "mixture_components": found["mixture_components"],
         "jitter_length": found["jitter_length"],
         "in_holes_standard_normal": normal.in_holes,
+        "in_holes_real": by_name[REAL].in_holes,
         "smear_low_trained": normal.pixel_low,
         "smear_high_trained": normal.pixel_high,
         "smear_low_untrained": None if untrained is None else untrained.pixel_low,

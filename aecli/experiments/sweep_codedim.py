@@ -12,10 +12,13 @@ from torch import Tensor
 from aecli import chapter, data, device, figures, metrics, probes
 from aecli.chapter import CodeReading
 from aecli.codecs import Pca
-from aecli.config import CodecConfig, FitConfig, ManyConfig, MlpConfig, PcaConfig, SweepConfig
+from aecli.config import CodecConfig, FitConfig, MlpConfig, PcaConfig, SweepConfig
 from aecli.data import Images, Split, to_unit
+from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
+from aecli.experiments.possible import require_codecs, require_images
+from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
@@ -69,18 +72,23 @@ class Row:
 class Sweep:
     """A measured table."""
 
+    dataset: str
     rows: Sequence[Row]
     raw_probe_accuracy: float
+    """The linear probe's, on the pixels."""
+    raw_knn_accuracy: float
+    mean_image_test_mse: float
     failures: Sequence[str] = ()
     """A line for each training that failed; a row with one is not in the table."""
 
     def table(self) -> list[dict[str, Any]]:
         """table.csv: a dict per row."""
-        return [_table_row(row, self.raw_probe_accuracy) for row in self.rows]
+        return [_table_row(row, self.raw_probe_accuracy, self.dataset) for row in self.rows]
 
     def numbers(self, seeds: int) -> dict[str, Any]:
         """metrics.json: flat, by row."""
         flat: dict[str, Any] = {
+            "dataset": self.dataset,
             "seeds": seeds,
             "rows": len(self.rows),
             "failed_jobs": len(self.failures),
@@ -95,9 +103,17 @@ class Sweep:
         return flat
 
 
+def check(config: SweepConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
+    every = [spec.codec for spec in row_specs(config)]
+    require_codecs(every, data.image_shape(config.data), images)
+
+
 def run(config: SweepConfig, context: Context) -> Result:
     """Train and measure every row, and leave the table. Raises every AecliError."""
     device.prepare(config)
+    check(config, config.data.limit_train)
     slug = config.name or "-".join(map(str, config.code_dims))[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
@@ -110,11 +126,18 @@ def run(config: SweepConfig, context: Context) -> Result:
             run_dir.fail(failure_text(sweep.failures))
     header, rows = _printed(sweep.table())
     title = f"{images.name}: {config.codec.name} over code dimensions, {config.seeds} seed(s)"
-    return Result(run_dir.path, numbers, title, rows, header, failures=sweep.failures)
+    notes = [_settings(config, images)]
+    return Result(run_dir.path, numbers, title, rows, header, notes, sweep.failures)
 
 
 def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
     """The measured table of `config`; its tables and figures are left in `run_dir`."""
+    check(config, len(images.train))
+    if len(images.train.labels.unique()) < 2:
+        raise UsageError(
+            f"data.limit_train={len(images.train)}: all training images have one label, from which"
+            " the probes of a table learn nothing; take more"
+        )
     specs = row_specs(config)
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {spec: [Job(spec.codec, _fit(spec, config), seed) for seed in seeds] for spec in specs}
@@ -133,10 +156,18 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
             rows.append(_measure(spec, trained, images, pca, reader))
             advance()
     with context.terminal.working("probing the pixels"):
-        raw_accuracy = reader.raw_accuracy()
-    sweep = Sweep(rows, raw_accuracy, trainings.failures())
+        raw_accuracies = reader.raw_accuracies()
     if not rows:
         trainings.require_all()
+    constant = images.mean_image_mse()
+    sweep = Sweep(images.name, rows, *raw_accuracies, constant, trainings.failures())
+    context.terminal.warn(
+        [
+            f"code {row.spec.key}: {worse}"
+            for row in rows
+            if (worse := worse_than_constant(mean(row.test_mse), constant)) is not None
+        ]
+    )
     run_dir.write_csv("table.csv", sweep.table())
     run_dir.save_text("table.md", _markdown(sweep, images, config))
     with context.terminal.working("drawing the figures"):
@@ -185,8 +216,20 @@ def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
     A widened row is two square matrices as large as the image, on which a step of Muon costs tens
     of times what it does on the chapter's; Adam, warmed up and decayed, serves it instead.
     """
-    told = _WIDE if spec.wide and config.train.optimizer == "muon" else {}
-    return config.train.model_copy(update={**told, **_VARIANTS[spec.variant]})
+    adam = _WIDE if spec.wide and config.train.optimizer == "muon" else {}
+    return config.train.model_copy(update={**adam, **_VARIANTS[spec.variant]})
+
+
+def _settings(config: SweepConfig, images: Images) -> str:
+    """A sentence on how the rows were trained."""
+    names = {
+        spec: "those without hidden layers" if spec.wide else spec.variant
+        for spec in row_specs(config)
+        if spec.wide != (spec.variant != "plain")
+    }
+    others = [(name, _fit(spec, config)) for spec, name in names.items()]
+    apart = [(name, fit) for name, fit in dict.fromkeys(others) if fit != config.train]
+    return settings_in_words(config, images, apart)
 
 
 class _Reader:
@@ -217,12 +260,11 @@ class _Reader:
             copies=copies,
         )
 
-    def raw_accuracy(self) -> float:
-        """What the linear probe reads from the pixels."""
+    def raw_accuracies(self) -> tuple[float, float]:
+        """What the linear probe and the vote of the nearest read from the pixels."""
         pixels, test_pixels = (to_unit(p.images).flatten(1) for p in (self.train, self.test))
-        return probes.linear_probe_accuracy(
-            pixels, self.train.labels, test_pixels, self.test.labels
-        )
+        labels = (pixels, self.train.labels, test_pixels, self.test.labels)
+        return probes.linear_probe_accuracy(*labels), probes.knn_accuracy(*labels)
 
 
 def _first(split: Split) -> Split:
@@ -270,7 +312,7 @@ def _denoising_mse(trained: Trained, test: Tensor) -> float:
     return (trained.codec(noisy) - clean).square().mean().item()
 
 
-def _table_row(row: Row, raw_probe_accuracy: float) -> dict[str, Any]:
+def _table_row(row: Row, raw_probe_accuracy: float, dataset: str) -> dict[str, Any]:
     codec = row.trained[0].codec
     reading = row.reading
     return {
@@ -282,7 +324,7 @@ def _table_row(row: Row, raw_probe_accuracy: float) -> dict[str, Any]:
         "train_mse": mean(row.train_mse),
         "pca_test_mse": row.pca_test_mse,
         "probe_accuracy": reading.probe_accuracy,
-        "chapter_mse": chapter.TABLE_MSE.get(codec.code_dim),
+        "chapter_mse": chapter.table_mse_of(dataset).get(codec.code_dim),
         "what_it_learns": chapter.describe_code(reading, raw_probe_accuracy),
         "hidden": "-".join(map(str, getattr(row.spec.codec, "hidden", ()))) or "none",
         "variant": row.spec.variant,
@@ -291,18 +333,20 @@ def _table_row(row: Row, raw_probe_accuracy: float) -> dict[str, Any]:
         "thickness_r2": reading.thickness_r2,
         "sharpness": reading.sharpness,
         "denoising_mse": mean(row.denoising_mse),
+        "dataset": dataset,
     }
 
 
 def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The table as a person reads it: the chapter's value beside the measured one."""
+    """The table as a person reads it: the chapter's value, if it has any, beside the measured."""
     several = len({row["variant"] for row in table}) > 1
+    printed = any(row["chapter_mse"] is not None for row in table)
     header: tuple[str, ...] = (
         "code",
         "ratio",
         "narrowest",
         "test mse",
-        "chapter",
+        *(["chapter"] if printed else []),
         "PCA",
         "probe",
         *(["from noisy"] if several else []),
@@ -318,7 +362,7 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
                 f"{row['compression_ratio']:g}:1",
                 str(row["narrowest_layer"]),
                 f"{row['test_mse']:.5f}{sd}",
-                "" if row["chapter_mse"] is None else f"{row['chapter_mse']:.3f}",
+                *([_three_digits(row["chapter_mse"])] if printed else []),
                 "" if row["pca_test_mse"] is None else f"{row['pca_test_mse']:.5f}",
                 f"{100 * row['probe_accuracy']:.1f}%",
                 *([f"{row['denoising_mse']:.5f}"] if several else []),
@@ -328,12 +372,17 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
     return header, rows
 
 
-def _markdown(sweep: Sweep, images: Images, config: ManyConfig) -> str:
+def _three_digits(mse: float | None) -> str:
+    return "" if mse is None else f"{mse:.3f}"
+
+
+def _markdown(sweep: Sweep, images: Images, config: SweepConfig) -> str:
     header, rows = _printed(sweep.table())
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
     about = (
         f"{images.name}, {len(images.train):,} training and {len(images.test):,} test images,"
         f" mean ± sd over {config.seeds} seed(s); mse per pixel in [0, 1]."
+        f" {_settings(config, images)}"
     )
     missing = [f"- missing: {failure}" for failure in sweep.failures]
     return "\n".join([*lines, "", *missing, about, ""])
@@ -350,7 +399,7 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
             figures.tradeoff(
                 [_point(row) for row in plain],
                 (dims, line),
-                chapter.TABLE_MSE,
+                chapter.table_mse_of(images.name),
                 f"The error falls as the code widens ({images.name}, {plain[0].spec.codec.name})",
             ),
         )

@@ -10,20 +10,28 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, codecs, data, device, figures, interrupts, metrics
-from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec, Pca
+from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
 from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.experiments.context import Context, Result, load_images
+from aecli.experiments.possible import require_codecs
+from aecli.experiments.wording import recipe_in_words, worse_than_constant
 from aecli.fit import EpochRecord, State, fit
 from aecli.rundir import RunDir, new_run
 
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
 
 
+def check(config: TrainConfig, images: int | None) -> None:
+    """Raises UsageError for a codec that cannot be; images: to train on, if known."""
+    require_codecs([config.codec], data.image_shape(config.data), images)
+
+
 def run(config: TrainConfig, context: Context) -> Result:
     """Train one codec and leave its run folder. Raises every AecliError."""
     where = device.prepare(config)
+    check(config, config.data.limit_train)
     codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
@@ -38,10 +46,12 @@ def run(config: TrainConfig, context: Context) -> Result:
             outcome = _measure(codec, images, records)
             numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
+        worse = worse_than_constant(outcome.test_mse, outcome.mean_image_test_mse)
+        context.terminal.warn([worse] if worse else [])
         with context.terminal.working("drawing the figures"):
             _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
     title = f"{images.name}: {config.codec.name} with a code of {codec.code_dim}"
-    return Result(run_dir.path, numbers, title, _summary(numbers))
+    return Result(run_dir.path, numbers, title, _summary(outcome, config, where))
 
 
 def train_codec(
@@ -136,6 +146,8 @@ class _Outcome:
     pca: Pca | None
     """PCA of the same code dimension on the same training images; None where there is none."""
     pca_test_mse: float | None
+    mean_image_test_mse: float
+    """The same constant picture for every test image: the mean of the training images."""
 
     @property
     def test_mse(self) -> float:
@@ -144,7 +156,9 @@ class _Outcome:
     def numbers(self) -> dict[str, Any]:
         """What metrics.json holds."""
         codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
+        itself = isinstance(codec, Pca)
         return {
+            "dataset": images.name,
             "code_dim": codec.code_dim,
             "compression_ratio": codec.compression_ratio,
             "parameters": codec.count_parameters(),
@@ -153,7 +167,8 @@ class _Outcome:
             "test_mse": self.test_mse,
             "psnr_db": metrics.psnr_db(self.test_mse),
             "pca_test_mse": pca_mse,
-            "beats_pca": None if pca_mse is None else self.test_mse < pca_mse,
+            "beats_pca": None if itself or pca_mse is None else self.test_mse < pca_mse,
+            "mean_image_test_mse": self.mean_image_test_mse,
             "mean_abs_correlation": metrics.mean_abs_correlation(metrics.correlations(self.codes)),
             "epochs": len(self.records),
             "train_seconds": round(sum(record.seconds for record in self.records), 3),
@@ -176,6 +191,7 @@ def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outco
         codes=metrics.encode(codec, test),
         pca=pca,
         pca_test_mse=None if pca is None else metrics.mse(pca, test),
+        mean_image_test_mse=images.mean_image_mse(),
     )
 
 
@@ -233,20 +249,28 @@ def _rank_labels(n: int) -> list[str]:
     return ["median" if label == "50%" else label for label in labels]
 
 
-def _summary(numbers: dict[str, Any]) -> list[tuple[str, str]]:
-    pca_mse = numbers["pca_test_mse"]
+def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> list[tuple[str, str]]:
+    codec, test_mse, pca_mse = outcome.codec, outcome.test_mse, outcome.pca_test_mse
     rows = [
-        ("test mse per pixel", f"{numbers['test_mse']:.5f}"),
-        ("PSNR", f"{numbers['psnr_db']:.2f} dB"),
+        ("test mse per pixel", f"{test_mse:.5f}"),
+        ("PSNR", f"{metrics.psnr_db(test_mse):.2f} dB"),
     ]
     if pca_mse is None:
-        return [
-            *rows,
-            (f"PCA-{numbers['code_dim']}", "none: more components than pixels or images"),
-        ]
-    verdict = chapter.judge_sanity_check(numbers["test_mse"], pca_mse)
-    return [
-        *rows,
-        (f"PCA-{numbers['code_dim']} test mse", f"{pca_mse:.5f}"),
-        ("chapter's sanity check", ("holds: " if verdict.holds else "fails: ") + verdict.reason),
-    ]
+        rows.append((f"PCA-{codec.code_dim}", "none: more components than pixels or images"))
+    elif isinstance(codec, Pca):
+        rows.append(("chapter's sanity check", "does not apply: this is PCA itself"))
+    else:
+        rows.append((f"PCA-{codec.code_dim} test mse", f"{pca_mse:.5f}"))
+        if isinstance(codec, Dct | Linear):
+            rows.append(("beside PCA", chapter.compare_linear(test_mse, pca_mse)))
+        else:
+            verdict = chapter.judge_sanity_check(test_mse, pca_mse)
+            held = "holds" if verdict.holds else "fails"
+            rows.append(("chapter's sanity check", f"{held}: {verdict.reason}"))
+    on = f"{len(outcome.images.train):,} images"
+    if isinstance(codec, Dct):
+        return [*rows, ("trained", "not at all: DCT is the same for all images")]
+    if isinstance(codec, ClosedFormCodec):
+        return [*rows, ("solved", f"in closed form, on {on}")]
+    how = recipe_in_words(config.train, where)
+    return [*rows, ("trained", f"{how}, seed {config.seed}, on {on}")]

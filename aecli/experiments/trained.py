@@ -1,13 +1,13 @@
 """The one trained codec that interpolate and sample look into: of a run, or trained on the spot."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from aecli import classifier, codecs, device
+from aecli import classifier, codecs, data, device
 from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.config import (
@@ -22,10 +22,12 @@ from aecli.config import (
     with_values,
     yaml_layer,
 )
-from aecli.data import Images
+from aecli.data import Images, Split
 from aecli.errors import DataError, UsageError
 from aecli.experiments.context import Context, load_images
+from aecli.experiments.possible import require_codecs
 from aecli.experiments.train import train_codec
+from aecli.experiments.wording import recipe_in_words
 from aecli.registry import find_run
 from aecli.rundir import RunDir
 
@@ -105,6 +107,38 @@ def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Class
     judge = classifier.judge(images, cache, context.terminal)
     run_dir.note(classifier=judge.provenance())
     return judge
+
+
+def with_held_out(images: Images) -> Images:
+    """The same images with the first half of the test set as validation split.
+
+    For codecs that all training images train, as in the chapter: holes are calibrated on this half,
+    and paths and samples measured on the other.
+    """
+    half = len(images.test) // 2
+    first, second = (
+        Split(images.test.images[part], images.test.labels[part])
+        for part in (slice(half), slice(half, None))
+    )
+    return replace(images, val=first, test=second)
+
+
+def require_trainable(config: TrainedConfig) -> None:
+    """Raises UsageError if the codec to train on the spot cannot be, before there is a folder."""
+    if config.run is None:
+        shape = data.image_shape(config.data)
+        require_codecs([config.codec], shape, config.data.limit_train)
+
+
+def training_in_words(config: TrainedConfig, images: Images) -> str:
+    """How the codec that is looked into came about."""
+    if config.codec.solved:
+        how = "solved for"
+    else:
+        how = recipe_in_words(config.train, None if config.run else device.prepare(config))
+    return f"{how}, on {len(images.train):,} images" + (
+        f" ({Path(config.run).name})" if config.run else f", seed {config.seed}"
+    )
 
 
 def _config_of(path: Path, named: str) -> NetworkConfig:

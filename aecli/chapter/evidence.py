@@ -1,0 +1,94 @@
+"""The measurements that the chapter's claims are judged by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from aecli.chapter.linear import Advantage, LinearCheck
+
+FULL = 50_000
+"""Training images below which a training says little of what the chapter's would give."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured; a sequence has a value per seed.
+
+    `chapter_*` is of the chapter's own recipe, the rest of aecli's.
+    """
+
+    dataset: str
+    train_images: int
+    classes: int
+    quick: bool
+    chapter_recipe: str
+    """How the chapter trains, in words."""
+    recipe: str
+    """How aecli trained, in words."""
+    code_shape: tuple[int, ...]
+    reconstruction_shape: tuple[int, ...]
+    compression_ratios: Mapping[int, float]
+    chapter_train_mse: Mapping[int, Sequence[Sequence[float]]]
+    """Code dimension -> per seed, per epoch: the running mean that the chapter's loop prints."""
+    chapter_test_mse: Mapping[int, Sequence[float]]
+    test_mse: Mapping[int, Sequence[float]]
+    wide_test_mse: Sequence[float]
+    """Code 784 without hidden layers."""
+    wide_probe_accuracy: float
+    raw_probe_accuracy: float
+    wide_knn_accuracy: float
+    raw_knn_accuracy: float
+    narrowest_784: int
+    mean_image_test_mse: float
+    pca_test_mse: Mapping[int, float]
+    code2_knn_accuracy: float
+    advantages: Sequence[Advantage]
+    linear_checks: Sequence[LinearCheck]
+    unit_order: Sequence[float]
+    """Code 32: the rank correlation of a unit's index and its variance; PCA's is -1."""
+    unit_correlation: Sequence[float]
+    """Code 32: the mean absolute correlation of two units."""
+    pca_unit_correlation: float
+    chapter_smear: tuple[float, float]
+    """Median lowest and highest pixel of what decodes from one N(0, I) code."""
+    smear_trained: tuple[float, float]
+    smear_untrained: tuple[float, float]
+    normal_in_hole: float
+    """The share of N(0, I) codes in a hole of the code-32 region."""
+    code_deviations: Sequence[tuple[float, float]]
+    """Code 32: per seed and recipe, the smallest and the largest standard deviation of a unit."""
+    code_centres: Sequence[tuple[float, float]]
+    """Likewise of a unit's mean."""
+    leaving_2: float
+    """The share of straight paths at code 2 that pass through a hole."""
+    leaving_32: float
+    leaving_pca_2: float
+    frechet: Mapping[str, float]
+    """Sampler -> Frechet distance in the classifier's features; `floor` is of real test images."""
+
+    @property
+    def short(self) -> str:
+        """The word for why the networks were trained too little for most claims; empty if not."""
+        if self.quick:
+            return "quick"
+        if self.train_images >= FULL:
+            return ""
+        return "mnist-5k" if self.dataset == "mnist-5k" else f"{self.train_images:,} images"
+
+    def printed_by_the_loop(self, code_dim: int) -> list[float]:
+        """The training mse of the last epoch, per seed: what the chapter's loop prints at last."""
+        return [seed[-1] for seed in self.chapter_train_mse[code_dim]]
+
+
+def over_seeds(values: Sequence[float], digits: int = 4) -> str:
+    """Mean and standard deviation in words: `0.0192 ± 0.0003`."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f} (1 seed)"
+    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def agrees(printed: float, values: Sequence[float], rounding: float = 0.00005) -> bool:
+    """Whether a printed number is what was measured: within 3 standard deviations, 2%, or the
+    half unit of its last digit that it was rounded by."""
+    sd = stdev(values) if len(values) > 1 else 0.0
+    return abs(fmean(values) - printed) <= max(3 * sd, 0.02 * printed, rounding)

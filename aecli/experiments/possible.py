@@ -1,0 +1,41 @@
+"""Mistakes that can be known before any training, and mostly before a run folder is made."""
+
+from collections.abc import Iterable
+
+import torch
+
+from aecli import codecs
+from aecli.config import CodecConfig
+from aecli.data import ImageShape
+from aecli.errors import UsageError
+
+FEWEST_HELD_OUT = 100  # images whose 99% quantile can be told from their largest
+
+
+def require_codecs(configs: Iterable[CodecConfig], shape: ImageShape, images: int | None) -> None:
+    """Raises UsageError for a codec that cannot be built for images of this shape, or solved from
+    so many training images (None: not known yet). No memory is taken."""
+    for config in configs:
+        with torch.device("meta"):
+            codecs.build(config, shape)
+        if config.name == "pca" and images is not None and config.code_dim > images:
+            raise UsageError(
+                f"code_dim={config.code_dim} must be at most {images} (training images)"
+                " for codec 'pca'"
+            )
+
+
+def require_images(images: int | None, least: int, why: str) -> None:
+    """Raises UsageError if the training images (None: not known yet) are fewer than `least`."""
+    if images is not None and images < least:
+        raise UsageError(f"data.limit_train={images} must be at least {least}: {why}")
+
+
+def require_held_out(val: int | None) -> None:
+    """Raises UsageError for validation images too few to calibrate holes on; none is no mistake
+    here."""
+    if val is not None and 0 < val < FEWEST_HELD_OUT:
+        raise UsageError(
+            f"data.val={val} must be at least {FEWEST_HELD_OUT}, or 0: holes are calibrated on the"
+            " 99% quantile of the validation images' distances"
+        )
