@@ -42,7 +42,7 @@ class EpochRecord:
         numbers = all(isinstance(value, int | float) for value in row.values())
         if sorted(row) != sorted(names) or not numbers:
             raise DataError(
-                f"a history with {', '.join(row)}, where this version of aecli has numbers for"
+                f"a history row {dict(row)}, where this version of aecli has numbers for"
                 f" {', '.join(names)}"
             )
         return cls(**row)

@@ -31,6 +31,7 @@ def program_sha256() -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of aecli, Python and the packages that have a part in the numbers."""
     found = {"aecli": __version__, "python": platform.python_version()}
@@ -40,6 +41,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def git_state() -> tuple[str | None, bool | None]:
     """The commit of aecli's own source and whether tracked files differ from it; None and None
     if it does not run from a checkout."""

@@ -11,9 +11,8 @@ from aecli.config import SweepConfig, TrainConfig
 from aecli.errors import DataError, StorageError
 from aecli.registry import find_run, find_unfinished, list_runs, unfinished_run
 from aecli.rundir import new_run, tidy
-from tests.conftest import SMALL
+from tests.faults.program import QUICK
 
-QUICK = (*SMALL, "--codec", "dct")
 DAY = "2026-01-{:02d}T00:00:00+00:00"
 
 
@@ -127,7 +126,7 @@ def test_continue_finds_a_run_whatever_cannot_change_a_number(tmp_path):
     assert unfinished_run(tmp_path, sweep(checkpoint_seconds=5.0)).path == run
     other = unfinished_run(tmp_path, sweep(seed=3, threads=2))
     assert (other.path, other.nearest) == (None, run.name)
-    assert set(other.differences) == {"seed (0, now 3)", "threads (None, now 2)"}
+    assert set(other.differences) == {"seed (0, now 3)", "threads (1, now 2)"}
     assert unfinished_run(tmp_path, TrainConfig()).nearest is None
 
 

@@ -5,12 +5,18 @@ import os
 import time
 
 import pytest
+import torch
 from safetensors.numpy import load, save
 
 from aecli import provenance, storage
+from aecli.config import FitConfig, MlpConfig, SweepConfig
+from aecli.data import default_places
 from aecli.experiments import jobs, workers
+from aecli.experiments.context import Context
 from aecli.experiments.workers import Failure, do_here, do_in_workers
-from tests.conftest import SMALL
+from aecli.rundir import new_run
+from aecli.terminal import Terminal
+from tests.conftest import FEW_IMAGES, SMALL
 from tests.tasks import KilledOnArrival, SlowToArrive, work
 from tests.twins import left_behind
 
@@ -107,30 +113,34 @@ def test_a_sweep_with_failed_jobs_is_exit_5_and_continue_completes_it(inside, fa
 
 
 @pytest.mark.parametrize("damage", ["bits", "keys", "rows", "names", "shapes"])
-def test_a_kept_job_that_cannot_be_read_is_trained_anew_with_a_warning(inside, damage):
-    told = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
-    whole = inside(*told)
-    twin = left_behind(whole.run)
-    reopen(whole.run)
-    job = next((whole.run / "jobs").glob("mlp2-*"))
-    history = json.loads((job / "history.json").read_text())
-    state = load((job / "model.safetensors").read_bytes())
-    match damage:
-        case "bits":
-            (job / "model.safetensors").write_bytes(bytes(9))
-        case "keys":
-            seal(job, state, [row | {"kl_nats": 1.0} for row in history])
-        case "rows":
-            seal(job, state, [{"epoch": "zero"}])
-        case "names":
-            seal(job, {f"x{name}": array for name, array in state.items()}, history)
-        case "shapes":
-            seal(job, {name: array[:1] for name, array in state.items()}, history)
-    again = inside(*told, "--continue")
-    assert (again.code, again.run) == (0, whole.run), again.stderr
-    assert "WARNING: mlp code 2 (256-64), seed 0: what was kept of it is trained" in again.stderr
-    assert again.stderr.count("\ntrained ") == 1
-    assert left_behind(again.run) == twin
+def test_a_kept_job_that_cannot_be_read_is_trained_anew_with_a_warning(
+    tmp_path, images, capsys, damage
+):
+    config = SweepConfig(seeds=1, jobs=1, code_dims=(2,))
+    job = jobs.Job(MlpConfig(code_dim=2, hidden=(8,)), FitConfig(epochs=1, batch_size=200), 0)
+    with new_run(tmp_path, config, "x", []) as run:
+        context = Context(tmp_path, default_places(), [], Terminal())
+        first = jobs.train_all([job], images, config, run, context).done[job]
+        [kept] = run.jobs.iterdir()
+        history = json.loads((kept / "history.json").read_text())
+        state = load((kept / "model.safetensors").read_bytes())
+        match damage:
+            case "bits":
+                (kept / "model.safetensors").write_bytes(bytes(9))
+            case "keys":
+                seal(kept, state, [row | {"kl_nats": 1.0} for row in history])
+            case "rows":
+                seal(kept, state, [{"epoch": "zero"}])
+            case "names":
+                seal(kept, {f"x{name}": array for name, array in state.items()}, history)
+            case "shapes":
+                seal(kept, {name: array[:1] for name, array in state.items()}, history)
+        again = jobs.train_all([job], images, config, run, context).done[job]
+    said = capsys.readouterr().err
+    assert said.count("WARNING: mlp code 2 (8), seed 0: what was kept of it is trained anew") == 1
+    assert said.count("trained 1 of 1") == 2
+    states = [trained.codec.state_dict() for trained in (first, again)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def reopen(run):
@@ -145,7 +155,7 @@ def seal(job, state, history):
 
 
 def test_what_another_program_kept_is_not_used_and_told(inside, monkeypatch):
-    told = ("sweep-codedim", "2", *SMALL, "--seeds", "1", "--jobs", "1")
+    told = ("sweep-codedim", "2", *FEW_IMAGES, "--codec", "pca", "--seeds", "1", "--jobs", "1")
     first = inside(*told)
     reopen(first.run)
     record = json.loads((first.run / "run.json").read_text())
@@ -164,14 +174,14 @@ def test_what_another_program_kept_is_not_used_and_told(inside, monkeypatch):
 
 def test_fail_fast_stops_at_the_first(inside, failing):
     done = inside("sweep-codedim", "3", "2", *SMALL, "--seeds", "3", "--jobs", "1", "--fail-fast")
-    assert (done.code, done.stdout) == (5, "")
+    assert (done.code, done.run.is_dir()) == (5, True)  # what is done of it is kept
     assert "1 job(s) failed" in done.stderr
 
 
 @pytest.mark.usefixtures("failing")
 def test_a_comparison_needs_all_its_jobs(inside):
     done = inside("pca-compare", "2", "3", *SMALL, "--seeds", "1", "--jobs", "1")
-    assert (done.code, done.stdout) == (5, "")
+    assert (done.code, done.run.is_dir()) == (5, True)  # what is done of it is kept
     assert "mlp code 3 (256-64), seed 0: out of memory" in done.stderr
 
 

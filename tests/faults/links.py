@@ -19,19 +19,17 @@ _SWEEP = (
     *("sweep-codedim", "2", "--dataset", "mnist-5k", "--offline", "--limit-train", "100"),
     *("--codec", "pca", "--seeds", "1", "--jobs", "1", "-q"),
 )
-_QUICK = {
-    "train": ("checkpoint", "checkpoint/000002", "run.json", "config.yaml", ".lock", "model"),
-    "sweep": ("jobs",),
-}
+_QUICK = ("checkpoint", "checkpoint/000002", "run.json", "config.yaml", ".lock", "model")
 
 
 def everywhere(scratch: Path, thorough: bool) -> Outcome:
     """Each folder and file of a run replaced by a link to where the user keeps the like of it."""
     outcome = Outcome()
-    for command, run in (("train", _stopped(scratch)), ("sweep", _unfinished_sweep(scratch))):
-        for name in _names(run):
-            if not (thorough or name in _QUICK[command]):
-                continue
+    runs = {"train": _stopped(scratch)}
+    if thorough:
+        runs["sweep"] = _unfinished_sweep(scratch)
+    for command, run in runs.items():
+        for name in _names(run) if thorough else _QUICK:
             with outcome.fault(f"{command}: a link at {name}"):
                 _resume_with_a_link(scratch / f"{command} {name}".replace("/", " "), run, name)
     _sections(outcome, scratch)

@@ -96,7 +96,7 @@ def first_moments(scratch: Path, thorough: bool) -> Outcome:
     outcome = Outcome()
     for name in ("_make_folder", "_alone_in"):
         for number in (signal.SIGINT, signal.SIGTERM):
-            folder = scratch / f"{name} {number.name}"
+            folder = scratch / f"{name}-{number.name}"
             folder.mkdir()
             with outcome.fault(f"{number.name} in {name}"):
                 with _signal_after(name, number):
