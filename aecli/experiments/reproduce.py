@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from aecli import chapter, codecs, data, device, figures, metrics
 from aecli.chapter import Claim, Evidence, Judgement
+from aecli.chapter.table import training_mse_of
 from aecli.codecs import Codec
 from aecli.config import (
     FitConfig,
@@ -156,7 +157,8 @@ def _train_as_the_chapter(
     losses = np.array([[r.train_mse for r in t.records] for t in own[32]])
     title = f"The chapter's own training ({images.name}, mlp, code 32)"
     run_dir.save_figure(
-        "chapter_training", figures.chapter_training(losses, chapter.TRAINING_MSE, title)
+        "chapter_training",
+        figures.chapter_training(losses, training_mse_of(images.name), title),
     )
     return own
 

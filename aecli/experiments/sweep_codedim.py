@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aecli import chapter, data, device, figures, metrics, probes
 from aecli.chapter import CodeReading
+from aecli.chapter.table import table_mse_of
 from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, ManyConfig, MlpConfig, PcaConfig, SweepConfig
 from aecli.data import Images, Split, to_unit
@@ -19,6 +20,7 @@ from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, tr
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
+_SHOWN = 12  # images decoded by each row in the figure, one of each label
 N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
 
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -334,6 +336,7 @@ def _markdown(sweep: Sweep, images: Images, config: ManyConfig) -> str:
 
 def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
     plain = [row for row in sweep.rows if row.spec.variant == "plain"]
+    seeds = len(sweep.rows[0].trained)
     if plain:
         most = max(row.spec.codec.code_dim for row in plain)
         dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
@@ -343,25 +346,30 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
             figures.tradeoff(
                 [_point(row) for row in plain],
                 (dims, line),
-                chapter.TABLE_MSE,
-                f"The error falls as the code widens ({images.name}, {plain[0].spec.codec.name})",
+                table_mse_of(images.name),
+                f"Test error over the code dimension ({images.name},"
+                f" {plain[0].spec.codec.name}, {figures.count(seeds, 'seed')})",
             ),
         )
-    shown = [
-        int((images.test.labels == digit).nonzero()[0]) for digit in images.test.labels.unique()
-    ]
+    some = images.test.labels.unique()[:_SHOWN]
+    shown = [int((images.test.labels == label).nonzero()[0]) for label in some]
     originals = to_unit(images.test.images[shown])
     decoded = []
     with torch.no_grad():
         for row in sweep.rows:
             decoded.append(
-                (row.spec.key.replace("_", " "), row.trained[0].codec(originals).numpy())
+                (
+                    row.spec.key.replace("_", " "),
+                    row.trained[0].codec(originals).numpy(),
+                    mean(row.test_mse),
+                )
             )
     run_dir.save_figure(
         "decoded",
         figures.decoded_grid(
             originals.numpy(),
             decoded,
+            "test mse" if seeds == 1 else f"mean test mse\nof {seeds} seeds",
             f"The same test images at every code dimension ({images.name})",
         ),
     )
@@ -376,7 +384,6 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
 
 
 def _point(row: Row) -> figures.TradeoffPoint:
-    sd = spread(row.test_mse)
     return figures.TradeoffPoint(
-        row.spec.codec.code_dim, mean(row.test_mse), 0.0 if math.isnan(sd) else sd, row.spec.wide
+        row.spec.codec.code_dim, mean(row.test_mse), spread(row.test_mse), row.spec.wide
     )
