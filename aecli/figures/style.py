@@ -94,7 +94,9 @@ def wrapped(text: str, inches: float, size: float, weight: str = "normal") -> st
         if lines[-1] and not fits(f"{lines[-1]} {rest}"):
             lines.append("")
         while not lines[-1] and not fits(rest) and len(rest) > 1:
-            part = next(n for n in range(len(rest) - 1, 0, -1) if n == 1 or fits(rest[:n]))
+            guess = int(1.1 * len(rest) * inches / text_width(rest, size, weight))
+            longest = min(max(guess, 1), len(rest) - 1)
+            part = next(n for n in range(longest, 0, -1) if n == 1 or fits(rest[:n]))
             lines[-1:] = [rest[:part], ""]
             rest = rest[part:]
         lines[-1] = f"{lines[-1]} {rest}".strip()
