@@ -414,6 +414,11 @@ def test_the_legend_of_the_tradeoff_names_what_is_drawn(wide, printed, sd):
     has_bars(figure.axes[0], sd == 0.001)
 
 
+def test_pcas_line_is_seen_beside_a_network_that_loses_to_it():
+    axes = tradeoff((2, 8, 784), wide=False, printed=False, mse=[0.2, 0.2, 0.2]).axes[0]
+    assert axes.get_ylim()[0] < 0.06 * np.exp(-8 / 30)
+
+
 def test_what_the_chapter_prints_of_larger_codes_is_left_out():
     figure = tradeoff((2, 8), wide=False)
     [crosses] = [line for line in figure.axes[0].lines if line.get_marker() == "x"]

@@ -14,7 +14,7 @@ from aecli.codecs import Codec, Pca
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data import Images, Split
 from aecli.errors import UsageError
-from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
+from aecli.experiments.interpolate import PAIR_STEPS, _plane, choose_ends, draw_pairs
 from aecli.paths import CodeSpace, walk
 from tests.conftest import SMALL
 from tests.test_figures import png
@@ -146,6 +146,25 @@ def test_many_pairs_are_walked_as_few_are(images):
     many, some = (walk(space, p, PAIR_STEPS, YES_MAN) for p in (pairs, pairs[400:]))
     torch.testing.assert_close(many.distances[400:], some.distances, rtol=1e-4, atol=1e-4)
     assert many.distances.shape == (450, PAIR_STEPS)
+
+
+@pytest.mark.parametrize("draw", [two_clusters, ring])
+def test_the_plane_holds_the_whole_occupied_region(draw):
+    space = CodeSpace.of(Identity(), images_at(draw, left_or_right))
+    ends = torch.tensor([0, 1])
+    journey = walk(space, ends.unsqueeze(0), 5, YES_MAN)
+    outcome = SimpleNamespace(own=space, journey=journey, ends=ends, digits=(0, 1))
+    plane = _plane(outcome)
+    border = [
+        plane.distances[0],
+        plane.distances[-1],
+        plane.distances[:, 0],
+        plane.distances[:, -1],
+    ]
+    assert np.concatenate(border).min() > plane.threshold
+    assert plane.distances.min() < plane.threshold
+    assert (plane.path > [plane.x[0], plane.y[0]]).all()
+    assert (plane.path < [plane.x[-1], plane.y[-1]]).all()
 
 
 def test_pairs_are_of_different_digits_and_the_seeds():

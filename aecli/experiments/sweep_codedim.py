@@ -359,7 +359,7 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
         for row in sweep.rows:
             decoded.append(
                 (
-                    row.spec.key.replace("_", " "),
+                    _row_name(row.spec),
                     row.trained[0].codec(originals).numpy(),
                     mean(row.test_mse),
                 )
@@ -381,6 +381,13 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
                 "code_scatter",
                 figures.code_scatter(codes.numpy(), images.test.labels.numpy(), title),
             )
+
+
+def _row_name(spec: RowSpec) -> str:
+    lines = [str(spec.codec.code_dim)]
+    lines += ["no hidden layers"] if spec.wide else []
+    lines += [spec.variant] if spec.variant != "plain" else []
+    return "\n".join(lines)
 
 
 def _point(row: Row) -> figures.TradeoffPoint:

@@ -88,14 +88,12 @@ def interpolation_row(
     drawn = []
     for first in range(0, len(t), _PER_LINE):
         steps = range(first, min(first + _PER_LINE, len(t)))
-        for row in rows:
-            line = _line(row, steps, t)
-            if row is rows[0]:
-                if first == 0:
-                    line = _with_original(line, originals[0], ends[0], 0)
-                if steps[-1] == len(t) - 1:
-                    line = _with_original(line, originals[1], ends[1], len(steps) + 1)
-            drawn.append(line)
+        upper, *lower = (_line(row, steps, t) for row in rows)
+        if first == 0:
+            upper = _with_original(upper, originals[0], ends[0], 0)
+        if steps[-1] == len(t) - 1:
+            upper = _with_original(upper, originals[1], ends[1], len(steps) + 1)
+        drawn += [upper, *lower]
     with mpl.rc_context(STYLE):
         return picture_rows(drawn, title + channel_note(originals.shape[1]), f"{holes} {note}")
 

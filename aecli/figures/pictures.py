@@ -110,7 +110,8 @@ def picture_rows(
         for text, x in zip(row.scores, scores, strict=False):
             write(text, x, centre, "center", _SIZE)
         for text, x in zip(row.captions, lefts + width / 2, strict=False):
-            write(text, x, upper + height + 0.03 * per_inch, "top", _SMALL)
+            if text:
+                write(text, x, upper + height + 0.03 * per_inch, "top", _SMALL)
         for left in lefts[list(row.framed)]:
             spot = (left - 0.5, upper - 0.5)
             axes.add_patch(Rectangle(spot, width, height, ec=BASELINE, fc="none", lw=3))

@@ -100,7 +100,9 @@ def tradeoff(
         code_dim_axis(axes, ticks, min(int(pca[0][0]), ticks[0]))
         log_mse_axis(axes)
         lowest = min(path[:, 1].min() for path in covered[1:])
-        axes.set_ylim(bottom=lowest / 1.5)  # PCA's line falls to nothing at full rank
+        # PCA's line falls to nothing at full rank; it is seen up to the largest code but one.
+        yardstick = float(np.interp(dims[-2:][0], *pca))
+        axes.set_ylim(bottom=min(lowest, max(yardstick, lowest / 10)) / 1.5)
         axes.set_ylabel("test mse per pixel" + _over_seeds(point.sd for point in points))
         heading(figure, title)
         legend_below(figure, handles)
