@@ -116,8 +116,8 @@ def picture_rows(
             spot = (left - 0.5, upper - 0.5)
             axes.add_patch(Rectangle(spot, width, height, ec=BASELINE, fc="none", lw=3))
     if shades:
-        spot = axes.inset_axes((1 + 0.07 / wide, 0, 0.11 / wide, height / picture.shape[0]))
-        bar = figure.colorbar(shades, cax=spot)
+        beside = axes.inset_axes((1 + 0.07 / wide, 0, 0.11 / wide, height / picture.shape[0]))
+        bar = figure.colorbar(shades, cax=beside)
         bar.ax.tick_params(labelsize=8)
         bar.set_label("pixel units", fontsize=8.5)
         bar.outline.set_visible(False)
