@@ -4,12 +4,8 @@ from typing import Any, TypeVar
 
 import torch
 
-<<<<<<< HEAD
 from aecli import neighbours
-from aecli.config import ExperimentConfig
-=======
 from aecli.config import ExperimentConfig, ManyConfig, NetworkConfig, TrainedConfig, with_values
->>>>>>> c49d1ddd297febf59f51cd696a843d3bdc070a7f
 from aecli.errors import UsageError
 from aecli.machine import usable_cores
 

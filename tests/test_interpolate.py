@@ -14,7 +14,7 @@ from aecli.codecs import Codec, Pca
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data import Images, Split
 from aecli.errors import UsageError
-from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
+from aecli.experiments.interpolate import PAIR_STEPS, _plane, choose_ends, draw_pairs
 from aecli.paths import CodeSpace, walk
 from tests.conftest import FEW_IMAGES, SMALL
 from tests.test_classifier import assert_named
@@ -149,6 +149,25 @@ def test_many_pairs_are_walked_as_few_are(images):
     assert many.distances.shape == (450, PAIR_STEPS)
 
 
+@pytest.mark.parametrize("draw", [two_clusters, ring])
+def test_the_plane_holds_the_whole_occupied_region(draw):
+    space = CodeSpace.of(Identity(), images_at(draw, left_or_right))
+    ends = torch.tensor([0, 1])
+    journey = walk(space, ends.unsqueeze(0), 5, YES_MAN)
+    outcome = SimpleNamespace(own=space, journey=journey, ends=ends, digits=(0, 1))
+    plane = _plane(outcome)
+    border = [
+        plane.distances[0],
+        plane.distances[-1],
+        plane.distances[:, 0],
+        plane.distances[:, -1],
+    ]
+    assert np.concatenate(border).min() > plane.threshold
+    assert plane.distances.min() < plane.threshold
+    assert (plane.path > [plane.x[0], plane.y[0]]).all()
+    assert (plane.path < [plane.x[-1], plane.y[-1]]).all()
+
+
 def test_pairs_are_of_different_digits_and_the_seeds():
     labels = torch.tensor([3] * 95 + [5] * 5)
     pairs = draw_pairs(labels, 200, 1)
@@ -181,6 +200,30 @@ def test_the_ends_are_what_was_asked_for(asked, seed):
         assert asked.get(f"{end}_index", index) == index
         assert asked.get(f"{end}_digit", index % 10) == index % 10
     assert ends[0] % 10 != ends[1] % 10 or len(asked) == 2
+
+
+def test_drawn_ends_decode_as_the_digits_that_they_are():
+    labels = torch.arange(100) % 10
+    legible = {23, 38, 57}
+
+    def read_decoded(index):
+        return int(labels[index]) if index in legible else 11
+
+    assert choose_ends(
+        InterpolateConfig(from_digit=3, to_digit=8), labels, read_decoded
+    ).tolist() == [23, 38]
+    [start, end] = choose_ends(InterpolateConfig(from_index=7, to_digit=8), labels, read_decoded)
+    assert (start, end) == (7, 38)  # named by index it stays, whatever it decodes as
+    config = InterpolateConfig(from_digit=1, to_digit=2)  # none of which is legible
+    start, end = choose_ends(config, labels, read_decoded).tolist()
+    assert (start % 10, end % 10) == (1, 2)
+
+
+def test_an_end_that_decodes_as_what_it_is_stays(images):
+    labels = torch.arange(100) % 10
+    config = InterpolateConfig(seed=3)
+    drawn = choose_ends(config, labels)
+    assert torch.equal(drawn, choose_ends(config, labels, lambda index: int(labels[index])))
 
 
 @pytest.mark.parametrize(
@@ -348,16 +391,21 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_row_frames_the_images_in_holes(steps, channels):
     in_hole = np.arange(steps) % 2 == 1
-    row = figures.PathRow("x", RNG.random((steps, channels, 28, 28)), in_hole, ["3  9%"] * steps)
+    row = figures.PathRow("x", RNG.random((steps, channels, 28, 28)), in_hole, ["as 3"] * steps)
     t = np.linspace(0, 1, steps)
     figure = figures.interpolation_row(
         RNG.random((2, channels, 28, 28)), ("a 3", "a 8"), t, [row, row], "n", "t"
     )
     assert png(figure).startswith(b"\x89PNG")
-    drawn = [axes for axes in figure.axes if axes.get_xlabel().startswith("t = ")]
-    assert len(drawn) == 2 * steps
-    framed = {axes.get_xlabel()[:8] for axes in drawn if axes.spines["top"].get_visible()}
-    assert framed == {f"t = {x:.2f}" for x in t[in_hole]}
+    axes = figure.axes[0]
+    said = [text.get_text() for text in axes.texts]
+    assert sorted(said) == sorted(
+        ["original\na 3", "original\na 8", *[f"t = {x:.2f}\nas 3" for x in t] * 2]
+    )
+    framed = [frame.get_x() + 14.5 for frame in axes.patches]  # the middle of an image 28 wide
+    under = [text.get_text() for text in axes.texts if text.get_position()[0] in framed]
+    assert len(axes.patches) == 2 * in_hole.sum()
+    assert {f"t = {x:.2f}\nas 3" for x in t[in_hole]} <= set(under)
 
 
 @pytest.mark.parametrize("hole", [False, True])
@@ -382,8 +430,8 @@ def test_the_decoder_grid_has_its_first_row_at_the_bottom():
     tiles[0, 1] = 1  # low y, high x
     figure = figures.decoder_grid(tiles, plane, "t")
     shown = figure.axes[0].images[0].get_array()
-    assert shown[-1, -1] == 1
-    assert shown.sum() == 9
+    assert shown[-1, -1].tolist() == [1, 1, 1]
+    assert shown.sum() == 27  # 3x3 pixels in 3 colours
 
 
 def test_rates_are_drawn_in_percent():

@@ -244,11 +244,13 @@ def test_sample_grids_show_every_sampler_and_its_scores(channels, rows):
     rng = np.random.default_rng(0)
     samples = [rng.random((12 - i, channels, 28, 28)) for i in range(rows)]
     names = [f"sampler {i}" for i in range(rows)]
-    figure = figures.sample_grids(samples, names, [7.25] * rows, [0.5] * rows, "t")
+    scores = {"Frechet": ["7.2"] * rows, "confidence": ["0.50"] * rows}
+    figure = figures.sample_grids(samples, names, scores, "what they mean", "t")
     assert png(figure).startswith(b"\x89PNG")
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert texts == ["7.2", "0.50"] * rows
-    assert [axes.get_ylabel() for axes in figure.axes[::14]] == names
+    axes = figure.axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["Frechet", "confidence", *["7.2", "0.50"] * rows]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
 
 
 @pytest.mark.parametrize("k", [1, 32, 784])

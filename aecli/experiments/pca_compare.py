@@ -239,7 +239,8 @@ def _draw(
                 ("linear autoencoder", column("linear_test_mse"), None),
                 ("DCT, lowest frequencies", column("dct_test_mse"), None),
             ],
-            f"Network against linear maps ({images.name}, recipe {config.train.recipe})",
+            f"Network against linear maps ({images.name}, recipe {config.train.recipe},"
+            f" {figures.count(config.seeds, 'seed')})",
         ),
     )
     mix = _mix(linear, pca)

@@ -261,8 +261,14 @@ def _draw(sets: list[_Set], rows: list[_Row], ranges: Tensor, title: str, run_di
         figures.sample_grids(
             [each.images[:_SHOWN].clamp(0, 1).numpy() for each in sets],
             [row.sampler for row in rows],
-            [row.frechet_distance for row in rows],
-            [row.confidence for row in rows],
+            {
+                "Frechet\ndistance": [f"{row.frechet_distance:.1f}" for row in rows],
+                "classifier's\nconfidence": [f"{row.confidence:.2f}" for row in rows],
+            },
+            "The first samples drawn of each, none picked. Frechet distance to the training images,"
+            " in the classifier's features: 0 is best.\n"
+            "Confidence says nothing of likeness: the classifier has learned real images only, and"
+            " names one of its labels, often surely, whatever it is shown, flat grey too.",
             f"What decodes from each sampler's codes ({title})",
         ),
     )

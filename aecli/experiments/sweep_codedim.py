@@ -22,6 +22,7 @@ from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
+_SHOWN = 12  # images decoded by each row in the figure, one of each label
 N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
 
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -390,6 +391,7 @@ def _markdown(sweep: Sweep, images: Images, config: SweepConfig) -> str:
 
 def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
     plain = [row for row in sweep.rows if row.spec.variant == "plain"]
+    seeds = len(sweep.rows[0].trained)
     if plain:
         most = max(row.spec.codec.code_dim for row in plain)
         dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
@@ -400,24 +402,29 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
                 [_point(row) for row in plain],
                 (dims, line),
                 chapter.table_mse_of(images.name),
-                f"The error falls as the code widens ({images.name}, {plain[0].spec.codec.name})",
+                f"Test error over the code dimension ({images.name},"
+                f" {plain[0].spec.codec.name}, {figures.count(seeds, 'seed')})",
             ),
         )
-    shown = [
-        int((images.test.labels == digit).nonzero()[0]) for digit in images.test.labels.unique()
-    ]
+    some = images.test.labels.unique()[:_SHOWN]
+    shown = [int((images.test.labels == label).nonzero()[0]) for label in some]
     originals = to_unit(images.test.images[shown])
     decoded = []
     with torch.no_grad():
         for row in sweep.rows:
             decoded.append(
-                (row.spec.key.replace("_", " "), row.trained[0].codec(originals).numpy())
+                (
+                    _row_name(row.spec),
+                    row.trained[0].codec(originals).numpy(),
+                    mean(row.test_mse),
+                )
             )
     run_dir.save_figure(
         "decoded",
         figures.decoded_grid(
             originals.numpy(),
             decoded,
+            "test mse" if seeds == 1 else f"mean test mse\nof {seeds} seeds",
             f"The same test images at every code dimension ({images.name})",
         ),
     )
@@ -431,8 +438,14 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
             )
 
 
+def _row_name(spec: RowSpec) -> str:
+    lines = [str(spec.codec.code_dim)]
+    lines += ["no hidden layers"] if spec.wide else []
+    lines += [spec.variant] if spec.variant != "plain" else []
+    return "\n".join(lines)
+
+
 def _point(row: Row) -> figures.TradeoffPoint:
-    sd = spread(row.test_mse)
     return figures.TradeoffPoint(
-        row.spec.codec.code_dim, mean(row.test_mse), 0.0 if math.isnan(sd) else sd, row.spec.wide
+        row.spec.codec.code_dim, mean(row.test_mse), spread(row.test_mse), row.spec.wide
     )

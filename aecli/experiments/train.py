@@ -200,22 +200,22 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     ranks = torch.linspace(0, len(errors) - 1, min(_SHOWN, len(errors))).round().long()
     chosen = errors.argsort(stable=True)[ranks]
     originals = to_unit(images.test.images[chosen])
-    with torch.no_grad():
-        decoded = codec(originals.to(codec.device)).cpu()
+    decoded = [_decoded("decoded", codec, originals, outcome.test_mse)]
+    if outcome.pca is not None and outcome.pca_test_mse is not None and outcome.pca is not codec:
+        yardstick = outcome.pca, originals, outcome.pca_test_mse
+        decoded.append(_decoded(f"PCA-{codec.code_dim}", *yardstick))
     run_dir.save_figure(
         "reconstructions",
         figures.reconstructions(
             originals.numpy(),
-            decoded.numpy(),
-            errors[chosen].numpy(),
+            decoded,
             _rank_labels(len(chosen)),
             f"Test images from the best to the worst decoded ({title})",
         ),
     )
     if outcome.records:
-        epochs, train_mse, val_mse = np.array(
-            [(r.epoch, r.train_mse, r.val_mse) for r in outcome.records]
-        ).T
+        train_mse, val_mse = np.array([(r.train_mse, r.val_mse) for r in outcome.records]).T
+        epochs = 1.0 + np.arange(len(train_mse))
         pca = outcome.pca_test_mse
         baseline = None if pca is None else (f"PCA-{codec.code_dim}, test", pca)
         run_dir.save_figure(
@@ -240,6 +240,14 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
                 codes.numpy(), images.test.labels.numpy(), f"Codes of the test images ({title})"
             ),
         )
+
+
+def _decoded(name: str, codec: Codec, originals: Tensor, test_mse: float) -> figures.Decoded:
+    """What `codec` makes of images (n, C, H, W) float32; test_mse is over all test images."""
+    with torch.no_grad():
+        images = codec(originals.to(codec.device)).cpu()
+    errors = (images - originals).square().flatten(start_dim=1).mean(dim=1)
+    return figures.Decoded(name, images.numpy(), errors.numpy(), test_mse)
 
 
 def _rank_labels(n: int) -> list[str]:

@@ -9,8 +9,10 @@ from aecli.figures.latent import (
     latent_map,
 )
 from aecli.figures.samples import code_ranges, sample_grids
+from aecli.figures.style import count
 from aecli.figures.tables import TradeoffPoint, comparison, decoded_grid, tradeoff, unit_mix
 from aecli.figures.training import (
+    Decoded,
     chapter_training,
     code_scatter,
     code_units,
@@ -19,6 +21,7 @@ from aecli.figures.training import (
 )
 
 __all__ = [
+    "Decoded",
     "PathRow",
     "Plane",
     "TradeoffPoint",
@@ -27,6 +30,7 @@ __all__ = [
     "code_scatter",
     "code_units",
     "comparison",
+    "count",
     "decoded_grid",
     "decoder_grid",
     "hole_rates",

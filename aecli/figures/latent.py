@@ -1,19 +1,21 @@
 """Figures of a code space: paths through it, the region it occupies, what it decodes to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.patheffects
-import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from aecli.figures.labels import Label, place_labels
+from aecli.figures.pictures import PictureRow, channel_note, in_colour, picture_rows
 from aecli.figures.style import (
     ACCENT,
     BASELINE,
@@ -21,7 +23,8 @@ from aecli.figures.style import (
     NETWORK,
     STYLE,
     Array,
-    draw_picture,
+    heading,
+    legend_below,
     new_figure,
 )
 
@@ -43,6 +46,8 @@ class PathRow:
     """(steps,)."""
     captions: Sequence[str]
     """Under each image, below its t."""
+    on_path: bool = True
+    """False for images that stand beside those of a path: they have no t."""
 
 
 @dataclass(frozen=True)
@@ -75,44 +80,45 @@ def interpolation_row(
 ) -> Figure:
     """The decoded images in a row, t under each, between the two originals; a row per codec.
 
-    originals: (2, C, H, W) in [0, 1]. t: (steps,). Images in holes are framed.
+    originals: (2, C, H, W) in [0, 1]. t: (steps,). Images in holes are framed. note: what the
+    captions say; what a frame says is added where there is one.
     """
-    per_line = min(len(t), _PER_LINE)
-    lines = -(-len(t) // per_line)
+    framed = any(row.in_hole.any() for row in rows)
+    holes = "Framed: its code is in a hole." if framed else "No code of these paths is in a hole."
+    drawn = []
+    for first in range(0, len(t), _PER_LINE):
+        steps = range(first, min(first + _PER_LINE, len(t)))
+        upper, *lower = (_line(row, steps, t) for row in rows)
+        if first == 0:
+            upper = _with_original(upper, originals[0], ends[0], 0)
+        if steps[-1] == len(t) - 1:
+            upper = _with_original(upper, originals[1], ends[1], len(steps) + 1)
+        drawn += [upper, *lower]
     with mpl.rc_context(STYLE):
-        figure = new_figure(max(6.5, 0.98 * (per_line + 2)), 0.9 + 1.24 * len(rows) * lines)
-        grid = figure.subplots(
-            len(rows) * lines, per_line + 2, squeeze=False, gridspec_kw={"wspace": 0.08}
-        )
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for r, row in enumerate(rows):
-            for i, image in enumerate(row.decoded):
-                axes = grid[(i // per_line) * len(rows) + r, i % per_line + 1]
-                axes.set_axis_on()
-                draw_picture(axes, image)
-                axes.set_xlabel(f"t = {t[i]:.2f}\n{row.captions[i]}", fontsize=9.5, labelpad=4)
-                if row.in_hole[i]:
-                    _frame(axes)
-            for line in range(lines):
-                axes = grid[line * len(rows) + r, 1]
-                axes.set_ylabel(row.name, fontsize=10.5, weight="bold")
-        for axes, image, end in (
-            (grid[0, 0], originals[0], ends[0]),
-            (grid[-len(rows), -1], originals[1], ends[1]),
-        ):
-            axes.set_axis_on()
-            draw_picture(axes, image)
-            axes.set_xlabel(f"original\n{end}", fontsize=9.5, labelpad=4, color=HELD_OUT)
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
-        figure.supxlabel(note, fontsize=9.5)
-        return figure
+        return picture_rows(drawn, title + channel_note(originals.shape[1]), f"{holes} {note}")
+
+
+def _line(row: PathRow, steps: range, t: Array) -> PictureRow:
+    """Some steps of a path, with an empty place before them."""
+    captions = [(f"t = {t[i]:.2f}\n" if row.on_path else "") + row.captions[i] for i in steps]
+    framed = [place for place, i in enumerate(steps, start=1) if row.in_hole[i]]
+    empty = np.ones_like(row.decoded[:1])
+    pictures = np.concatenate([empty, row.decoded[steps.start : steps.stop]])
+    return PictureRow(row.name, pictures, captions=["", *captions], framed=framed)
+
+
+def _with_original(line: PictureRow, original: Array, name: str, place: int) -> PictureRow:
+    """The line with the original of a path's end at that place."""
+    pictures, captions = [*line.pictures[:place]], [*line.captions[:place]]
+    pictures += [original, *line.pictures[place + 1 :]]
+    captions += [f"original\n{name}", *line.captions[place + 1 :]]
+    return replace(line, pictures=np.stack(pictures), captions=captions)
 
 
 def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
     """The density of the training codes (N, 2), the region they occupy, and the path over it."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(8.4, 6.6)
+        figure = new_figure(8.4, 6.8)
         axes = figure.subplots()
         extent = (plane.x[0], plane.x[-1], plane.y[0], plane.y[-1])
         inside = (
@@ -140,11 +146,13 @@ def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
             format="%d",
         )
         bar.minorticks_off()
-        bar.set_label("training codes per cell")
+        beyond = int((~inside).sum())
+        bar.set_label(
+            "training codes per cell"
+            + (f" ({beyond:,} of {len(codes):,} lie beyond the edges)" if beyond else "")
+        )
         bar.outline.set_visible(False)
-        edge = _draw_edge(axes, plane, HELD_OUT)
-        _draw_path(axes, plane, "black")
-        _finish_plane(figure, axes, plane, edge, "black", title)
+        _finish_plane(figure, axes, plane, HELD_OUT, "black", title)
         return figure
 
 
@@ -152,60 +160,55 @@ def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
     """What the decoder makes of the plane: images (rows, columns, C, H, W) in [0, 1], each where
     its code lies, the first row at the lowest y; the path over them."""
     rows, columns, channels, height, width = images.shape
-    tiles = images[::-1].transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+    colour = in_colour(images[::-1].reshape(-1, channels, height, width))
+    tiles = colour.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
     with mpl.rc_context(STYLE):
-        figure = new_figure(8.4, 7.4)
+        ratio = rows * height / (columns * width)
+        figure = new_figure(7.6 / ratio**0.5 + 0.8, 7.6 * ratio**0.5 + 1.2)
         axes = figure.subplots()
         axes.imshow(
-            tiles.clip(0, 1) if channels == 3 else tiles[:, :, 0],
-            cmap="gray",
-            vmin=0,
-            vmax=1,
+            tiles.reshape(rows * height, columns * width, 3),
             extent=(plane.x[0], plane.x[-1], plane.y[0], plane.y[-1]),
             aspect="auto",
+            interpolation="auto",
         )
+        axes.set_box_aspect(ratio)  # no picture is stretched
         axes.grid(visible=False)
-        edge = _draw_edge(axes, plane, ACCENT)
-        _draw_path(axes, plane, _BRIGHT)
-        _finish_plane(figure, axes, plane, edge, _BRIGHT, title)
+        _finish_plane(figure, axes, plane, ACCENT, _BRIGHT, title + channel_note(channels))
         return figure
 
 
 def hole_rates(
     t: Array, rates: Mapping[str, Array], held_out: float, pairs: int, title: str
 ) -> Figure:
-    """How often a path is in a hole at each t, a line per codec, in percent of the pairs.
+    """How often a path is in a hole at each t, in percent of the pairs; side by side, a codec each.
 
     rates: (steps,) in [0, 1] each, drawn with their 95% intervals (Wilson, JASA 22, 1927).
     held_out: the rate over real test images.
     """
+    colours = (NETWORK, BASELINE, ACCENT, HELD_OUT)
     with mpl.rc_context(STYLE):
-        figure = new_figure(8, 4.5)
-        axes = figure.subplots()
-        for (name, rate), colour, style in zip(
-            rates.items(), (NETWORK, BASELINE), ("o-", "s--"), strict=False
-        ):
-            axes.plot(t, 100 * rate, style, color=colour, ms=5, label=name)
+        figure = new_figure(8, 4.6)
+        sides = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
+        for axes, (name, rate), colour in zip(sides, rates.items(), colours, strict=False):
             low, high = _wilson(rate, pairs)
-            axes.fill_between(t, 100 * low, 100 * high, color=colour, alpha=0.12, lw=0)
-        axes.axhline(
-            100 * held_out,
-            color=HELD_OUT,
-            lw=1.2,
-            ls=":",
-            label=f"codes of real test images: {100 * held_out:.1f}%",
+            axes.fill_between(t, 100 * low, 100 * high, color=colour, alpha=0.2, lw=0)
+            axes.plot(t, 100 * rate, "o-", color=colour, ms=4, clip_on=False, zorder=3)
+            line = axes.axhline(100 * held_out, color=HELD_OUT, lw=1.4, ls=":")
+            axes.set_title(name, color=colour)
+            axes.set(xlabel="t", xlim=(-0.02, 1.02))
+        top = max(held_out, *(float(_wilson(rate, pairs)[1].max()) for rate in rates.values()))
+        sides[0].set(ylabel=f"paths in a hole (% of {pairs:,} pairs)", ylim=(0, 108 * top))
+        line.set_label(f"codes of real test images: {100 * held_out:.1f}%")
+        heading(figure, title)
+        legend_below(
+            figure,
+            [
+                Line2D([], [], color=HELD_OUT, marker="o", ms=4, label="straight paths"),
+                Patch(color=HELD_OUT, alpha=0.2, lw=0, label="95% interval"),
+                line,
+            ],
         )
-        top = 100 * max(
-            held_out, *(float(_wilson(rate, pairs)[1].max()) for rate in rates.values())
-        )
-        axes.set(
-            xlabel="t, from the first image (0) to the second (1)",
-            ylabel=f"paths in a hole (% of {pairs:,} pairs)",
-            title=title,
-            xlim=(-0.02, 1.02),
-            ylim=(0, max(1.4 * top, 2)),  # room for the legend
-        )
-        axes.legend(loc="upper left", title="shaded: 95% interval", alignment="left")
         return figure
 
 
@@ -217,58 +220,37 @@ def _wilson(rate: Array, count: int) -> tuple[Array, Array]:
     return (middle - half).clip(0), middle + half
 
 
-def _frame(axes: Axes) -> None:
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=HOLE, linewidth=3.5)
-
-
-def _draw_edge(axes: Axes, plane: Plane, colour: str) -> Line2D:
-    """The legend's handle of the contour at the threshold."""
-    if plane.distances.min() < plane.threshold < plane.distances.max():  # else it is out of sight
-        axes.contour(
-            plane.x, plane.y, plane.distances, [plane.threshold], colors=colour, linewidths=1.3
-        )
-    return Line2D([], [], color=colour, lw=1.3, label="edge of the occupied region")
-
-
 def _draw_path(axes: Axes, plane: Plane, colour: str) -> None:
-    axes.plot(plane.path[:, 0], plane.path[:, 1], "-", color=colour, lw=2, path_effects=_OUTLINE)
+    axes.plot(*plane.path.T, "-", color=colour, lw=2, path_effects=_OUTLINE)
     for hole, fill in ((False, colour), (True, HOLE)):
         chosen = plane.path[plane.in_hole == hole]
         axes.plot(chosen[:, 0], chosen[:, 1], "o", color=fill, ms=8, mec="white", mew=1.3, zorder=3)
-    for text, here, there in (
-        (plane.ends[0], plane.path[0], plane.path[-1]),
-        (plane.ends[1], plane.path[-1], plane.path[0]),
-    ):
-        side = 1 if here[0] >= there[0] else -1
-        axes.annotate(
-            text,
-            here,
-            xytext=(11 * side, 0),
-            textcoords="offset points",
-            ha="left" if side > 0 else "right",
-            va="center",
-            weight="bold",
-            fontsize=12,
-            path_effects=_OUTLINE,
-            zorder=4,
-        )
 
 
 def _finish_plane(
-    figure: Figure, axes: Axes, plane: Plane, edge: Line2D, colour: str, title: str
+    figure: Figure, axes: Axes, plane: Plane, edge: str, colour: str, title: str
 ) -> None:
+    """The region's edge, the path and the legend of what there is of them."""
     dot: dict[str, Any] = {"marker": "o", "ms": 8, "mec": "white"}
-    handles = [
-        edge,
-        Line2D([], [], color=colour, lw=2, **dot, label="the path"),
-        Line2D([], [], color=HOLE, lw=0, **dot, label="the path, in a hole"),
-    ]
+    handles = []
+    if plane.distances.min() < plane.threshold < plane.distances.max():
+        axes.contour(
+            plane.x, plane.y, plane.distances, [plane.threshold], colors=edge, linewidths=1.3
+        )
+        handles.append(Line2D([], [], color=edge, lw=1.3, label="edge of the occupied region"))
+    _draw_path(axes, plane, colour)
+    handles.append(Line2D([], [], color=colour, lw=2, **dot, label="the path"))
+    if plane.in_hole.any():
+        handles.append(Line2D([], [], color=HOLE, lw=0, **dot, label="the path, in a hole"))
     axes.set(
         xlabel="code unit 0",
         ylabel="code unit 1",
         xlim=(plane.x[0], plane.x[-1]),
         ylim=(plane.y[0], plane.y[-1]),
     )
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    heading(figure, title)
+    legend_below(figure, handles)
+    bold: dict[str, Any] = {"weight": "bold", "fontsize": 12, "path_effects": _OUTLINE}
+    ends = zip(plane.ends, plane.path[[0, -1]].tolist(), strict=True)
+    names = [Label(text, (x, y), bold) for text, (x, y) in ends]
+    place_labels(axes, names, [plane.path], nearest=7)

@@ -1,15 +1,17 @@
 """Many codecs side by side: over code dimensions, and against linear maps."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from aecli.figures.labels import Label, place_labels
+from aecli.figures.pictures import PictureRow, channel_note, picture_rows
 from aecli.figures.style import (
     ACCENT,
     BASELINE,
@@ -17,10 +19,15 @@ from aecli.figures.style import (
     NETWORK,
     STYLE,
     Array,
-    draw_picture,
+    code_dim_axis,
+    heading,
+    legend_below,
     log_mse_axis,
     new_figure,
+    unit_matrix_axes,
 )
+
+_LEAST = 1e-5  # of the largest mse: what is less, a copy's rounding, is drawn as this much
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class TradeoffPoint:
     code_dim: int
     mse: float
     sd: float
+    """Nan of a single seed."""
     wide: bool
 
 
@@ -41,72 +49,86 @@ def tradeoff(
 ) -> Figure:
     """Test mse over code dimension, both log: the network, PCA's line, and what the chapter prints.
 
-    pca: code dimensions (n,) and their mse (n,). printed: code dimension -> mse; 0 is not drawn.
+    points: by ascending code dimension. pca: code dimensions (n,) and their mse (n,). printed: code
+    dimension -> mse; 0 is not drawn, nor what lies beyond the largest code dimension.
     """
+    least = _LEAST * max(point.mse for point in points)
     with mpl.rc_context(STYLE):
-        figure = new_figure(8, 5)
+        figure = new_figure(8, 5.2)
         axes = figure.subplots()
-        axes.plot(*pca, "-", color=BASELINE, label="PCA")
+        handles: list[Any] = axes.plot(*pca, "-", color=BASELINE, label="PCA")
+        covered: list[Array] = [np.column_stack(pca)]
         for wide, style, label in (
             (False, "o-", "network"),
             (True, "D", "network without hidden layers"),
         ):
             chosen = [point for point in points if point.wide == wide]
             if chosen:
-                axes.errorbar(
-                    [point.code_dim for point in chosen],
-                    [point.mse for point in chosen],
-                    [point.sd for point in chosen],
+                x = [point.code_dim for point in chosen]
+                y = np.array([max(point.mse, least) for point in chosen])
+                bars = _error_bars(y, [point.sd for point in chosen])
+                drawn = axes.errorbar(
+                    x,
+                    y,
+                    bars,
                     fmt=style,
-                    color=NETWORK if not wide else ACCENT,
+                    color=ACCENT if wide else NETWORK,
                     ms=8,
                     capsize=4,
                     label=label,
                 )
-        for point in points:
-            axes.annotate(
-                f"{point.mse:.4f}",
-                (point.code_dim, point.mse),
-                xytext=(0, -16),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=NETWORK if not point.wide else "#8a6300",
+                handles.append(drawn)
+                places = np.column_stack([x, y])
+                covered += [*places[:, None]] if wide else [places]
+                if bars is not None:
+                    ends = zip(x, y - bars[0], y + bars[1], strict=True)
+                    covered += [np.array([[k, low], [k, high]]) for k, low, high in ends]
+        dims = sorted({point.code_dim for point in points})
+        crosses = {k: mse for k, mse in printed.items() if mse > 0 and k <= dims[-1]}
+        if crosses:
+            handles += axes.plot(
+                list(crosses),
+                list(crosses.values()),
+                "x",
+                ms=9,
+                mew=2.2,
+                color=HELD_OUT,
+                label="the chapter prints",
             )
-        drawn = {k: mse for k, mse in printed.items() if mse > 0}
-        axes.plot(
-            list(drawn),
-            list(drawn.values()),
-            "x",
-            ms=9,
-            mew=2.2,
-            color=HELD_OUT,
-            label="the chapter prints",
-        )
-        axes.set_xscale("log")
+            covered += [np.array([cross]) for cross in crosses.items()]
+        ticks = sorted({*dims, *crosses})
+        code_dim_axis(axes, ticks, min(int(pca[0][0]), ticks[0]))
         log_mse_axis(axes)
-        ticks = sorted({point.code_dim for point in points} | set(drawn))
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-        lowest = min(point.mse for point in points)
-        axes.set_ylim(bottom=lowest / 1.6)  # PCA's line falls to nothing at full rank
-        axes.set(xlabel="code dimension", ylabel="test mse per pixel", title=title)
-        axes.legend()
+        lowest = min(path[:, 1].min() for path in covered[1:])
+        # PCA's line falls to nothing at full rank; it is seen up to the largest code but one.
+        yardstick = float(np.interp(dims[-2:][0], *pca))
+        axes.set_ylim(bottom=min(lowest, max(yardstick, lowest / 10)) / 1.5)
+        axes.set_ylabel("test mse per pixel" + _over_seeds(point.sd for point in points))
+        heading(figure, title)
+        legend_below(figure, handles)
+        numbers = [
+            Label(
+                f"{point.mse:.4f}",
+                (point.code_dim, max(point.mse, least)),
+                {"fontsize": 9, "color": "#8a6300" if point.wide else NETWORK},
+            )
+            for point in points
+        ]
+        place_labels(axes, numbers, covered)
         return figure
 
 
-def decoded_grid(originals: Array, decoded: Sequence[tuple[str, Array]], title: str) -> Figure:
-    """A row of originals (n, C, H, W) and a labelled row of reconstructions per codec."""
-    rows = [("original", originals), *decoded]
+def decoded_grid(
+    originals: Array, decoded: Sequence[tuple[str, Array, float]], head: str, title: str
+) -> Figure:
+    """A row of originals (n, C, H, W) and a row per codec: its name, images and test mse.
+
+    head: over the column of errors.
+    """
+    rows = [PictureRow("original", originals)]
+    rows += [PictureRow(name, images, [f"{mse:.5f}"]) for name, images, mse in decoded]
     with mpl.rc_context(STYLE):
-        figure = new_figure(0.82 * len(originals) + 1.2, 0.82 * len(rows) + 0.5)
-        grid = figure.subplots(len(rows), len(originals), squeeze=False)
-        for axes_row, (label, pictures) in zip(grid, rows, strict=True):
-            for axes, picture in zip(axes_row, pictures, strict=True):
-                draw_picture(axes, picture)
-            axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
-        return figure
+        return picture_rows(rows, title + channel_note(originals.shape[1]), heads=[head])
 
 
 def comparison(
@@ -117,39 +139,75 @@ def comparison(
     """Test mse over code dimension for several codecs (label, mse, sd or None), log-log.
 
     The first is the network; the gap between it and a codec called PCA is shaded.
+    code_dims: ascending.
     """
+    least = _LEAST * max(max(mse) for _, mse, _ in lines)
     with mpl.rc_context(STYLE):
-        figure = new_figure(8, 5)
+        figure = new_figure(8, 5.2)
         axes = figure.subplots()
         colours = (NETWORK, BASELINE, HELD_OUT, ACCENT)
         marks = ("o-", "s-", "^--", "v:")
-        for (label, mse, sd), colour, mark in zip(lines, colours, marks, strict=False):
-            axes.errorbar(code_dims, mse, sd, fmt=mark, color=colour, capsize=4, ms=7, label=label)
-        by_label = {label: mse for label, mse, _ in lines}
-        if "PCA" in by_label:
-            axes.fill_between(
-                code_dims, lines[0][1], by_label["PCA"], color=NETWORK, alpha=0.08, lw=0
+        by_label = {label: np.maximum(mse, least) for label, mse, _ in lines}
+        handles: list[Any] = []
+        for (label, _, sd), colour, mark in zip(lines, colours, marks, strict=False):
+            drawn = axes.errorbar(
+                code_dims,
+                by_label[label],
+                _error_bars(by_label[label], sd or [math.nan]),
+                fmt=mark,
+                color=colour,
+                capsize=4,
+                ms=7,
+                mfc="none" if mark == "^--" else colour,  # the linear autoencoder lies on PCA
+                mew=1.5,
+                label=label,
             )
-        axes.set_xscale("log")
+            handles.append(drawn)
+        if "PCA" in by_label and len(code_dims) > 1:
+            axes.fill_between(
+                code_dims,
+                by_label[lines[0][0]],
+                by_label["PCA"],
+                color=NETWORK,
+                alpha=0.08,
+                lw=0,
+            )
+        code_dim_axis(axes, code_dims, code_dims[0])
         log_mse_axis(axes)
-        axes.set_xticks(code_dims, [str(k) for k in code_dims])
-        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-        axes.set(xlabel="code dimension", ylabel="test mse per pixel", title=title)
-        axes.legend()
+        axes.set_ylabel(
+            "test mse per pixel" + _over_seeds(sd for _, _, sds in lines for sd in sds or ())
+        )
+        heading(figure, title)
+        legend_below(figure, handles)
         return figure
+
+
+def _error_bars(mse: Array, sds: Sequence[float]) -> Array | None:
+    """Lengths (2, n) below and above; below they end where a log axis can still show it.
+
+    None where there is one seed only.
+    """
+    sd = np.nan_to_num(np.asarray(sds, dtype=float))
+    return np.stack([np.minimum(sd, 0.9 * mse), sd]) if sd.any() else None
+
+
+def _over_seeds(sds: Iterable[float]) -> str:
+    """What an axis adds where there are error bars."""
+    return ", mean and deviation over seeds" if any(sd > 0 for sd in sds) else ""
 
 
 def unit_mix(mix: Array, title: str) -> Figure:
     """How the linear autoencoder's units are made of PCA's: |mix| (k, k), columns of norm 1."""
+    share = np.abs(mix)
+    scale = float(np.ceil(100 * share.max()) / 100)
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 5.4)
+        figure = new_figure(6.6, 5.6)
         axes = figure.subplots()
-        shown = axes.imshow(np.abs(mix), cmap="Blues", vmin=0, vmax=1)
-        axes.grid(visible=False)
-        axes.set(xlabel="linear autoencoder's unit", ylabel="principal component", title=title)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=scale)
+        unit_matrix_axes(axes)
+        axes.set(xlabel="linear autoencoder's unit", ylabel="principal component")
         bar = figure.colorbar(shown, ax=axes, shrink=0.9)
-        bar.set_label("absolute share of the unit's direction")
+        bar.set_label(f"absolute share of the unit's direction; the colours end at {scale:.2g}")
         bar.outline.set_visible(False)
+        heading(figure, title)
         return figure

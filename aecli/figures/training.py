@@ -1,15 +1,18 @@
 """One codec: its reconstructions, its training, its code."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.ticker
 import numpy as np
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from aecli.figures.colours import class_colours
+from aecli.figures.labels import Label, place_labels
+from aecli.figures.pictures import PictureRow, channel_note, picture_rows
 from aecli.figures.style import (
     ACCENT,
     BASELINE,
@@ -18,63 +21,66 @@ from aecli.figures.style import (
     NETWORK,
     STYLE,
     Array,
-    bare,
+    count,
+    epoch_axis,
+    heading,
+    legend_below,
     log_mse_axis,
     new_figure,
+    unit_axis,
+    unit_matrix_axes,
 )
 
-_GAP = 3  # pixels between the pictures of a row
+_LEGEND_LINES = 26  # classes in a column of the scatter's legend
+_NAMED_CLASSES = 40  # more names than these would cover the points
+_LEAST_SCALE = 0.1  # of correlations; below it all is noise, and should look like it
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What one codec makes of some images."""
+
+    name: str
+    images: Array
+    """(n, C, H, W)."""
+    errors: Array
+    """(n,) mse per pixel of each."""
+    mean_error: float
+    """Mse per pixel over all test images, not only these."""
 
 
 def reconstructions(
-    originals: Array, decoded: Array, errors: Array, labels: Sequence[str], title: str
+    originals: Array, codecs: Sequence[Decoded], labels: Sequence[str], title: str
 ) -> Figure:
-    """Three rows: originals, reconstructions and absolute errors, a labelled column per image.
+    """Rows: originals, each codec's reconstructions, the first's absolute errors.
 
-    originals, decoded: (n, C, H, W) in [0, 1], C 1 or 3. errors: (n,) mse per pixel of each.
+    originals: (n, C, H, W) in [0, 1]. labels: over the columns.
     """
-    difference = np.abs(decoded.clip(0, 1) - originals).mean(axis=1)
+    difference = np.abs(codecs[0].images.clip(0, 1) - originals).mean(axis=1)
     shades = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, max(difference.max(), 1e-6)), ERROR_MAP)
-    error_row = np.asarray(shades.cmap(shades.norm(difference)))[..., :3]
-    rows = [_in_colour(originals), _in_colour(decoded), error_row]
-    n, height, width, _ = error_row.shape
+    error_map = np.asarray(shades.cmap(shades.norm(difference)))[..., :3].transpose(0, 3, 1, 2)
+    rows = [
+        PictureRow("original", originals),
+        *(
+            PictureRow(
+                codec.name,
+                codec.images,
+                [f"{codec.mean_error:.5f}"],
+                [f"{error:.4f}" for error in codec.errors],
+            )
+            for codec in codecs
+        ),
+        PictureRow("|error|" if len(codecs) == 1 else f"|error|,\n{codecs[0].name}", error_map),
+    ]
     with mpl.rc_context(STYLE):
-        figure = new_figure(max(6.5, 0.92 * n + 1.6), 3.8)
-        axes = figure.subplots()
-        axes.imshow(_tiled(rows))  # one picture: an axes for each image takes ten times as long
-        bare(axes)
-        columns = (width + _GAP) * np.arange(n) + (width - 1) / 2
-        axes.set_xticks(columns, [f"{error:.4f}" for error in errors], fontsize=9.5)
-        lines = (height + _GAP) * np.arange(3) + (height - 1) / 2
-        axes.set_yticks(lines, ("original", "decoded", "|error|"), fontsize=10.5)
-        axes.tick_params(length=0)
-        for x, label in zip(columns, labels, strict=True):
-            axes.text(x, -3, label, fontsize=9.5, ha="center")
-        beside_the_errors = axes.inset_axes((1.01, 0, 0.012, height / (3 * height + 2 * _GAP)))
-        bar = figure.colorbar(shades, cax=beside_the_errors)
-        bar.set_label("pixel units", fontsize=9)
-        bar.outline.set_visible(False)
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
-        axes.set_xlabel("mse per pixel of each image", fontsize=9.5)
-        return figure
-
-
-def _in_colour(images: Array) -> Array:
-    """(n, H, W, 3) in [0, 1] of images (n, C, H, W), C 1 or 3."""
-    last = images.clip(0, 1).transpose(0, 2, 3, 1)
-    return np.broadcast_to(last, (*last.shape[:3], 3))
-
-
-def _tiled(rows: Sequence[Array]) -> Array:
-    """One picture of rows of images (n, H, W, 3), white between them."""
-    n, height, width, _ = rows[0].shape
-    pitch = np.array([height + _GAP, width + _GAP])
-    picture = np.ones((*(pitch * (len(rows), n) - _GAP), 3))
-    for r, row in enumerate(rows):
-        for i, image in enumerate(row):
-            top, left = pitch * (r, i)
-            picture[top : top + height, left : left + width] = image
-    return picture
+        return picture_rows(
+            rows,
+            title + channel_note(originals.shape[1]),
+            "Under each image its own mse per pixel.",
+            ["mse, all\ntest images"],
+            labels,
+            shades,
+        )
 
 
 def training_curve(
@@ -85,70 +91,80 @@ def training_curve(
     baseline: tuple[str, float] | None,
     title: str,
 ) -> Figure:
-    """The error per epoch on a log scale, the final test error, and a baseline (label, mse)."""
+    """The error per epoch on a log scale, the final test error, and a baseline (label, mse).
+
+    epochs: (n,), counted from 1.
+    """
     with mpl.rc_context(STYLE):
         figure = new_figure(8, 4.5)
         axes = figure.subplots()
-        axes.plot(
+        handles = axes.plot(
             epochs, train_mse, "o-", color=NETWORK, label="training (running mean of the epoch)"
         )
         if np.isfinite(val_mse).any():
-            axes.plot(epochs, val_mse, "s--", color=HELD_OUT, label="validation (after the epoch)")
-        axes.plot(
+            handles += axes.plot(
+                epochs, val_mse, "s--", color=HELD_OUT, ms=5, label="validation (after the epoch)"
+            )
+        handles += axes.plot(  # hollow and wide, so that it hides no other marker
             epochs[-1:],
             [test_mse],
             "D",
             color=ACCENT,
-            ms=9,
+            ms=13,
+            mfc="none",
+            mew=2.2,
+            zorder=1.5,
             label=f"test, at the end: {test_mse:.5f}",
         )
         if baseline is not None:
             label, mse = baseline
-            axes.axhline(mse, color=BASELINE)
-            axes.annotate(
-                f"{label}: {mse:.5f}",
-                (1, mse),
-                xycoords=("axes fraction", "data"),
-                xytext=(-4, 5),
-                textcoords="offset points",
-                ha="right",
-                color=BASELINE,
-            )
+            handles.append(axes.axhline(mse, color=BASELINE, label=f"{label}: {mse:.5f}"))
         log_mse_axis(axes)
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", ylabel="mse per pixel", title=title)
-        axes.legend()
+        epoch_axis(axes, int(epochs[-1]))
+        axes.set(xlabel="epoch", ylabel="mse per pixel")
+        legend_below(figure, handles)
+        heading(figure, title)
         return figure
 
 
 def code_scatter(codes: Array, labels: NDArray[np.integer[Any]], title: str) -> Figure:
-    """Two-dimensional codes (n, 2), coloured by label (n,), each class named at its median."""
+    """Two-dimensional codes (n, 2), coloured by label (n,), each class named near its median."""
+    classes = np.unique(labels)
+    colours = dict(zip(classes.tolist(), class_colours(len(classes)), strict=True))
+    columns = -(-len(classes) // _LEGEND_LINES)
     with mpl.rc_context(STYLE):
-        figure = new_figure(8, 6.4)
+        figure = new_figure(7.9 + 0.75 * columns, 6.4)
         axes = figure.subplots()
-        classes = np.unique(labels)
-        colours: Colormap = mpl.colormaps["tab10" if len(classes) <= 10 else "tab20"]
-        for i, label in enumerate(classes):
-            members = codes[labels == label]
-            axes.scatter(
-                members[:, 0],
-                members[:, 1],
-                s=5,
-                alpha=0.55,
-                linewidths=0,
-                color=colours(i % colours.N),
+        mixed = np.random.default_rng(0).permutation(len(codes))  # or the last class hides others
+        axes.scatter(
+            codes[mixed, 0],
+            codes[mixed, 1],
+            s=float(np.clip(40_000 / len(codes), 5, 25)),
+            alpha=0.6,
+            linewidths=0,
+            c=[colours[label] for label in labels[mixed].tolist()],
+        )
+        axes.set(xlabel="code unit 0", ylabel="code unit 1")
+        heading(figure, title)
+        dot: dict[str, Any] = {"marker": "o", "ms": 7, "lw": 0}
+        axes.legend(
+            handles=[Line2D([], [], color=c, label=str(k), **dot) for k, c in colours.items()],
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1),
+            title="label",
+            ncols=columns,
+        )
+        if len(classes) <= _NAMED_CLASSES:
+            place_labels(
+                axes, [_class_name(codes, labels, k, c) for k, c in colours.items()], (), 0
             )
-        for i, label in enumerate(classes):
-            middle = np.median(codes[labels == label], axis=0)
-            box = {
-                "boxstyle": "circle,pad=0.25",
-                "fc": "white",
-                "ec": colours(i % colours.N),
-                "lw": 1.8,
-            }
-            axes.annotate(str(label), middle, ha="center", va="center", weight="bold", bbox=box)
-        axes.set(xlabel="code unit 0", ylabel="code unit 1", title=title)
         return figure
+
+
+def _class_name(codes: Array, labels: NDArray[np.integer[Any]], label: int, colour: str) -> Label:
+    x, y = np.median(codes[labels == label], axis=0).tolist()
+    box = {"boxstyle": "round,pad=0.25,rounding_size=0.6", "fc": "white", "ec": colour, "lw": 1.8}
+    return Label(f" {label} ", (x, y), {"weight": "bold", "bbox": box}, pad=4)
 
 
 def code_units(
@@ -156,65 +172,91 @@ def code_units(
 ) -> Figure:
     """Left: the variance of each code unit as it comes, beside PCA's; right: their correlations.
 
-    variances: (k,) by unit. pca_variances: (k,) by component, or None. correlation: (k, k).
+    variances: (k,) by unit. pca_variances: (k,) by component, or None. correlation: (k, k). A
+    single unit has nothing to be correlated with: no right side then.
     """
+    k = len(variances)
     with mpl.rc_context(STYLE):
-        figure = new_figure(10, 4.5)
-        bars, matrix = figure.subplots(1, 2, width_ratios=(1.25, 1))
-        units = np.arange(len(variances))
+        figure = new_figure(10 if k > 1 else 6.5, 4.8)
+        bars, *others = figure.subplots(
+            1, 2 if k > 1 else 1, squeeze=False, width_ratios=(1.25, 1)[: min(k, 2)]
+        )[0]
+        units = np.arange(k)
         share = variances / max(float(variances.sum()), 1e-12)
-        bars.bar(units, 100 * share, color=NETWORK, width=0.85, label="this codec, unit by unit")
+        handles: list[Any] = [
+            bars.bar(units, 100 * share, color=NETWORK, width=0.85, label="this codec, by unit")
+        ]
         if pca_variances is not None:
             pca_share = pca_variances / max(float(pca_variances.sum()), 1e-12)
-            bars.plot(
-                units, 100 * pca_share, "o-", color=BASELINE, ms=4, lw=1.5, label="PCA, in order"
+            handles += bars.plot(
+                units,
+                100 * pca_share,
+                "o-",
+                color=BASELINE,
+                ms=4,
+                lw=1.5,
+                label="PCA, by component",
             )
-        bars.set(
-            xlabel="code unit", ylabel="share of the codes' variance (%)", title="Variance per unit"
-        )
-        bars.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        bars.grid(axis="x", visible=False)
-        bars.legend()
-        shown = matrix.imshow(correlation, cmap="RdBu_r", vmin=-1, vmax=1)
-        matrix.grid(visible=False)
-        matrix.set(xlabel="code unit", ylabel="code unit", title="Correlation between units")
-        for axis in (matrix.xaxis, matrix.yaxis):
-            axis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        bar = figure.colorbar(shown, ax=matrix, shrink=0.85, pad=0.03)
-        bar.set_label("correlation")
-        bar.outline.set_visible(False)
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=12)
+        unit_axis(bars, k)
+        bars.set(ylabel="share of the codes' variance (%)", title="Variance per unit")
+        for matrix in others:
+            matrix.set_title("Correlation between units")
+            scale = _off_diagonal_scale(correlation)
+            shown = matrix.imshow(
+                np.ma.masked_where(np.eye(k, dtype=bool), correlation),
+                cmap=mpl.colormaps["RdBu_r"].with_extremes(bad="#9a9a9a"),
+                vmin=-scale,
+                vmax=scale,
+            )
+            unit_matrix_axes(matrix)
+            matrix.set(xlabel="code unit (grey: with itself)", ylabel="code unit")
+            bar = figure.colorbar(shown, ax=matrix, shrink=0.85, pad=0.03)
+            bar.set_label(f"correlation; the colours end at ±{scale:.2g}")
+            bar.outline.set_visible(False)
+        legend_below(figure, handles)
+        heading(figure, title)
         return figure
 
 
+def _off_diagonal_scale(correlation: Array) -> float:
+    """The largest |correlation| of two units, rounded up to two digits; at least _LEAST_SCALE."""
+    apart = np.abs(correlation[~np.eye(len(correlation), dtype=bool)])
+    return max(float(np.ceil(100 * np.nanmax(apart, initial=0)) / 100), _LEAST_SCALE)
+
+
 def chapter_training(losses: Array, printed: Mapping[int, float], title: str) -> Figure:
-    """The training mse per epoch of each seed (seeds, epochs), and what the chapter prints."""
+    """The training mse per epoch of each seed (seeds, epochs), and what the chapter prints.
+
+    printed: epoch -> mse, epochs counted from 0, as the chapter does; empty where it says nothing.
+    """
     with mpl.rc_context(STYLE):
         figure = new_figure(8, 4.5)
         axes = figure.subplots()
-        epochs = np.arange(losses.shape[1])
-        for i, seed in enumerate(losses):
-            label = f"measured, {len(losses)} seed(s)" if i == 0 else None
-            axes.plot(epochs, seed, "o-", color=NETWORK, alpha=0.7, label=label)
-        axes.plot(
-            list(printed),
-            list(printed.values()),
-            "x",
-            color=BASELINE,
-            ms=11,
-            mew=2.5,
-            label="the chapter prints",
-        )
-        for epoch, mse in printed.items():
-            axes.annotate(
-                f"{mse:.4f}",
-                (epoch, mse),
-                xytext=(9, -4),
-                textcoords="offset points",
+        epochs = 1 + np.arange(losses.shape[1])
+        lines = [axes.plot(epochs, seed, "o-", color=NETWORK, alpha=0.7)[0] for seed in losses]
+        lines[0].set_label(f"measured, {count(len(losses), 'seed')}")
+        handles = lines[:1]
+        if printed:
+            crosses = axes.plot(
+                [1 + epoch for epoch in printed],
+                list(printed.values()),
+                "x",
                 color=BASELINE,
+                ms=11,
+                mew=2.5,
+                label="the chapter prints",
             )
-        axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", ylabel="training mse per pixel (running mean)", title=title)
-        axes.legend()
+            handles += crosses
+        log_mse_axis(axes)
+        epoch_axis(axes, losses.shape[1])
+        where = "epoch, counted from 1" + (" (the chapter counts from 0)" if printed else "")
+        axes.set(xlabel=where, ylabel="training mse per pixel (running mean)")
+        heading(figure, title)
+        legend_below(figure, handles)
+        numbers = [
+            Label(f"{mse:.4f}", (1 + epoch, mse), {"color": BASELINE})
+            for epoch, mse in printed.items()
+        ]
+        covered = [np.column_stack([epochs, seed]) for seed in losses]
+        place_labels(axes, numbers, covered, nearest=8)
         return figure

@@ -1,0 +1,1 @@
+"""What the README shows, and the script that draws it."""
