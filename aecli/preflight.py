@@ -90,8 +90,8 @@ def trainings(config: NetworkConfig) -> int:
             return config.seeds * (len(dims) + 1) * len(getattr(config, "variants", ("plain",)))
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
-        case _:  # reproduce: four codes as the chapter trains, seven rows of the table; linear ones
-            return config.seeds * (4 + 7) + 4
+        case _:  # reproduce: five codes as the chapter trains, seven rows of the table; linear ones
+            return config.seeds * (5 + 7) + 4
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import SMALL
+from tests.conftest import FEW_IMAGES
 
 # The pictures are not installed. Appended, so that aecli stays the installed one.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -50,7 +50,7 @@ def test_a_picture_is_taken_from_a_run_that_is_named_or_made(
 
 def test_a_run_is_made_by_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    run = pictures._make(("train", *SMALL, "--codec", "dct"), tmp_path / "runs")
+    run = pictures._make(("train", *FEW_IMAGES, "--codec", "dct"), tmp_path / "runs")
     assert (run / "reconstructions.png").is_file()
     with pytest.raises(SystemExit, match="train --code-dim 0 ended with 2"):
         pictures._make(("train", "--code-dim", "0"), tmp_path / "runs")

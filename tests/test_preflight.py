@@ -137,4 +137,4 @@ def test_reproduce_trains_as_many_as_are_counted(monkeypatch, images):
     ):
         with pytest.raises(JobsFailedError):
             part()
-    assert len(asked) == preflight.trainings(config) == 26
+    assert len(asked) == preflight.trainings(config) == 28
