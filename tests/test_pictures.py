@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import FEW_IMAGES
+from tests.conftest import FEW_IMAGES, SMALL
 
 # The pictures are not installed. Appended, so that aecli stays the installed one.
 sys.path.append(str(Path(__file__).parents[1]))
