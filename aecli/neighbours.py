@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 _SECONDS_BETWEEN_LOOKS = 0.1
-_CROWDED = 0.1  # seconds of waiting for a core per second, all threads together
-_CALM = 0.02
-_CALM_LOOKS = 10  # in a row, after which the neighbour is taken for gone
+_CROWDED = 0.15  # seconds of waiting for a core per second, all threads together
+_CALM = 0.05  # the same, on average over a second: alone it is about 0.01, in single looks 0.08
+_LOOKS_FOR_CALM = 10
 _SET_BY_THE_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _NUMBERS_OF_A_TEAM = 2**17  # so many are added up by all threads, not by one
 
@@ -63,14 +63,15 @@ class Watcher:
 
     def __init__(self) -> None:
         self.team: SleepingTeam | None = None
-        self._calm = 0
+        self._waits: list[float] = []
 
     def look(self, waited: float) -> None:
         """Take in the seconds of waiting per second since the last look."""
-        self._calm = self._calm + 1 if waited < _CALM else 0
+        self._waits = [*self._waits, waited][-_LOOKS_FOR_CALM:]
+        calm = sum(self._waits) < _CALM * _LOOKS_FOR_CALM
         if self.team is None and waited > _CROWDED:
             self.team = SleepingTeam()
-        elif self.team is not None and self._calm >= _CALM_LOOKS:
+        elif self.team is not None and calm:
             self.team.end()
             self.team = None
 

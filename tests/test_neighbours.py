@@ -37,11 +37,12 @@ def held(waits, monkeypatch):
 @pytest.mark.parametrize(
     ("waits", "expected"),
     [
-        ([0.0, 0.05, 0.09], [False, False, False]),
+        ([0.0, 0.05, 0.14], [False, False, False]),
         ([0.0, 0.8, 0.05], [False, True, True]),
-        ([0.8, *[0.0] * 9], [True] * 10),
-        ([0.8, *[0.0] * 10], [*[True] * 10, False]),
-        ([0.8, *[0.0] * 9, 0.3, *[0.0] * 9], [True] * 20),
+        ([0.8, *[0.01] * 9], [True] * 10),
+        ([0.8, *[0.01] * 10], [*[True] * 10, False]),
+        ([0.8, *[0.01] * 9, 0.6, *[0.01] * 9], [True] * 20),
+        ([0.8, *[0.01, 0.08] * 5], [*[True] * 10, False]),
     ],
 )
 def test_a_team_is_held_while_threads_wait_and_a_while_longer(waits, expected, monkeypatch):
