@@ -6,7 +6,6 @@ place of the folder, or in it, is never followed.
 
 import contextlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,21 +65,11 @@ def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
             progress = json.loads(files["progress.json"])
             if progress["run"] != run_id:
                 raise DataError(f"{generation}: of another run ({progress['run']})")
-            history = [
-                {k: math.nan if v is None else v for k, v in row.items()}
-                for row in progress["history"]
-            ]
+            history = strictjson.rows(progress["history"])
             return Checkpoint(from_bytes(files["state.safetensors"]), history), faults
         except DataError as error:
             faults.append(str(error))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            SafetensorError,
-        ) as error:
+        except (*storage.MALFORMED, SafetensorError) as error:
             faults.append(f"{generation}: not a checkpoint: {error}")
     unfinished = all(not (generation / storage.MANIFEST).exists() for generation in there)
     if there and not unfinished:

@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from aecli import codecs, data
+from aecli import codecs, data, preflight
 from aecli.config import (
+    QUICK_IMAGES,
     NetworkConfig,
+    ReproduceConfig,
     TrainedConfig,
     with_values,
 )
@@ -31,12 +33,16 @@ def foresee(
     data.check(config, places)
     images = data.foresee(config.data, places)
     terminal.warn(images.warnings)
-    config = with_values(config, {"data.dataset": images.name})
+    n_train = images.n_train
+    found: dict[str, Any] = {"data.dataset": images.name}
+    if isinstance(config, ReproduceConfig) and config.quick and config.data.limit_train is None:
+        n_train = found["data.limit_train"] = min(n_train, QUICK_IMAGES)
+    config = with_values(config, found)
     parameters = _parameters(config)
     _require_place(runs_dir)
     return config, {
         "data": images.source,
-        "training_images": images.n_train,
+        "training_images": n_train,
         "validation_images": images.n_val,
         "parameters": parameters,
     }
@@ -53,12 +59,8 @@ def _parameters(config: NetworkConfig) -> int:
         if codec.image_shape != shape:
             raise UsageError(f"--run {Path(config.run).name} decodes images of another size")
         return codec.count_parameters()
-    largest = 0
     with torch.device("meta"):
-        for code_dim in getattr(config, "code_dims", (config.codec.code_dim,)):
-            sized = config.codec.model_copy(update={"code_dim": code_dim})
-            largest = max(largest, codecs.build(sized, shape).count_parameters())
-    return largest
+        return codecs.build(preflight.largest_codec(config), shape).count_parameters()
 
 
 def _require_place(runs_dir: Path) -> None:

@@ -136,7 +136,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 # A row of a table, by code dimension and variant.
-_ROW = r"(\d+)(?:_wide)?(?:_(gaussian|masking|sparse))?"
+_ROW = r"(?P<code_dim>\d+)(?P<wide>_wide)?(?:_(?P<variant>gaussian|masking|sparse))?"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
 _WORDS = ("dataset", "holes_calibrated_on")
 """Metrics that are a word, not a number."""
@@ -193,19 +193,20 @@ def require_rows(expectations: Sequence[Expectation], config: "NetworkConfig") -
     """Raises UsageError for an expectation of a row that the table of `config` will not have."""
     dims: Sequence[int] = getattr(config, "code_dims", ())
     variants: Sequence[str] = getattr(config, "variants", ("plain",))
+    wide: Sequence[int] = getattr(config, "wide_dims", ())
     patterns = [_pattern(name) for name in METRICS[config.experiment] if "<row>" in name]
     for expectation in expectations:
         for pattern in patterns:
             row = pattern.fullmatch(expectation.metric)
             if row is None:
                 continue
-            code_dim, variant = row.groups()
-            if int(code_dim) not in dims or (variant or "plain") not in variants:
-                rows = ", ".join(map(str, dims))
+            there = wide if row["wide"] else dims
+            if int(row["code_dim"]) not in there or (row["variant"] or "plain") not in variants:
+                rows = ", ".join([*map(str, dims), *(f"{code_dim}_wide" for code_dim in wide)])
                 kinds = f", variants {', '.join(variants)}" if "variants" in config.__dict__ else ""
                 raise UsageError(
-                    f"--expect {expectation.text!r}: the table has no such row; its code"
-                    f" dimensions are {rows}{kinds}"
+                    f"--expect {expectation.text!r}: the table has no such row; its rows are"
+                    f" {rows}{kinds}"
                 )
 
 

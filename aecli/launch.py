@@ -16,11 +16,14 @@ from aecli.config import (
     as_recorded,
     find_config,
     flag_layer,
+    flat_settings,
     idle_settings,
     resolve,
     set_layer,
     settings_of,
     to_yaml,
+    with_quick_epochs,
+    with_values,
     yaml_layer,
 )
 from aecli.errors import (
@@ -69,13 +72,14 @@ def launch(
         _dry_run(config, options, many, terminal)
         return
     config, resumed = _continued(config, options.runs_dir, terminal, many)
-    _carry_out(config, options, expectations, argv, many, resumed)
+    _carry_out(config, options, terminal, expectations, argv, many, resumed)
 
 
 def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     """Go on in a run folder, to the end that it would have had. Raises every AecliError.
 
-    A completed run is not gone on with: its metrics are printed and held against --expect.
+    A completed run is not gone on with: its metrics are held against --expect, and printed under
+    --json.
     """
     from aecli.registry import find_unfinished
     from aecli.rundir import read_metrics, read_record, recorded_config, tidy
@@ -92,9 +96,10 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     if record["status"] == "completed":
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
-        error = _missed(expectations, read_metrics(path), path)
+        metrics = read_metrics(path)
+        error = _missed(expectations, metrics, path)
         if terminal.as_json:
-            terminal.json(_object(read_metrics(path), path, error))
+            terminal.json(_object(metrics, path, error))
         else:
             terminal.path(path)
         if error is not None:
@@ -104,7 +109,7 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     config, warnings = preflight.check(config, path.parent)
     terminal.warn([*warnings, *provenance.changes_since(record)])
     options = replace(options, runs_dir=path.parent)
-    _carry_out(config, options, expectations, argv, many, path)
+    _carry_out(config, options, terminal, expectations, argv, many, path)
 
 
 def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
@@ -119,18 +124,13 @@ def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkC
         "--fail-fast": many.fail_fast,
         "--job-timeout": many.job_timeout is not None,
     }
-    for flag in (flag for flag, given in of_many.items() if given):
-        if not isinstance(config, ManyConfig):
-            raise UsageError(f"{flag}: a run of `aecli {config.experiment}` trains one codec")
-    told = resolve(type(config), [flag_layer(flags)])
-    update: dict[str, Any] = {}
-    if options.data_dir is not None:
-        update["data"] = config.data.model_copy(update={"dir": told.data.dir})
-    if options.device is not None:
-        update["device"] = told.device
-    if isinstance(told, ManyConfig) and many.jobs is not None:
-        update["jobs"] = told.jobs
-    config = config.model_copy(update=update)
+    idle_flags = [flag for flag, given in of_many.items() if given]
+    if idle_flags and not isinstance(config, ManyConfig):
+        raise UsageError(f"{idle_flags[0]}: a run of `aecli {config.experiment}` trains one codec")
+    told = flat_settings(resolve(type(config), [flag_layer(flags)]))
+    config = with_values(
+        config, {key: told[key] for key, given in flags.values() if given is not None}
+    )
     if options.device is not None and (idle := idle_settings(config).get("device")):
         raise UsageError(f"--device: device={options.device!r} has no effect: {idle.reason}")
     return config
@@ -157,28 +157,30 @@ def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Pa
 def _carry_out(
     config: NetworkConfig,
     options: Options,
+    terminal: Terminal,
     expectations: Sequence[Expectation],
     argv: list[str],
     many: Many,
     resumed: Path | None,
 ) -> None:
     """Run the experiment, print what it found, and check what was expected of it."""
-    terminal = Terminal(options.quiet, options.as_json)
     terminal.say(_first_line(config, resumed))  # torch, imported below, takes a second or two
-    config = _decided(config, options.runs_dir)
-
-    from aecli import data
-    from aecli.experiments.context import Context, Result
-
-    places = data.default_places(config.data.dir, options.offline)
-    places = replace(places, working=terminal.working)
-    data.check(config, places)
-    context = Context(
-        options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
-    )
     try:
+        config = _decided(config, options.runs_dir)
+
+        from aecli import data
+        from aecli.experiments.context import Context, Result
+
+        places = data.default_places(config.data.dir, options.offline)
+        places = replace(places, working=terminal.working)
+        data.check(config, places)
+        context = Context(
+            options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
+        )
         result: Result = _experiment(config).run(config, context)
     except BaseException as error:
+        if resumed is not None:  # whose folder is there, whatever is in the way of going on
+            left_in(error, resumed)
         _print_failure(error, terminal)
         raise
     problem: AecliError | None = _missed(expectations, result.metrics, result.path)
@@ -245,7 +247,7 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     layers = "-".join(map(str, getattr(codec, "hidden", ())))
     dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
     what = f"{codec.name}{f' ({layers})' if layers else ''}, code {dims}"
-    if codec.name in ("mlp", "linear"):
+    if not codec.solved:
         plural = "" if fit.epochs == 1 else "s"
         what += f", recipe {fit.recipe}, {fit.epochs} epoch{plural} in batches of {fit.batch_size}"
     seeds = getattr(config, "seeds", 1)
@@ -256,8 +258,10 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
 def _resolve(
     experiment: str, options: Options, flags: Mapping[str, tuple[str, Any]]
 ) -> NetworkConfig:
-    layers = [yaml_layer(find_config(options.config))] if options.config is not None else []
-    for named in (str(layer.values.get("experiment", experiment)) for layer in layers):
+    layers = []
+    if options.config is not None:
+        layers.append(yaml_layer(find_config(options.config)))
+        named = str(layers[0].values.get("experiment", experiment))
         if named != experiment and named in EXPERIMENTS:
             raise UsageError(
                 f"--config {options.config} is a config of `aecli {named}`, not of {experiment}"
@@ -278,7 +282,7 @@ def _resolve(
     )
     config = resolve(EXPERIMENTS[experiment], layers)
     assert isinstance(config, NetworkConfig)
-    return config
+    return with_quick_epochs(config)
 
 
 def _continued(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aecli import locks, machine, storage
-from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values
+from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values, without_layers
 from aecli.errors import StorageError, UsageError
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -16,6 +16,7 @@ _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
 _IMAGES, _PIXELS = 70_000, 28 * 28  # of every dataset there is, at most
 _MEASURED_AT_ONCE = 4096  # images
 _LARGEST_OF_THE_CHAPTER = 784
+_WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,22 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
     if isinstance(config, ManyConfig) and config.jobs is None and fitting:
         warning = (
             f"jobs={fitting} instead of {asked}: each needs about"
-            f" {storage.size(_memory(config, 2) - _memory(config, 1))} of memory, and there are"
+            f" {storage.size(_memory(config, 3) - _memory(config, 2))} of memory, and there are"
             f" {storage.size(memory)}"
         )
         return with_values(config, {"jobs": fitting}), [warning]
     fewer = f"; jobs={fitting} would fit" if fitting else ""
     raise UsageError(
         f"this run needs about {storage.size(_memory(config, asked))} of memory, and there are"
-        f" {storage.size(memory)}: code_dim={_largest(config).code_dim} and its layers,"
+        f" {storage.size(memory)}: code_dim={largest_codec(config).code_dim} and its layers,"
         f" batch_size={config.train.batch_size}, {asked} training(s) at a time{fewer}"
     )
 
 
 def estimate(config: NetworkConfig) -> Need:
     """What a run of `config` needs."""
-    checkpoints = 2 * 20.0 * _parameters(config)
-    disk = 4.0 * _parameters(config) * trainings(config) + checkpoints + 10e6
+    parameters = _parameters(largest_codec(config))
+    disk = 4.0 * parameters * trainings(config) + 2 * 20.0 * parameters + 10e6
     return Need(_memory(config, _side_by_side(config)), disk)
 
 
@@ -86,12 +87,24 @@ def trainings(config: NetworkConfig) -> int:
         return 1
     dims = getattr(config, "code_dims", ())
     match config.experiment:
-        case "sweep-codedim":  # and a net with wide layers beside the largest code
-            return config.seeds * (len(dims) + 1) * len(getattr(config, "variants", ("plain",)))
+        case "sweep-codedim":
+            rows = len(dims) + len(getattr(config, "wide_dims", ()))
+            return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
         case _:  # reproduce: five codes as the chapter trains, seven rows of the table; linear ones
             return config.seeds * (5 + 7) + 4
+
+
+def largest_codec(config: NetworkConfig) -> CodecConfig:
+    """The codec with the most parameters of those that a run trains."""
+    if config.experiment == "reproduce":
+        most = _LARGEST_OF_THE_CHAPTER
+    else:
+        most = max(getattr(config, "code_dims", (config.codec.code_dim,)))
+    codec = config.codec.model_copy(update={"code_dim": most})
+    wide = without_layers(codec, _PIXELS) if config.experiment in _WITH_WIDE_ROWS else None
+    return max((codec, wide or codec), key=_parameters)
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:
@@ -100,10 +113,10 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     A training keeps its parameters about eight times over (gradient, moments, last good ones, both
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.
     """
-    closed_form = _is_closed_form(config)
-    widths = _widths(config)
-    training = 32.0 * _parameters(config)
-    training += 0 if closed_form else 4.0 * config.train.batch_size * 2 * (sum(widths) + _PIXELS)
+    codec = largest_codec(config)
+    widths = _widths(codec)
+    training = 32.0 * _parameters(codec)
+    training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (sum(widths) + _PIXELS)
     data = 3.0 * _IMAGES * _PIXELS
     measuring = 4.0 * _MEASURED_AT_ONCE * (3 * _PIXELS + max(widths))
     memory = _PROGRAM + data + measuring + at_a_time * training
@@ -112,29 +125,16 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     return memory
 
 
-def _parameters(config: NetworkConfig) -> int:
-    """Of the largest codec."""
-    if _is_closed_form(config):  # which has no more components than pixels
-        return min(_largest(config).code_dim, _PIXELS) * _PIXELS
-    return sum(a * b + b for a, b in itertools.pairwise(_widths(config)))
+def _parameters(codec: CodecConfig) -> int:
+    """The number of parameters of a codec."""
+    if codec.solved:  # which has no more components than pixels
+        return min(codec.code_dim, _PIXELS) * _PIXELS
+    return sum(a * b + b for a, b in itertools.pairwise(_widths(codec)))
 
 
-def _widths(config: NetworkConfig) -> list[int]:
-    codec = _largest(config)
+def _widths(codec: CodecConfig) -> list[int]:
     hidden = getattr(codec, "hidden", ())
     return [_PIXELS, *hidden, codec.code_dim, *reversed(hidden), _PIXELS]
-
-
-def _is_closed_form(config: NetworkConfig) -> bool:
-    return config.codec.name in ("pca", "dct")
-
-
-def _largest(config: NetworkConfig) -> CodecConfig:
-    if config.experiment == "reproduce":
-        dims: tuple[int, ...] = (_LARGEST_OF_THE_CHAPTER,)
-    else:
-        dims = getattr(config, "code_dims", (config.codec.code_dim,))
-    return config.codec.model_copy(update={"code_dim": max(dims)})
 
 
 def _side_by_side(config: NetworkConfig) -> int:

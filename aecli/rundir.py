@@ -5,7 +5,6 @@ import csv
 import errno
 import io
 import json
-import math
 import os
 import platform
 import shutil
@@ -43,7 +42,7 @@ _COSTS_BITS = ("torch", "threads", "precision", "muon_precision", "device")
 # Facts of the process that is in the folder; all others are the run's.
 _OF_ONE_PROCESS = {
     *("status", "pid", "versions", "program_sha256", "git_commit", "git_dirty", "platform"),
-    *("finished", "seconds", "error", "config"),
+    *("finished", "seconds", "error", "config", "config_before"),
 }
 _NO_LATEST = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EISDIR)
 """What a file system without links says, and one where `latest` is a folder of the user's."""
@@ -88,9 +87,16 @@ class RunDir:
         return str(self._record["id"])
 
     def write_config(self, config: ExperimentConfig) -> None:
-        """config.yaml, from which the run can be repeated."""
+        """config.yaml, from which the run can be repeated.
+
+        Until that is written, run.json has the config that it says still: a kill between the two
+        files is not taken for a change.
+        """
         command = f"# aecli {config.experiment} --config config.yaml   repeats this run\n"
-        self.note(config=settings_of(config))
+        settings = settings_of(config)
+        before = self._record.get("config", self._before.get("config", settings))
+        self._record.pop("config_before", None)
+        self.note(config=settings, **({} if before == settings else {"config_before": before}))
         self._write("config.yaml", (command + to_yaml(config)).encode())
 
     def note(self, **facts: Any) -> list[str]:
@@ -161,13 +167,9 @@ class RunDir:
             return None
         files = storage.unseal(folder, self._root)
         try:
-            rows = json.loads(files["history.json"])
-            history = [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+            history = strictjson.rows(json.loads(files["history.json"]))
             return load(files["model.safetensors"]), history
-        except (
-            *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
-            SafetensorError,
-        ) as error:
+        except (*storage.MALFORMED, SafetensorError) as error:
             raise DataError(f"{folder}: not a kept job: {error}") from None
 
     def save_checkpoint(
@@ -243,9 +245,10 @@ def new_run(
                 shutil.rmtree(path, ignore_errors=True)  # nothing is in it
             raise
         try:
-            run._finish("failed" if "error" in facts else "completed")
-        except StorageError as error:
-            left_in(error, path)
+            with interrupts.deferred():
+                run._finish("failed" if "error" in facts else "completed")
+        except BaseException as error:
+            left_in(error, run.path)
             raise
 
 
@@ -265,7 +268,6 @@ def _facts(config: ExperimentConfig, argv: Sequence[str]) -> dict[str, Any]:
         "git_commit": commit,
         "git_dirty": dirty,
         "platform": platform.platform(),
-        "config": settings_of(config),
     }
 
 
@@ -289,12 +291,12 @@ def _gone_on_with(path: Path, facts: dict[str, Any]) -> RunDir:
 def _end_badly(run: RunDir, error: BaseException) -> None:
     """Note how a run ended that did not complete."""
     left_in(error, run.path)
-    if isinstance(error, Interrupted):
-        run._finish("interrupted")
-        return
     with contextlib.suppress(StorageError):  # the first error is the one to tell
-        run.note(error=f"{type(error).__name__}: {error}")
-        run._finish("failed")
+        if isinstance(error, Interrupted):
+            run._finish("interrupted")
+        else:
+            run.note(error=f"{type(error).__name__}: {error}")
+            run._finish("failed")
 
 
 def tidy(path: Path) -> None:
@@ -373,10 +375,12 @@ def recorded_config(path: Path) -> ExperimentConfig:
     if os.path.lexists(path / "config.yaml"):
         if (path / "config.yaml").is_symlink():
             raise DataError(f"{path / 'config.yaml'}: a link, where a file of the run belongs")
-        now = resolve(model, [yaml_layer(path / "config.yaml")], recorded=True)
+        now = settings_of(resolve(model, [yaml_layer(path / "config.yaml")], recorded=True))
+        if now == record.get("config_before"):  # killed before the new one was written
+            return config
         changes = [
             (key, was, is_)
-            for key, was, is_ in _differences(settings_of(config), settings_of(now))
+            for key, was, is_ in _differences(settings_of(config), now)
             # Both move as a run goes on: `auto` to what was found, the folder to where it is now.
             if key != "data.dir" and not (key == "data.dataset" and "auto" in (was, is_))
         ]

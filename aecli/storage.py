@@ -16,6 +16,8 @@ from typing import Any
 from aecli.errors import DataError, StorageError
 
 MANIFEST = "manifest.json"
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""Errors of taking JSON, or what is in it, for what it is not."""
 _MAX_MANIFEST = 64 * 1024
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What a file system says that has no fsync, of folders or at all."""
@@ -91,7 +93,7 @@ def unseal(folder: Path, root: Path) -> dict[str, bytes]:
         }
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}: {error.filename}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except MALFORMED:
         raise DataError(f"{folder / MANIFEST}: damaged") from None
 
 

@@ -11,6 +11,12 @@ def dump(data: Any, indent: int | None = 2) -> str:
     return json.dumps(_finite(data), indent=indent, allow_nan=False)
 
 
+def rows(data: Any) -> list[dict[str, Any]]:
+    """Rows of numbers as they were before `dump`: what is null is nan. Raises TypeError or
+    AttributeError if `data` is no list of objects."""
+    return [{key: math.nan if x is None else x for key, x in row.items()} for row in data]
+
+
 def _finite(data: Any) -> Any:
     if isinstance(data, float):
         return data if math.isfinite(data) else None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aecli import codecs, expect
+from aecli import codecs, expect, interrupts, rundir
 from aecli.experiments import train
 from tests.conftest import FEW_IMAGES, SMALL, environment
 
@@ -238,11 +239,27 @@ def test_a_missed_expectation_is_in_the_json_beside_the_metrics(inside):
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
 def test_a_misspelt_metric_is_refused_before_anything_is_done(inside, tmp_path, arguments):
     told = ("sweep-codedim", "2", "8", *SMALL, "--runs-dir", "new", *arguments)
-    for expectation in ("tset_mse_2<1", "test_mse_32<1", "test_mse_2_masking<1", "test_mse_2=1"):
+    for expectation in (
+        *("tset_mse_2<1", "test_mse_32<1", "test_mse_2_masking<1", "test_mse_8_wide<1"),
+        "test_mse_2=1",
+    ):
         done = inside(*told, "--expect", expectation)
         assert (done.code, done.stdout) == (2, "")
         assert f"--expect {expectation!r}: " in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_at_the_very_end_names_the_run(inside, tmp_path, monkeypatch):
+    def stop(path):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(interrupts._State, "number", None)  # and so it is again after the test
+    monkeypatch.setattr(rundir, "_point_latest_to", stop)
+    done = inside("train", *FEW_IMAGES, "--codec", "dct", "--json")
+    [run] = (tmp_path / "runs").glob("*Z-*")
+    told = {"run": str(run), "error": "interrupted by SIGTERM", "exit_code": 143}
+    assert (json.loads(done.stdout), done.code) == (told, 143)
+    assert json.loads((run / "run.json").read_text())["status"] == "completed"
 
 
 def test_json_has_no_number_that_is_not_finite(inside):

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from aecli.config import LinearConfig, PcaCompareConfig, SweepConfig
 from aecli.errors import ExpectationError, UsageError
-from aecli.expect import METRICS, check, parse
+from aecli.expect import METRICS, check, parse, require_rows
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,28 @@ def test_every_run_says_which_dataset_it_measured(experiment):
     for measured in ("mnist-5k", None):
         with pytest.raises(ExpectationError, match="expected dataset==mnist, measured"):
             check([expectation], {"dataset": measured})
+
+
+@pytest.mark.parametrize(
+    ("config", "metric", "is_there"),
+    [
+        (SweepConfig(), "test_mse_784", True),
+        (SweepConfig(), "test_mse_784_wide", True),
+        (SweepConfig(), "test_mse_16", False),
+        (SweepConfig(), "test_mse_32_wide", False),
+        (SweepConfig(), "test_mse_784_wide_sparse", False),
+        (SweepConfig(variants=("sparse",)), "test_mse_784_wide_sparse", True),
+        (SweepConfig(variants=("sparse",)), "test_mse_784_wide", False),
+        (SweepConfig(codec=LinearConfig()), "test_mse_784_wide", False),
+        (PcaCompareConfig(), "ae_test_mse_32", True),
+        (PcaCompareConfig(code_dims=(784,)), "ae_test_mse_784_wide", False),
+        (PcaCompareConfig(), "ae_test_mse_32_sparse", False),
+    ],
+)
+def test_a_row_that_the_table_will_not_have_is_refused(config, metric, is_there):
+    expectations = [parse(f"{metric}<1", config.experiment)]
+    if is_there:
+        require_rows(expectations, config)
+    else:
+        with pytest.raises(UsageError, match="the table has no such row; its rows are "):
+            require_rows(expectations, config)

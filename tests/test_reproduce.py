@@ -88,6 +88,17 @@ def test_a_quick_look_fits_the_dataset_and_what_was_asked_for(inside, judged_onl
     assert again.metrics() == done.metrics()
 
 
+def test_a_dry_quick_look_says_what_would_run(inside, judged_only):
+    look = ("reproduce", "--quick", *FIVE_K)
+    told = json.loads(inside(*look, "--dry-run", "--json").stdout)
+    assert told["training_images"] == told["config"]["data"]["limit_train"] == 4_000
+    assert told["config"]["train"]["epochs"] == 3
+    assert "3 epochs in batches of 128" in inside(*look).stderr
+    given = ("--set", "data.limit_train=300", "--set", "train.epochs=2")
+    told = json.loads(inside(*look, *given, "--dry-run", "--json").stdout)
+    assert (told["training_images"], told["config"]["train"]["epochs"]) == (300, 2)
+
+
 def test_a_quick_look_is_of_the_first_images_of_a_large_dataset(inside, judged_only, monkeypatch):
     monkeypatch.setattr(reproduce, "QUICK_IMAGES", 1_000)
     assert ran(inside("reproduce", "--quick", *FIVE_K).run) == (1_000, 3)

@@ -355,6 +355,16 @@ def test_a_folder_that_is_no_run_is_exit_3(inside, tmp_path, content):
     assert inside("resume", "nowhere").code == 3
 
 
+def test_a_run_that_cannot_be_gone_on_with_is_named(inside, stopped):
+    path = stopped(3).absolute()
+    told = ("resume", str(path), "--data-dir", "gone")
+    done = inside(*told, "--json")
+    failure = json.loads(done.stdout)
+    assert (failure["run"], failure["exit_code"], done.code) == (str(path), 3, 3)
+    assert "data folder gone: no such folder" in failure["error"]
+    assert (inside(*told).run, record(path)["status"]) == (path, "failed")
+
+
 def test_one_process_to_a_run(inside, tmp_path):
     with new_run(tmp_path / "runs", TrainConfig(), "x", []) as run:
         done = inside("resume", str(run.path))

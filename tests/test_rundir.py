@@ -9,10 +9,10 @@ from unittest import mock
 
 import pytest
 
-from aecli import rundir
-from aecli.config import TrainConfig
-from aecli.errors import Interrupted, StorageError
-from aecli.rundir import new_run
+from aecli import rundir, storage
+from aecli.config import TrainConfig, with_values
+from aecli.errors import Interrupted, StorageError, UsageError, run_of
+from aecli.rundir import RunDir, new_run, recorded_config
 
 CONFIG = TrainConfig()
 
@@ -35,6 +35,44 @@ def test_the_status_follows_the_end(tmp_path):
     ]
     assert json.loads((failed.path / "run.json").read_text())["error"] == "ValueError: oops"
     assert (tmp_path / "latest").readlink().name == done.path.name  # the newest finished one
+
+
+def test_an_interrupted_run_on_a_full_disk_is_an_interrupted_one(tmp_path, monkeypatch):
+    def stop():
+        monkeypatch.setattr(storage, "write_whole", mock.Mock(side_effect=StorageError("full")))
+        raise Interrupted(15)
+
+    with pytest.raises(Interrupted) as error, new_run(tmp_path, CONFIG, "x", []) as run:
+        stop()
+    assert run_of(error.value) == run.path
+
+
+def test_a_kill_between_the_two_files_of_a_config_is_no_change_of_it(tmp_path, monkeypatch):
+    found = with_values(CONFIG, {"data.limit_train": 6000, "device": "cpu"})
+    write = RunDir._write
+
+    def all_but_the_yaml(self, name, content):
+        if name == "config.yaml":
+            raise SystemExit
+        write(self, name, content)
+
+    def stop(run):
+        monkeypatch.setattr(RunDir, "_write", all_but_the_yaml)
+        run.write_config(found)
+
+    with pytest.raises(SystemExit), new_run(tmp_path, CONFIG, "x", []) as run:
+        stop(run)
+    monkeypatch.undo()
+    assert "limit_train: null" in (run.path / "config.yaml").read_text()
+    assert recorded_config(run.path).data.limit_train == 6000
+    (run.path / "config.yaml").write_text("seed: 1\n")
+    with pytest.raises(UsageError, match="its config was changed"):
+        recorded_config(run.path)
+    with new_run(tmp_path, found, "x", [], run.path):
+        pass
+    assert "limit_train: 6000" in (run.path / "config.yaml").read_text()
+    assert recorded_config(run.path).data.limit_train == 6000
+    assert "config_before" not in json.loads((run.path / "run.json").read_text())
 
 
 def test_a_latest_that_cannot_name_the_run_is_a_storage_error(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import pytest
 import torch
@@ -43,11 +42,9 @@ def test_every_task_is_done_once_whatever_befalls_its_neighbours():
 
 
 def test_a_task_that_hangs_is_ended_at_its_time():
-    started = time.monotonic()
-    outcomes = dict(do_in_workers(work, None, ["hang", "a"], 2, timeout=5))
-    assert outcomes[0] == Failure("took longer than 5 s")
+    outcomes = dict(do_in_workers(work, None, ["hang", "a"], 2, timeout=1))
+    assert outcomes[0] == Failure("took longer than 1 s")
     assert outcomes[1][1] == "a"
-    assert time.monotonic() - started < 30
 
 
 def test_time_runs_from_when_the_worker_is_ready_until_its_outcome_is_here():

@@ -335,7 +335,8 @@ def resume_run(
 ) -> None:
     """Go on with an interrupted, killed or failed run, to the same end as if it had not stopped.
 
-    A run that is completed already is not trained again: its metrics are printed, and judged.
+    A run that is completed already is not trained again: its metrics are held against --expect, and
+    printed with --json.
     """
     from aecli.launch import Many, resume
 

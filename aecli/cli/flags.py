@@ -80,8 +80,9 @@ Run = Annotated[
     value(
         "--run",
         metavar="RUN|latest",
-        help="Run whose model is looked into: a run folder, or latest, the newest finished run that"
-        " has a model (default: none; a model is trained first).",
+        help="Run whose model is looked into: its folder, its name as `aecli ls` prints it, or"
+        " latest, the newest finished run that has a model (default: none; a model is trained"
+        " first).",
     ),
 ]
 

@@ -1,6 +1,7 @@
 """Settings: what can be set, where it comes from, and what is wrong with it."""
 
 from aecli.config.effects import (
+    QUICK_IMAGES,
     as_recorded,
     flat_settings,
     idle_settings,
@@ -9,6 +10,7 @@ from aecli.config.effects import (
     other_numbers,
     settings_of,
     undecided,
+    with_quick_epochs,
     with_values,
 )
 from aecli.config.files import (
@@ -38,6 +40,7 @@ from aecli.config.models import (
     SweepConfig,
     TrainConfig,
     TrainedConfig,
+    without_layers,
 )
 from aecli.config.resolve import (
     Layer,
@@ -51,6 +54,7 @@ from aecli.config.resolve import (
 
 __all__ = [
     "EXPERIMENTS",
+    "QUICK_IMAGES",
     "CodecConfig",
     "DataConfig",
     "DctConfig",
@@ -88,6 +92,8 @@ __all__ = [
     "shipped_configs",
     "to_yaml",
     "undecided",
+    "with_quick_epochs",
     "with_values",
+    "without_layers",
     "yaml_layer",
 ]

@@ -27,8 +27,9 @@ _UNDECIDED = {
     "train.muon_precision": "auto",
     "data.dataset": "auto",
 }
-# Keys that `reproduce --quick` sets, unless they are given.
-QUICK = frozenset({"data.limit_train", "train.epochs"})
+# Values that `reproduce --quick` takes where none are given; fewer images where there are fewer.
+QUICK_IMAGES, QUICK_EPOCHS = 6_000, 3
+_QUICK = frozenset({"data.limit_train", "train.epochs"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
 def undecided(config: ExperimentConfig) -> frozenset[str]:
     """The keys whose value `config` leaves to the run: device=auto, threads=null, ..."""
     quick = isinstance(config, ReproduceConfig) and config.quick
-    return _left_open(config) | {key for key in QUICK if quick and not is_given(config, key)}
+    return _left_open(config) | {key for key in _QUICK if quick and not is_given(config, key)}
 
 
 def _left_open(config: ExperimentConfig) -> frozenset[str]:
@@ -114,6 +115,14 @@ def as_recorded(asked: Config, recorded: Config) -> Config:
     """`asked`, with what it leaves undecided as a recorded run decided it."""
     values = flat_settings(recorded)
     return with_values(asked, {key: values[key] for key in undecided(asked)})
+
+
+def with_quick_epochs(config: Config) -> Config:
+    """`config` with the epochs of a quick look, if it is one and they are not given."""
+    quick = isinstance(config, ReproduceConfig) and config.quick
+    if quick and not is_given(config, "train.epochs"):
+        return with_values(config, {"train.epochs": QUICK_EPOCHS})
+    return config
 
 
 def is_given(config: ExperimentConfig, key: str) -> bool:

@@ -260,6 +260,15 @@ class ManyConfig(NetworkConfig):
         return device
 
 
+def without_layers(codec: CodecSection, pixels: int) -> MlpConfig | None:
+    """The codec of the row that a sweep adds to that of `codec`: one without hidden layers, where
+    the code is as large as the image and the layers before it are narrower; None elsewhere."""
+    if not isinstance(codec, MlpConfig) or codec.code_dim < pixels:
+        return None
+    narrow = min(codec.hidden, default=codec.code_dim) < codec.code_dim
+    return codec.model_copy(update={"hidden": ()}) if narrow else None
+
+
 class SweepConfig(ManyConfig):
     """Settings of `aecli sweep-codedim`, which measures the chapter's trade-off table."""
 
@@ -274,6 +283,12 @@ class SweepConfig(ManyConfig):
     """Ways to train each codec: `plain`, with `gaussian` or `masking` noise on the input, or
     `sparse`, with an L1 penalty on the code."""
 
+    @property
+    def wide_dims(self) -> tuple[int, ...]:
+        """The code dimensions that have one more row, without hidden layers."""
+        codecs = {k: self.codec.model_copy(update={"code_dim": k}) for k in self.code_dims}
+        return tuple(k for k in codecs if without_layers(codecs[k], PIXELS_OF_THE_CHAPTER))
+
 
 class PcaCompareConfig(ManyConfig):
     """Settings of `aecli pca-compare`: network, linear autoencoder, PCA and DCT compared."""
@@ -287,7 +302,8 @@ class TrainedConfig(NetworkConfig):
     """Settings of an experiment that looks into one trained codec."""
 
     run: UserPath | None = None
-    """Run whose model is looked into: its folder, or `latest` (null: train `codec` first)."""
+    """Run whose model is looked into: its folder, its name in the folder of the runs, or `latest`
+    (null: train `codec` first)."""
 
 
 Digit = Annotated[int, Field(ge=0, le=9)]

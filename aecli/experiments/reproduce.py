@@ -12,6 +12,7 @@ from aecli import chapter, codecs, device, figures, metrics
 from aecli.chapter import Evidence, ledger
 from aecli.codecs import Codec
 from aecli.config import (
+    QUICK_IMAGES,
     FitConfig,
     InterpolateConfig,
     MlpConfig,
@@ -19,8 +20,6 @@ from aecli.config import (
     ReproduceConfig,
     SampleConfig,
     SweepConfig,
-    is_given,
-    with_values,
 )
 from aecli.data import Images, to_unit
 from aecli.errors import JobsFailedError
@@ -43,9 +42,7 @@ CHAPTER_DIMS = (2, 8, 32, 64, 784)
 COMPARED_DIMS = (2, 8, 16, 32)
 CHAPTER_FIT = FitConfig(recipe="chapter", precision="fp32")
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
-# What --quick takes, unless told otherwise; every figure and table of such a run says that it is
-# a quick look.
-QUICK_IMAGES, QUICK_EPOCHS = 6_000, 3
+# Taken under --quick; every figure and table of such a run says that it is a quick look.
 _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
 
 
@@ -57,8 +54,6 @@ def check(config: ReproduceConfig, images: int | None) -> None:
 def run(config: ReproduceConfig, context: Context) -> Result:
     """Measure and judge everything; claims.md and claims.json are the ledger. Raises AecliError."""
     device.prepare(config)
-    if config.quick and not is_given(config, "train.epochs"):
-        config = with_values(config, {"train.epochs": QUICK_EPOCHS})
     check(config, config.data.limit_train)
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:

@@ -12,7 +12,7 @@ from torch import Tensor
 from aecli import chapter, data, device, figures, metrics, probes
 from aecli.chapter import CodeReading
 from aecli.codecs import Pca
-from aecli.config import CodecConfig, FitConfig, MlpConfig, PcaConfig, SweepConfig
+from aecli.config import CodecConfig, FitConfig, PcaConfig, SweepConfig, without_layers
 from aecli.data import Images, Split, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
@@ -184,12 +184,8 @@ def row_specs(config: SweepConfig) -> list[RowSpec]:
     for code_dim in config.code_dims:
         codec = config.codec.model_copy(update={"code_dim": code_dim})
         codecs.append((codec, False))
-        if (
-            isinstance(codec, MlpConfig)
-            and code_dim >= pixels
-            and min(codec.hidden, default=code_dim) < code_dim
-        ):
-            codecs.append((codec.model_copy(update={"hidden": ()}), True))
+        if (wide := without_layers(codec, pixels)) is not None:
+            codecs.append((wide, True))
     return [RowSpec(codec, v, wide) for codec, wide in codecs for v in config.variants]
 
 
