@@ -11,6 +11,7 @@ from aecli import chapter, data, device, figures, metrics
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
+from aecli.counts import count
 from aecli.data import Images
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
@@ -91,7 +92,8 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     header = ("code", config.codec.name, "linear", "PCA", "DCT", "advantage", "in percent")
     rows = [_printed(row) for row in result.curve]
     title = (
-        f"{images.name}: test mse per pixel, {config.seeds} seed(s), recipe {config.train.recipe}"
+        f"{images.name}: test mse per pixel, {count(config.seeds, 'seed')},"
+        f" recipe {config.train.recipe}"
     )
     notes = [
         _settings(config, images),
@@ -240,7 +242,7 @@ def _draw(
                 ("DCT, lowest frequencies", column("dct_test_mse"), None),
             ],
             f"Network against linear maps ({images.name}, recipe {config.train.recipe},"
-            f" {figures.count(config.seeds, 'seed')})",
+            f" {count(config.seeds, 'seed')})",
         ),
     )
     mix = _mix(linear, pca)

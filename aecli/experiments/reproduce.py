@@ -22,6 +22,7 @@ from aecli.config import (
     is_given,
     with_values,
 )
+from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.errors import JobsFailedError
 from aecli.experiments.context import Context, Result, load_images
@@ -77,7 +78,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     header = ("claim", "chapter", "measured", "verdict")
     rows = [(c.name, c.printed, j.measured, j.verdict) for c, j in judged]
     quick = chapter.QUICK_LOOK if config.quick else ""
-    title = f"{images.name}{quick}: the chapter's claims, {config.seeds} seed(s)"
+    title = f"{images.name}{quick}: the chapter's claims, {count(config.seeds, 'seed')}"
     notes = [about, ledger.counts_in_words(judged)]
     return Result(run_dir.path, numbers, title, rows, header, notes)
 

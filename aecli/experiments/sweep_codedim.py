@@ -13,6 +13,7 @@ from aecli import chapter, data, device, figures, metrics, probes
 from aecli.chapter import CodeReading
 from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, MlpConfig, PcaConfig, SweepConfig
+from aecli.counts import count
 from aecli.data import Images, Split, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
@@ -126,7 +127,8 @@ def run(config: SweepConfig, context: Context) -> Result:
         if sweep.failures:
             run_dir.fail(failure_text(sweep.failures))
     header, rows = _printed(sweep.table())
-    title = f"{images.name}: {config.codec.name} over code dimensions, {config.seeds} seed(s)"
+    seeds = count(config.seeds, "seed")
+    title = f"{images.name}: {config.codec.name} over code dimensions, {seeds}"
     notes = [_settings(config, images)]
     return Result(run_dir.path, numbers, title, rows, header, notes, sweep.failures)
 
@@ -382,7 +384,7 @@ def _markdown(sweep: Sweep, images: Images, config: SweepConfig) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
     about = (
         f"{images.name}, {len(images.train):,} training and {len(images.test):,} test images,"
-        f" mean ± sd over {config.seeds} seed(s); mse per pixel in [0, 1]."
+        f" mean ± sd over {count(config.seeds, 'seed')}; mse per pixel in [0, 1]."
         f" {_settings(config, images)}"
     )
     missing = [f"- missing: {failure}" for failure in sweep.failures]
@@ -403,7 +405,7 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
                 (dims, line),
                 chapter.table_mse_of(images.name),
                 f"Test error over the code dimension ({images.name},"
-                f" {plain[0].spec.codec.name}, {figures.count(seeds, 'seed')})",
+                f" {plain[0].spec.codec.name}, {count(seeds, 'seed')})",
             ),
         )
     some = images.test.labels.unique()[:_SHOWN]

@@ -12,6 +12,7 @@ from torch import Tensor
 from aecli import chapter, codecs, data, device, figures, interrupts, metrics
 from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
+from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.experiments.context import Context, Result, load_images
@@ -105,7 +106,7 @@ def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, l
     except DataError as error:
         raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
     step = int(found.state.get("step", torch.tensor(0)))
-    context.terminal.say(f"going on after step {step}, {len(records)} epoch(s) done")
+    context.terminal.say(f"going on after step {step}, {count(len(records), 'epoch')} done")
     return found.state, records
 
 
