@@ -103,6 +103,12 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     return Result(run_dir.path, numbers, title, rows, header, notes)
 
 
+def linear_fit(config: PcaCompareConfig) -> FitConfig:
+    """Training of the linear autoencoder: LINEAR_FIT, with what Muon multiplies in as the config
+    has decided it, so that the run repeats on another CPU."""
+    return LINEAR_FIT.model_copy(update={"muon_precision": config.train.muon_precision})
+
+
 def measure_comparison(
     config: PcaCompareConfig, images: Images, run_dir: RunDir, context: Context
 ) -> Comparison:
@@ -116,7 +122,8 @@ def measure_comparison(
         ]
         for k in config.code_dims
     }
-    linears = {k: Job(LinearConfig(code_dim=k), LINEAR_FIT, config.seed) for k in config.code_dims}
+    fit = linear_fit(config)
+    linears = {k: Job(LinearConfig(code_dim=k), fit, config.seed) for k in config.code_dims}
     jobs = [*linears.values(), *(job for of_dim in networks.values() for job in of_dim)]
     trainings = train_all(jobs, images, config, run_dir, context)
     trainings.require_all()
@@ -160,7 +167,7 @@ def measure_comparison(
 
 
 def _settings(config: PcaCompareConfig, images: Images) -> str:
-    linear = (f"the linear autoencoder, with seed {config.seed} alone,", LINEAR_FIT)
+    linear = (f"the linear autoencoder, with seed {config.seed} alone,", linear_fit(config))
     return settings_in_words(config, images, [linear])
 
 
