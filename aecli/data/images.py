@@ -55,6 +55,13 @@ class Images:
     train: Split
     val: Split
     test: Split
+    aside: str = ""
+    """What a title says behind the name, such as `, quick look`."""
+
+    @property
+    def title(self) -> str:
+        """The name as titles and sentences have it; tables and records have `name`."""
+        return self.name + self.aside
 
     @property
     def shape(self) -> ImageShape:

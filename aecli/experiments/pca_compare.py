@@ -248,7 +248,7 @@ def _draw(
                 ("linear autoencoder", column("linear_test_mse"), None),
                 ("DCT, lowest frequencies", column("dct_test_mse"), None),
             ],
-            f"Network against linear maps ({images.name}, recipe {config.train.recipe},"
+            f"Network against linear maps ({images.title}, recipe {config.train.recipe},"
             f" {count(config.seeds, 'seed')})",
         ),
     )
@@ -257,6 +257,6 @@ def _draw(
         "unit_mix",
         figures.unit_mix(
             (mix / mix.norm(dim=0)).numpy(),
-            f"The linear code's units are mixes of PCA's ({images.name}, code {linear.code_dim})",
+            f"The linear code's units are mixes of PCA's ({images.title}, code {linear.code_dim})",
         ),
     )

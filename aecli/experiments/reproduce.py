@@ -44,8 +44,9 @@ CHAPTER_DIMS = (2, 8, 32, 64, 784)
 COMPARED_DIMS = (2, 8, 16, 32)
 CHAPTER_FIT = FitConfig(recipe="chapter", precision="fp32")
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
-# What --quick takes, unless told otherwise; every figure and table of such a run says that it is
-# a quick look.
+# What --quick takes, unless told otherwise; every figure's title and every printed table of such a
+# run says that it is a quick look.
+_QUICK_LOOK = ", quick look"
 QUICK_IMAGES, QUICK_EPOCHS = 6_000, 3
 _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
 
@@ -66,6 +67,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         most = QUICK_IMAGES if config.quick else None
         images, config = load_images(config, context, run_dir, most)
+        images = replace(images, aside=_QUICK_LOOK if config.quick else "")
         run_dir.note(quick=config.quick)
         check(config, len(images.train))
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
@@ -77,8 +79,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         run_dir.write_metrics(numbers)
     header = ("claim", "chapter", "measured", "verdict")
     rows = [(c.name, c.printed, j.measured, j.verdict) for c, j in judged]
-    quick = chapter.QUICK_LOOK if config.quick else ""
-    title = f"{images.name}{quick}: the chapter's claims, {count(config.seeds, 'seed')}"
+    title = f"{images.title}: the chapter's claims, {count(config.seeds, 'seed')}"
     notes = [about, ledger.counts_in_words(judged)]
     return Result(run_dir.path, numbers, title, rows, header, notes)
 
@@ -93,9 +94,6 @@ def _about(config: ReproduceConfig, images: Images) -> str:
 
 
 def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context) -> Evidence:
-    dataset = images.name
-    if config.quick:  # so that every table and figure says it
-        images = replace(images, name=f"{dataset}{chapter.QUICK_LOOK}")
     common = config.model_dump(include={"seed", "device", "threads", "seeds", "jobs"})
     shared = {**common, "data": config.data, "codec": config.codec, "train": config.train}
     say = context.terminal.say
@@ -138,7 +136,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     code_shape, reconstruction_shape = _shapes(own[32][0].codec, images)
     wide = networks["784_wide"]
     return Evidence(
-        dataset=dataset,
+        dataset=images.name,
         train_images=len(images.train),
         classes=len(images.train.labels.unique()),
         quick=config.quick,
@@ -196,7 +194,7 @@ def _train_as_the_chapter(
         k: [trained[job] for job in of_dim] for k, of_dim in jobs.items()
     }
     losses = np.array([[r.train_mse for r in t.records] for t in own[32]])
-    title = f"The chapter's own training ({images.name}, mlp, code 32)"
+    title = f"The chapter's own training ({images.title}, mlp, code 32)"
     run_dir.save_figure(
         "chapter_training",
         figures.chapter_training(losses, chapter.training_mse_of(images.name), title),
@@ -222,7 +220,7 @@ def _subject(trained: Trained, images: Images, seed: int) -> Subject:
     untrained = codecs.build(trained.job.codec, images.shape)
     codec = trained.job.codec
     return Subject(
-        trained.codec, images, f"{images.name}, {codec.name}, code {codec.code_dim}", untrained
+        trained.codec, images, f"{images.title}, {codec.name}, code {codec.code_dim}", untrained
     )
 
 
@@ -264,6 +262,6 @@ def _draw_units(codec: Codec, images: Images, run_dir: RunDir) -> None:
             codes.double().var(dim=0, correction=0).numpy(),
             pca.variances.double().numpy(),
             metrics.correlations(codes).numpy(),
-            f"The code's units over the test images ({images.name}, mlp, code {codec.code_dim})",
+            f"The code's units over the test images ({images.title}, mlp, code {codec.code_dim})",
         ),
     )

@@ -383,7 +383,7 @@ def _markdown(sweep: Sweep, images: Images, config: SweepConfig) -> str:
     header, rows = _printed(sweep.table())
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
     about = (
-        f"{images.name}, {len(images.train):,} training and {len(images.test):,} test images,"
+        f"{images.title}, {len(images.train):,} training and {len(images.test):,} test images,"
         f" mean ± sd over {count(config.seeds, 'seed')}; mse per pixel in [0, 1]."
         f" {_settings(config, images)}"
     )
@@ -404,7 +404,7 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
                 [_point(row) for row in plain],
                 (dims, line),
                 chapter.table_mse_of(images.name),
-                f"Test error over the code dimension ({images.name},"
+                f"Test error over the code dimension ({images.title},"
                 f" {plain[0].spec.codec.name}, {count(seeds, 'seed')})",
             ),
         )
@@ -427,13 +427,13 @@ def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
             originals.numpy(),
             decoded,
             "test mse" if seeds == 1 else f"mean test mse\nof {seeds} seeds",
-            f"The same test images at every code dimension ({images.name})",
+            f"The same test images at every code dimension ({images.title})",
         ),
     )
     for row in plain:
         if row.spec.codec.code_dim == 2:
             codes = metrics.encode(row.trained[0].codec, images.test.images)
-            title = f"Codes of the test images ({images.name}, {row.spec.codec.name}, code 2)"
+            title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"
             run_dir.save_figure(
                 "code_scatter",
                 figures.code_scatter(codes.numpy(), images.test.labels.numpy(), title),

@@ -47,7 +47,7 @@ def settings_in_words(
     else:
         how = [f"Trained with {recipe_in_words(config.train, cpu)}"]
     how += [f"{who} with {recipe_in_words(fit, cpu)}" for who, fit in others]
-    return f"{'; '.join(how)}; on {len(images.train):,} images of {images.name}, {_seeds(config)}."
+    return f"{'; '.join(how)}; on {len(images.train):,} images of {images.title}, {_seeds(config)}."
 
 
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:
