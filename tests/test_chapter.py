@@ -135,6 +135,10 @@ SHARP = CodeReading(0.97, 0.97, 0.9, 0.9, 0.95, copies=False)
             {"copies": True, "probe_accuracy": 0.9},
             "a near copy; the label is read from it 1.0 points worse than from the pixels",
         ),
+        (
+            {"copies": True, "probe_accuracy": 0.9101},
+            "a near copy; the label is read from it as well as from the pixels",
+        ),
     ],
 )
 def test_what_a_code_holds_follows_from_the_numbers(change, sentence):

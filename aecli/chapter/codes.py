@@ -23,7 +23,9 @@ def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
     """
     best = max(reading.probe_accuracy, reading.knn_accuracy)
     if reading.copies:
-        gain = 100 * (reading.probe_accuracy - raw_probe_accuracy)
+        gain = round(100 * (reading.probe_accuracy - raw_probe_accuracy), 1)
+        if gain == 0:
+            return "a near copy; the label is read from it as well as from the pixels"
         return (
             f"a near copy; the label is read from it {abs(gain):.1f} points"
             f" {'better' if gain > 0 else 'worse'} than from the pixels"
