@@ -16,7 +16,7 @@ from aecli.data import Images
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, facts_of_jobs, train_all
-from aecli.experiments.sweep_codedim import full_pca, mean, spread
+from aecli.experiments.measures import full_pca, mean, spread
 from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.rundir import RunDir, new_run
 

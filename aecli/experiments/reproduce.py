@@ -28,10 +28,11 @@ from aecli.errors import JobsFailedError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
+from aecli.experiments.measures import full_pca
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_images
 from aecli.experiments.sample import measure_samples
-from aecli.experiments.sweep_codedim import full_pca, measure_sweep
+from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.trained import Subject, noted_classifier, with_held_out
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.rundir import RunDir, new_run

@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aecli import chapter, data, device, figures, metrics, probes
+from aecli import chapter, data, device, metrics, probes
 from aecli.chapter import CodeReading
 from aecli.codecs import Pca
-from aecli.config import CodecConfig, FitConfig, MlpConfig, PcaConfig, SweepConfig
+from aecli.config import CodecConfig, FitConfig, MlpConfig, SweepConfig
 from aecli.counts import count
 from aecli.data import Images, Split, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
+from aecli.experiments.measures import full_pca, mean, spread
 from aecli.experiments.possible import require_codecs, require_images
+from aecli.experiments.sweep_figures import draw
 from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
-_SHOWN = 12  # images decoded by each row in the figure, one of each label
 N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
 
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -174,7 +174,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     run_dir.write_csv("table.csv", sweep.table())
     run_dir.save_text("table.md", _markdown(sweep, images, config))
     with context.terminal.working("drawing the figures"):
-        _draw(sweep, images, pca, run_dir)
+        draw(sweep, images, pca, run_dir)
     return sweep
 
 
@@ -193,24 +193,6 @@ def row_specs(config: SweepConfig) -> list[RowSpec]:
         ):
             codecs.append((codec.model_copy(update={"hidden": ()}), True))
     return [RowSpec(codec, v, wide) for codec, wide in codecs for v in config.variants]
-
-
-def full_pca(images: Images) -> Pca:
-    """PCA with as many components as the training images have."""
-    most = min(math.prod(images.shape), len(images.train))
-    pca = Pca(images.shape, PcaConfig(code_dim=most))
-    pca.solve(images.train.images)
-    return pca
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean over seeds."""
-    return float(np.mean(values))
-
-
-def spread(values: Sequence[float]) -> float:
-    """The standard deviation over seeds (n - 1); nan of a single one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
@@ -389,65 +371,3 @@ def _markdown(sweep: Sweep, images: Images, config: SweepConfig) -> str:
     )
     missing = [f"- missing: {failure}" for failure in sweep.failures]
     return "\n".join([*lines, "", *missing, about, ""])
-
-
-def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
-    plain = [row for row in sweep.rows if row.spec.variant == "plain"]
-    seeds = len(sweep.rows[0].trained)
-    if plain:
-        most = max(row.spec.codec.code_dim for row in plain)
-        dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
-        line = np.array([metrics.mse(pca.truncated(int(k)), images.test.images) for k in dims])
-        run_dir.save_figure(
-            "tradeoff",
-            figures.tradeoff(
-                [_point(row) for row in plain],
-                (dims, line),
-                chapter.table_mse_of(images.name),
-                f"Test error over the code dimension ({images.title},"
-                f" {plain[0].spec.codec.name}, {count(seeds, 'seed')})",
-            ),
-        )
-    some = images.test.labels.unique()[:_SHOWN]
-    shown = [int((images.test.labels == label).nonzero()[0]) for label in some]
-    originals = to_unit(images.test.images[shown])
-    decoded = []
-    with torch.no_grad():
-        for row in sweep.rows:
-            decoded.append(
-                (
-                    _row_name(row.spec),
-                    row.trained[0].codec(originals).numpy(),
-                    mean(row.test_mse),
-                )
-            )
-    run_dir.save_figure(
-        "decoded",
-        figures.decoded_grid(
-            originals.numpy(),
-            decoded,
-            "test mse" if seeds == 1 else f"mean test mse\nof {seeds} seeds",
-            f"The same test images at every code dimension ({images.title})",
-        ),
-    )
-    for row in plain:
-        if row.spec.codec.code_dim == 2:
-            codes = metrics.encode(row.trained[0].codec, images.test.images)
-            title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"
-            run_dir.save_figure(
-                "code_scatter",
-                figures.code_scatter(codes.numpy(), images.test.labels.numpy(), title),
-            )
-
-
-def _row_name(spec: RowSpec) -> str:
-    lines = [str(spec.codec.code_dim)]
-    lines += ["no hidden layers"] if spec.wide else []
-    lines += [spec.variant] if spec.variant != "plain" else []
-    return "\n".join(lines)
-
-
-def _point(row: Row) -> figures.TradeoffPoint:
-    return figures.TradeoffPoint(
-        row.spec.codec.code_dim, mean(row.test_mse), spread(row.test_mse), row.spec.wide
-    )
