@@ -49,13 +49,12 @@ def draw(outcome: "Outcome", title: str, run_dir: RunDir) -> None:
     rates = {"this codec": outcome.many.hole_rates.numpy()}
     if pca is not own and outcome.pca_many is not None:
         rates[f"PCA-{own.codec.code_dim}"] = outcome.pca_many.hole_rates.numpy()
-    held_out = own.region.in_hole(own.test_codes).double().mean().item()
     run_dir.save_figure(
         "hole_rates",
         figures.hole_rates(
             outcome.many.t.numpy(),
             rates,
-            held_out,
+            outcome.held_out_in_hole,
             len(outcome.many.distances),
             f"How often straight paths are in a hole ({title})",
         ),

@@ -1,4 +1,4 @@
-"""What several experiments measure: PCA of all components, and means over seeds."""
+"""Measurements that several experiments share: PCA of all components, means over seeds."""
 
 import math
 from collections.abc import Sequence

@@ -162,7 +162,9 @@ def measure_comparison(
     rows = [check.row() | {"dataset": images.name} for check in checks]
     run_dir.write_csv("eckart_young.csv", rows)
     run_dir.save_text("explanation.md", _explanation(result, _settings(config, images)))
-    _draw(result, trained[linears[max(config.code_dims)]].codec, pca, images, config, run_dir)
+    widest = trained[linears[max(config.code_dims)]].codec
+    assert isinstance(widest, Linear)
+    _draw(result, widest, pca, images, config, run_dir)
     return result
 
 
@@ -222,7 +224,7 @@ def _explanation(result: Comparison, settings: str) -> str:
 
 def _draw(
     result: Comparison,
-    linear: Any,
+    linear: Linear,
     pca: Pca,
     images: Images,
     config: PcaCompareConfig,

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from aecli import chapter, codecs, device, figures, metrics
 from aecli.chapter import Evidence, ledger
-from aecli.codecs import Codec
+from aecli.codecs import Codec, Pca
 from aecli.config import (
     FitConfig,
     InterpolateConfig,
@@ -132,7 +132,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     test = images.test.images
     pca = full_pca(images)
     pca_codes = metrics.encode(pca.truncated(32), test)
-    _draw_units(thirty_two[0], images, run_dir)
+    _draw_units(thirty_two[0], pca, images, run_dir)
     codes_of_32 = [metrics.encode(c, test) for c in [*thirty_two, *(t.codec for t in own[32])]]
     code_shape, reconstruction_shape = _shapes(own[32][0].codec, images)
     wide = networks["784_wide"]
@@ -254,14 +254,13 @@ def _extremes(values: torch.Tensor) -> tuple[float, float]:
     return values.min().item(), values.max().item()
 
 
-def _draw_units(codec: Codec, images: Images, run_dir: RunDir) -> None:
+def _draw_units(codec: Codec, pca: Pca, images: Images, run_dir: RunDir) -> None:
     codes = metrics.encode(codec, images.test.images)
-    pca = full_pca(images).truncated(codec.code_dim)
     run_dir.save_figure(
         "code_units",
         figures.code_units(
             codes.double().var(dim=0, correction=0).numpy(),
-            pca.variances.double().numpy(),
+            pca.variances[: codec.code_dim].double().numpy(),
             metrics.correlations(codes).numpy(),
             f"The code's units over the test images ({images.title}, mlp, code {codec.code_dim})",
         ),
