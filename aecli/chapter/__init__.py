@@ -1,4 +1,4 @@
-"""What the chapter claims, and how a measurement is judged against it."""
+"""The chapter's claims, and how a measurement is judged against each."""
 
 from aecli.chapter import ledger
 from aecli.chapter.claims import CLAIMS, Claim, judge_all

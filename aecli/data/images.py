@@ -51,12 +51,12 @@ class Images:
     source: str
     """Where it came from, in words."""
     sha256: str
-    """Of all its images and labels, before any split or limit."""
+    """SHA-256 of all its images and labels, before any split or limit."""
     train: Split
     val: Split
     test: Split
     aside: str = ""
-    """What a title says behind the name, such as `, quick look`."""
+    """Ending of the name in titles, such as `, quick look`."""
 
     @property
     def title(self) -> str:
@@ -88,7 +88,7 @@ class Images:
         return torch.cat(errors).mean().item()
 
     def provenance(self) -> dict[str, str | int]:
-        """What run.json says of the data."""
+        """Facts of the data for run.json."""
         return {
             "name": self.name,
             "source": self.source,

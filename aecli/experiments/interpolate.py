@@ -170,7 +170,7 @@ class Outcome:
     """(2,) indices of test images."""
     own: CodeSpace
     pca: CodeSpace | None
-    """Of the same code dimension; `own` if that is PCA; None where there is none."""
+    """PCA's space at the same code dimension; `own` if that is PCA; None where there is none."""
     journey: Paths
     many: Paths
     pca_many: Paths | None
@@ -186,7 +186,7 @@ class Outcome:
         return start, end
 
     def numbers(self) -> dict[str, Any]:
-        """What metrics.json holds. Rates and confidences are in [0, 1]."""
+        """The content of metrics.json. Rates and confidences are in [0, 1]."""
         region, many = self.own.region, self.many
         inner = many.in_hole[:, many.inner], many.confidence[:, many.inner]
         pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)

@@ -26,7 +26,7 @@ LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured."""
+    """All that was measured."""
 
     dataset: str
     advantages: Sequence[Advantage]

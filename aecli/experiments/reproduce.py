@@ -43,7 +43,7 @@ CODE_DIMS = (2, 8, 16, 32, 64, 784)
 CHAPTER_DIMS = (2, 8, 32, 64, 784)
 """Code dimensions of the chapter's table and of the exercise below it."""
 COMPARED_DIMS = (2, 8, 16, 32)
-CHAPTER_FIT = FitConfig(recipe="chapter", precision="fp32")
+CHAPTER_FIT = FitConfig(recipe="chapter")
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
 # What --quick takes, unless told otherwise; every figure's title and every printed table of such a
 # run says that it is a quick look.

@@ -45,11 +45,11 @@ class RowSpec:
     codec: CodecConfig
     variant: str
     wide: bool
-    """Whether it stands for a codec whose layers would be narrower than its code."""
+    """True if it stands for a codec whose layers would be narrower than its code."""
 
     @property
     def key(self) -> str:
-        """As it stands in the names of metrics."""
+        """The row in the names of metrics."""
         parts = [str(self.codec.code_dim)]
         parts += ["wide"] if self.wide else []
         parts += [self.variant] if self.variant != "plain" else []
@@ -58,7 +58,7 @@ class RowSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one row, a value per seed."""
+    """Measurements of one row, a value per seed."""
 
     spec: RowSpec
     trained: Sequence[Trained]
@@ -227,7 +227,7 @@ class _Reader:
         self._thicknesses = [probes.thickness_pixels(p.images) for p in (self.train, self.test)]
 
     def read(self, trained: Trained, copies: bool) -> CodeReading:
-        """What the probes read from the codes of one codec."""
+        """The probes' reading of the codes of one codec."""
         codes, test_codes = (
             metrics.encode(trained.codec, p.images) for p in (self.train, self.test)
         )
@@ -246,7 +246,7 @@ class _Reader:
         )
 
     def raw_accuracies(self) -> tuple[float, float]:
-        """What the linear probe and the vote of the nearest read from the pixels."""
+        """Accuracies of the linear probe and of the vote of the nearest on the pixels."""
         pixels, test_pixels = (to_unit(p.images).flatten(1) for p in (self.train, self.test))
         labels = (pixels, self.train.labels, test_pixels, self.test.labels)
         return probes.linear_probe_accuracy(*labels), probes.knn_accuracy(*labels)

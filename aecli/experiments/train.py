@@ -116,8 +116,8 @@ def _keeper(
     seconds: float,
     signalled: Callable[[], int | None],
 ) -> Callable[[Callable[[], State]], None]:
-    """What `fit` calls after every step: it saves the state when that is due, or on a signal,
-    and then raises Interrupted."""
+    """The function that `fit` calls after every step: it saves the state when that is due, or on a
+    signal, and then raises Interrupted."""
     saved = time.monotonic()
 
     def keep(take: Callable[[], State]) -> None:
@@ -155,7 +155,7 @@ class _Outcome:
         return self.errors.mean().item()
 
     def numbers(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """The content of metrics.json."""
         codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
         itself = isinstance(codec, Pca)
         return {
@@ -244,7 +244,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
 
 
 def _decoded(name: str, codec: Codec, originals: Tensor, test_mse: float) -> figures.Decoded:
-    """What `codec` makes of images (n, C, H, W) float32; test_mse is over all test images."""
+    """Images (n, C, H, W) float32 through `codec`; test_mse is over all test images."""
     with torch.no_grad():
         images = codec(originals.to(codec.device)).cpu()
     errors = (images - originals).square().flatten(start_dim=1).mean(dim=1)

@@ -38,7 +38,7 @@ _LEAST_SCALE = 0.1  # of correlations; below it all is noise, and should look li
 
 @dataclass(frozen=True)
 class Decoded:
-    """What one codec makes of some images."""
+    """Some images through one codec."""
 
     name: str
     images: Array
