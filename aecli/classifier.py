@@ -58,14 +58,14 @@ class Classifier:
     test_accuracy: float
     """On the real test images, in [0, 1]."""
     name: str
-    """What decides its weights: the data's hash, the training images, this file's version, torch's.
-    """
+    """All that decides its weights: the data's hash, the training images, two versions: of this
+    file and of torch."""
     weights_sha256: str
     source: str
     """`trained`, by this process, or `cache`."""
 
     def provenance(self) -> dict[str, str | float]:
-        """What run.json says of it."""
+        """Facts of it for run.json."""
         return {
             "name": self.name,
             "weights_sha256": self.weights_sha256,

@@ -36,7 +36,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What the next step depends on besides parameters and gradient; the tensors themselves."""
+        """The tensors themselves that the next step depends on, besides parameters and gradient."""
 
 
 class Adam(Optimizer):
@@ -79,8 +79,9 @@ class Muon(Optimizer):
     same two sides in pairs, which go through the iteration together.
 
     Not what the papers call Muon where a matrix's shorter side is over 256: such a matrix is cut
-    into equal blocks of at most 256 rows, each made orthogonal by itself, so that rows of two
-    blocks need not be orthogonal to each other. That is a quarter of the cost at 1,000 rows.
+    into equal blocks of 65 to 256 rows, where some divide it, each made orthogonal by itself, so
+    that rows of two blocks need not be orthogonal to each other. That is a quarter of the cost at
+    1,000 rows.
 
     parameters, gradient: the matrices of `shapes`, one after the other, flat.
     dtype: of the iteration, as `orthogonalized` takes it.

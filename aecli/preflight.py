@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from aecli import locks, machine, storage
 from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values, without_layers
+from aecli.counts import count
 from aecli.errors import StorageError, UsageError
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -70,7 +71,7 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
     raise UsageError(
         f"this run needs about {storage.size(_memory(config, asked))} of memory, and there are"
         f" {storage.size(memory)}: code_dim={largest_codec(config).code_dim} and its layers,"
-        f" batch_size={config.train.batch_size}, {asked} training(s) at a time{fewer}"
+        f" batch_size={config.train.batch_size}, {count(asked, 'training')} at a time{fewer}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What can be read from codes: the digit, its slant and its stroke thickness, by simple readers."""
+"""Simple readers of codes: of the digit, its slant and its stroke thickness."""
 
 from typing import Any
 

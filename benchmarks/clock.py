@@ -26,7 +26,7 @@ class Clock(ABC):
     def __init__(self, budget: float, wait: Callable[[], None] = lambda: None) -> None:
         """budget: seconds of training after which it is Enough. wait: called before the start."""
         self.seconds = 0.0
-        """Of training so far; what the clock itself does is not counted."""
+        """Seconds of training so far; what the clock itself does is not counted."""
         self._budget = budget
         self._wait = wait
         self._resumed = 0.0
@@ -46,7 +46,7 @@ class Clock(ABC):
 
     @abstractmethod
     def values(self) -> dict[str, Any]:
-        """What was measured."""
+        """All that was measured."""
 
     def _lap(self) -> float:
         """Seconds since the clock was resumed; they are added to `seconds`."""

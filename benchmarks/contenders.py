@@ -64,7 +64,7 @@ class Contender:
 
     @property
     def turns(self) -> bool:
-        """Whether its epochs and the floor's take turns in one process: only where torch is."""
+        """True if its epochs and the floor's take turns in one process: only where torch is."""
         return self.measure == "epochs" and self.loop not in ("floor", "sklearn")
 
 

@@ -66,7 +66,7 @@ class _Training:
             time.sleep(0.02)
 
     def seconds(self) -> list[float]:
-        """Of each epoch."""
+        """Seconds of each epoch."""
         return [float(row["seconds"]) for row in self._rows()]
 
     def _rows(self) -> list[dict[str, str]]:

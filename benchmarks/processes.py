@@ -24,7 +24,7 @@ class WorkerError(Exception):
 
 
 def run_task(task: Task) -> dict[str, Any]:
-    """What the task's process measured. Raises WorkerError.
+    """The measurements of the task's process. Raises WorkerError.
 
     This process must stay small: on Linux a child's peak memory begins at its parent's.
     """

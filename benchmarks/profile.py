@@ -34,7 +34,7 @@ MARKED = (
 
 @dataclass(frozen=True)
 class Steps:
-    """What was seen of some training steps."""
+    """Observations of some training steps."""
 
     count: int
     seconds: float

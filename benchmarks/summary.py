@@ -12,14 +12,14 @@ Part = Literal["floor", "epochs", "quality", "sweep", "startup", "neighbours"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one process measured in one repeat."""
+    """Measurements of one process in one repeat."""
 
     repeat: int
     part: Part
     contender: str
     batch_size: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    """As the clock gave them; empty if there is a problem."""
+    """Values as the clock gave them; empty if there is a problem."""
     floor_seconds: float | None = None
     """Per epoch of the fp32 floor, measured right before."""
     problem: str | None = None
@@ -55,14 +55,14 @@ class QualityRow:
     target: float
     """Test mse per pixel."""
     seconds: float
-    """Of training from the first step; the median over repeats, inf if most did not get there."""
+    """Seconds of training from the first step: the median over repeats, inf if most failed."""
     floor_epochs: float
     """The same in epochs of the fp32 floor at batch 256: the median of the repeats' ratios."""
     reached: int
     """In how many repeats."""
     repeats: int
     spent_seconds: float
-    """Of training, reached or not; the median."""
+    """Seconds of training, reached or not; the median."""
     best_mse: float
     peak_mib: float
 
@@ -89,7 +89,7 @@ def epoch_row(measurements: Sequence[Measurement]) -> EpochRow:
 
 
 def _ratio(measurement: Measurement) -> float:
-    """Of an epoch to the floor's: to those right before and after it where they took turns."""
+    """An epoch over the floor's: over those right before and after it where they took turns."""
     epochs, floors = measurement.values["epoch_seconds"], measurement.values.get("floor_seconds")
     if not floors:
         return epoch_seconds(measurement) / floor_of(measurement)
@@ -133,7 +133,7 @@ class Sooner:
 
 
 def sooner(ours: Iterable[Measurement], theirs: Iterable[Measurement], i: int) -> Sooner | None:
-    """Of the same repeats; None where ours does not reach the `i`-th target or nothing pairs."""
+    """Over the same repeats; None where ours does not reach the `i`-th target or nothing pairs."""
     other = {m.repeat: m for m in theirs}
     pairs = [(m, other[m.repeat]) for m in ours if m.repeat in other]
     if not pairs or not all(math.isfinite(seconds_to(m, i)) for m, _ in pairs):

@@ -1,4 +1,4 @@
-"""What a worker process is asked to do, as it is sent to it."""
+"""A task for a worker process, as it is sent to it."""
 
 import json
 from dataclasses import asdict, dataclass, field

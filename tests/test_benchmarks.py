@@ -204,6 +204,34 @@ def test_the_tables_show_values_reasons_and_bounds(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["machine"]["cores"] == 2
 
 
+def beside(repeat, slower):
+    """A repeat on a machine so many times slower than the first."""
+    seconds = dict.fromkeys(report._COMPARED, 4.0 * slower)
+    seconds |= {"two at once": 9.0 * slower, "beside one busy process": 12.0 * slower}
+    return Measurement(repeat, "neighbours", "neighbours", values={"seconds": seconds})
+
+
+def test_what_neighbours_cost_is_over_the_same_alone_in_each_repeat():
+    head, rows = report._beside_neighbours(report.Runs([beside(0, 1), beside(1, 2)], [], 9))
+    table = {row[0]: row[1:] for row in rows}
+    assert list(table) == list(report._COMPARED)
+    assert {len(row) for row in rows} == {len(head)}
+    assert table["two at once"] == ("13.50", "2.25", "2.25 to 2.25")
+    assert table["as libgomp waits, alone"] == ("6.00", "", "")
+    held = {
+        text: holds for text, _, holds in report._bounds(report.Runs([beside(0, 1)], [1], 9))[1]
+    }
+    assert held["two trainings at once: <= 2.5 times one alone"] == "yes"
+    assert held["a training beside one busy process: <= 2 times alone"] == "**no**"
+
+
+def test_what_neighbours_cost_may_be_unmeasured():
+    failed = Measurement(0, "neighbours", "neighbours", problem="failed: no memory")
+    head, [row] = report._beside_neighbours(report.Runs([failed], [], 9))
+    assert len(row) == len(head)
+    assert "failed: no memory" in row
+
+
 def test_a_task_survives_its_way_to_the_worker():
     task = Task("aecli", "data", 2, "quality", {"recipe": "muon"}, targets=(0.0168, 0.006))
     assert Task.from_json(task.to_json()) == task

@@ -34,8 +34,8 @@ def test_a_linear_codec_is_not_blamed_for_losing_to_pca():
 
 def test_the_chapters_numbers_stand_beside_mnists_alone():
     for of in (table_mse_of, training_mse_of):
-        assert of("mnist") == of("mnist, quick look") != {}
-        assert of("mnist-5k") == of("fashion-mnist") == of("mnist-5k, quick look") == {}
+        assert of("mnist")
+        assert of("mnist-5k") == of("fashion-mnist") == {}
 
 
 GOOD = LinearCheck(8, 0.0372, 0.03721, 0.0372, 1.0, 3.0, 0.4)
@@ -134,6 +134,10 @@ SHARP = CodeReading(0.97, 0.97, 0.9, 0.9, 0.95, copies=False)
         (
             {"copies": True, "probe_accuracy": 0.9},
             "a near copy; the label is read from it 1.0 points worse than from the pixels",
+        ),
+        (
+            {"copies": True, "probe_accuracy": 0.9101},
+            "a near copy; the label is read from it as well as from the pixels",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from aecli.chapter.claims import judge
 from aecli.chapter.evidence import agrees, over_seeds
 
 CHECK = LinearCheck(8, 0.0372, 0.03721, 0.0372, 1.0, 3.0, 0.4)
+EXACT = dataclasses.replace(CHECK, tail_mse=0.0)
 EPOCHS = [0.0461, 0.0292, 0.025, 0.022, 0.0204]
 
 
@@ -155,6 +156,7 @@ def test_a_claim_holds_on_the_chapters_numbers_and_not_on_others(claim):
         ("diminishing", loop(c64=[0.010, 0.010]), "does not hold"),
         ("diminishing", aecli(c64=[0.014]), "holds only if it is trained as the chapter does"),
         ("clusters", {"code2_knn_accuracy": 0.99}, "does not hold"),
+        ("eckart-young", {"linear_checks": [EXACT]}, "not judged (PCA leaves no error)"),
         ("clusters", {"classes": 2}, "does not hold"),  # 70% is near the 50% of chance
         ("no-scale", {"code_deviations": [(0.9, 1.1)]}, "holds"),
         ("no-scale", {"code_centres": [(0.0, 0.1)]}, "holds"),
@@ -182,6 +184,10 @@ def test_a_reason_follows_the_evidence():
     assert "0.0236 ± 0.0000 on test images" in row.measured
     lost = judged("advantage", advantages=[Advantage(2, 0.06, 0.05, 17)])
     assert lost.reason == "recipe muon, 7 epochs does not beat PCA at 2"
+    mixed = judged("sanity-check", chapter_test_mse={32: [0.020, 0.025]})
+    assert "does not beat PCA in every seed; " in mixed.reason
+    both = judged("meaningless", wide_probe_accuracy=0.97, wide_knn_accuracy=0.97)
+    assert both.reason == "a linear probe and a vote of the 5 nearest read the code better"
     ordered = judged("unordered", unit_order=[0.9], unit_correlation=[0.0])
     assert ordered.reason == "the units are ordered and uncorrelated after all"
 

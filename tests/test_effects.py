@@ -147,6 +147,16 @@ def test_a_run_asked_for_with_auto_is_the_one_recorded_as_decided():
     assert other_numbers(with_values(asked, {"train.precision": "fp32"}), recorded)
 
 
+@pytest.mark.parametrize("experiment", ["pca-compare", "reproduce", "sweep-codedim"])
+def test_muon_trains_a_comparisons_linear_autoencoder_beside_adam_too(experiment):
+    """So what it multiplies in stands in config.yaml and decides numbers there, and only there."""
+    config = resolve(EXPERIMENTS[experiment], [set_layer(["train.optimizer=adam"])])
+    other = with_values(config, {"train.muon_precision": "bf16"})
+    matters = experiment != "sweep-codedim"
+    assert ("muon_precision" in settings_of(config)["train"]) == matters
+    assert (numbers_of(config) != numbers_of(other)) == matters
+
+
 def test_a_quick_look_finds_its_own_run():
     asked = resolve(ReproduceConfig, [set_layer(["quick=true"])])
     recorded = with_values(asked, {"data.limit_train": 6000, "train.epochs": 3})

@@ -76,8 +76,10 @@ def small(words, run):
 @pytest.fixture
 def quick(monkeypatch):
     """Nothing is drawn, and the probes read little."""
-    for module in (interpolate, pca_compare, sample, sweep_codedim, train):
+    for module in (pca_compare, sample, train):
         monkeypatch.setattr(module, "_draw", lambda *_: None)
+    for module in (interpolate, sweep_codedim):
+        monkeypatch.setattr(module, "draw", lambda *_: None)
     monkeypatch.setattr(sweep_codedim, "N_PROBE", 50)
 
 

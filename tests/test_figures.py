@@ -3,7 +3,6 @@ or a sentence names is drawn."""
 
 import io
 from itertools import combinations, pairwise
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -516,17 +515,3 @@ def test_lines_are_cut_to_the_width_and_no_word_is_lost(text):
     lines = wrapped(text, 3, 12).split("\n")
     assert all(text_width(line, 12) <= 3 for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-
-
-def test_counts_are_words():
-    assert [figures.count(n, "seed") for n in (0, 1, 3, 1200)] == [
-        "0 seeds",
-        "1 seed",
-        "3 seeds",
-        "1,200 seeds",
-    ]
-
-
-def test_no_figure_or_title_guesses_at_a_plural():
-    root = Path(figures.__file__).parent
-    assert not [path.name for path in root.glob("*.py") if "(s)" in path.read_text()]

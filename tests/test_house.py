@@ -45,7 +45,7 @@ LEVELS = [
     {"preflight"},
     {"config", "terminal", "expect", "options", "storage", "interrupts", "neighbours"},
     {"pathnames", "locks", "machine", "provenance"},
-    {"errors", "strictjson", "bars"},
+    {"errors", "strictjson", "bars", "counts"},
 ]
 
 

@@ -95,7 +95,7 @@ def test_too_many_jobs_are_fewer_where_nobody_asked_for_them(inside):
     assert preflight.check(SweepConfig(jobs=2), None) == (SweepConfig(jobs=2), [])
     refused = inside("sweep-codedim", "--jobs", "8", "--dry-run")
     assert refused.code == 2
-    assert "8 training(s) at a time; jobs=2 would fit" in refused.stderr
+    assert "8 trainings at a time; jobs=2 would fit" in refused.stderr
     quiet = inside("sweep-codedim", "--dry-run", "-q", "--dataset", "mnist-5k")
     assert quiet.code == 0
     assert "jobs: 2" in quiet.stdout

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from aecli.chapter import CLAIMS
-from aecli.config import FitConfig, yaml_layer
+from aecli.config import FitConfig, ReproduceConfig, yaml_layer
 from aecli.errors import StorageError
 from aecli.experiments import reproduce, sweep_codedim
-from aecli.experiments.wording import recipe_in_words
+from aecli.experiments.wording import recipe_in_words, settings_in_words
 from tests.test_claims import AS_PRINTED, BY_CONSTRUCTION
 
 FIVE_K = ("--dataset", "mnist-5k", "--offline")
@@ -114,6 +114,15 @@ def test_a_quick_look_says_what_it_cannot_judge(inside, judged_only):
         assert "a look, not a result" in said
     assert "how low an error gets depends on how long" in text
     assert done.metrics()["claims_not_judged"] == 17
+    assert "mnist-5k, quick look: the chapter's claims" in done.stdout
+
+
+def test_a_quick_look_stands_in_titles_and_sentences_not_in_names(images):
+    look = replace(images, aside=", quick look")
+    assert look.title == f"{images.title}, quick look"
+    assert look.provenance() == images.provenance()
+    config = ReproduceConfig()
+    assert f" images of {look.title}, " in settings_in_words(config, look)
 
 
 def test_an_unfinished_quick_look_is_gone_on_with(inside, judged_only, monkeypatch, tmp_path):

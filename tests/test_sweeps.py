@@ -10,12 +10,21 @@ import torch
 
 from aecli import codecs, device
 from aecli.chapter import CodeReading
-from aecli.config import FitConfig, MlpConfig, SweepConfig, resolve, yaml_layer
+from aecli.config import (
+    FitConfig,
+    MlpConfig,
+    PcaCompareConfig,
+    SweepConfig,
+    resolve,
+    with_values,
+    yaml_layer,
+)
 from aecli.data import Split, default_places
 from aecli.errors import UsageError
 from aecli.experiments import sweep_codedim
 from aecli.experiments.context import Context
 from aecli.experiments.jobs import Job, Trained, train_all
+from aecli.experiments.pca_compare import linear_fit
 from aecli.experiments.sweep_codedim import Row, Sweep, row_specs
 from aecli.fit import corrupt
 from aecli.registry import unfinished_run
@@ -183,6 +192,15 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
     metrics = json.loads((done.run / "metrics.json").read_text())
     assert {metrics["largest_advantage_at"], metrics["smallest_advantage_at"]} <= {2, 5}
     assert "largest at code dimension" in (done.run / "explanation.md").read_text()
+
+
+@pytest.mark.parametrize("decided", ["fp32", "bf16"])
+def test_the_linear_autoencoder_is_trained_as_the_config_decided(monkeypatch, decided):
+    monkeypatch.setattr(device, "fast_bf16", lambda where: decided == "fp32")  # another CPU
+    config = with_values(PcaCompareConfig(), {"train.muon_precision": decided})
+    fit, cpu = linear_fit(config), torch.device("cpu")
+    assert device.facts(cpu, fit.precision, fit.muon_precision)["muon_precision"] == decided
+    assert device.facts(cpu, fit.precision, fit.muon_precision)["precision"] == "fp32"
 
 
 def test_pca_compare_where_pca_leaves_no_error(inside):

@@ -96,7 +96,7 @@ SWEEP = ("sweep-codedim", "2", "3", *SMALL, "--seeds", "2", "--jobs", "1")
 def test_a_sweep_with_failed_jobs_is_exit_5_and_continue_completes_it(inside, failing):
     partial = inside(*SWEEP)
     assert partial.code == 5
-    assert "2 job(s) failed" in partial.stderr
+    assert "2 jobs failed" in partial.stderr
     assert "mlp code 3 (256-64), seed 1: out of memory" in partial.stderr
     metrics = partial.metrics()  # the path is on stdout still
     assert (metrics["rows"], metrics["failed_jobs"]) == (1, 2)
@@ -172,7 +172,7 @@ def test_what_another_program_kept_is_not_used_and_told(inside, monkeypatch):
 def test_fail_fast_stops_at_the_first(inside, failing):
     done = inside("sweep-codedim", "3", "2", *SMALL, "--seeds", "3", "--jobs", "1", "--fail-fast")
     assert (done.code, done.run.is_dir()) == (5, True)  # what is done of it is kept
-    assert "1 job(s) failed" in done.stderr
+    assert "1 job failed" in done.stderr
 
 
 @pytest.mark.usefixtures("failing")

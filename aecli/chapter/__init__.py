@@ -1,4 +1,4 @@
-"""What the chapter claims, and how a measurement is judged against it."""
+"""The chapter's claims, and how a measurement is judged against each."""
 
 from aecli.chapter import ledger
 from aecli.chapter.claims import CLAIMS, Claim, judge_all
@@ -16,7 +16,6 @@ from aecli.chapter.linear import (
 )
 from aecli.chapter.sampling import judge_grey_smear
 from aecli.chapter.table import (
-    QUICK_LOOK,
     TABLE_MSE,
     TABLE_RATIO,
     TRAINING_MSE,
@@ -40,7 +39,6 @@ __all__ = [
     "HOLDS",
     "NOT_JUDGED",
     "ONLY_IF",
-    "QUICK_LOOK",
     "TABLE_MSE",
     "TABLE_RATIO",
     "TRAINING_MSE",

@@ -30,7 +30,7 @@ class Claim:
     needs_full_training: str = ""
     """Why a quick look, or a training on few images, cannot judge it; empty if it can."""
     of_mnist: bool = False
-    """Whether it is about a number of MNIST's, which other images cannot confirm or refute."""
+    """True if it is about a number of MNIST's, which other images cannot confirm or refute."""
 
 
 def judge_all(evidence: Evidence) -> list[tuple[Claim, Judgement]]:

@@ -1,11 +1,11 @@
-"""What a code holds, in words that follow from the probes' numbers (table 31.1.1, last column)."""
+"""Content of a code, in words that follow from the probes' numbers (table 31.1.1, last column)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class CodeReading:
-    """What simple readers get out of a codec's codes, on test images."""
+    """Scores of simple readers of a codec's codes, on test images."""
 
     probe_accuracy: float
     knn_accuracy: float
@@ -13,7 +13,7 @@ class CodeReading:
     thickness_r2: float
     sharpness: float
     copies: bool
-    """Whether the error is below a thousandth of the pixels' variance: an identity in effect."""
+    """True if the error is below a thousandth of the pixels' variance: an identity in effect."""
 
 
 def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
@@ -23,7 +23,9 @@ def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
     """
     best = max(reading.probe_accuracy, reading.knn_accuracy)
     if reading.copies:
-        gain = 100 * (reading.probe_accuracy - raw_probe_accuracy)
+        gain = round(100 * (reading.probe_accuracy - raw_probe_accuracy), 1)
+        if gain == 0:
+            return "a near copy; the label is read from it as well as from the pixels"
         return (
             f"a near copy; the label is read from it {abs(gain):.1f} points"
             f" {'better' if gain > 0 else 'worse'} than from the pixels"

@@ -88,7 +88,7 @@ def over_seeds(values: Sequence[float], digits: int = 4) -> str:
 
 
 def agrees(printed: float, values: Sequence[float], rounding: float = 0.00005) -> bool:
-    """Whether a printed number is what was measured: within 3 standard deviations, 2%, or the
+    """True if a printed number is what was measured: within 3 standard deviations, 2%, or the
     half unit of its last digit that it was rounded by."""
     sd = stdev(values) if len(values) > 1 else 0.0
     return abs(fmean(values) - printed) <= max(3 * sd, 0.02 * printed, rounding)

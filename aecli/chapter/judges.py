@@ -108,7 +108,8 @@ def meaningless(e: Evidence) -> Judgement:
     if not better:
         reason = "neither reader gets a point more from the code than from the image"
         return Judgement(HOLDS, measured, reason)
-    return Judgement(FAILS, measured, f"{' and '.join(better)} reads the code better")
+    read = "reads" if len(better) == 1 else "read"
+    return Judgement(FAILS, measured, f"{' and '.join(better)} {read} the code better")
 
 
 def ratios(e: Evidence) -> Judgement:
@@ -134,12 +135,15 @@ def beats_pca(e: Evidence) -> Judgement:
     if max(printed) < pca_mse and max(own) < pca_mse:
         return Judgement(HOLDS, measured, f"the chapter's training is enough: {e.chapter_recipe}")
     if max(own) < pca_mse:
-        reason = "the mean over the last epoch is above PCA's error, the test error below it"
+        which = "" if min(printed) >= pca_mse else ", in one seed at least"
+        reason = f"over the last epoch the mean is above PCA's error{which}, on test images below"
         return Judgement(f"{ONLY_IF} both are measured on test images", measured, reason)
     if max(better) < pca_mse:
-        reason = f"the chapter's training ({e.chapter_recipe}) loses to PCA; {e.recipe} beats it"
+        loses = "loses to PCA" if min(own) >= pca_mse else "does not beat PCA in every seed"
+        reason = f"the chapter's training ({e.chapter_recipe}) {loses}; {e.recipe} beats it"
         return Judgement(f"{ONLY_IF} it is trained better", measured, reason)
-    reason = f"neither the chapter's training ({e.chapter_recipe}) nor {e.recipe} beats PCA"
+    every = " in every seed" if len(better) > 1 else ""
+    reason = f"neither the chapter's training ({e.chapter_recipe}) nor {e.recipe} beats PCA{every}"
     return Judgement(FAILS, measured, reason)
 
 
@@ -182,7 +186,9 @@ def eckart_young(e: Evidence) -> Judgement:
     verdict = judge_eckart_young(e.linear_checks)
     worst = max(check.excess_percent or 0.0 for check in e.linear_checks)
     measured = f"at most {worst:.2f}% above the tail"
-    return Judgement(_plain(bool(verdict.holds)), measured, verdict.reason)
+    if verdict.holds is None:
+        return Judgement(f"{NOT_JUDGED} (PCA leaves no error)", "no tail", verdict.reason)
+    return Judgement(_plain(verdict.holds), measured, verdict.reason)
 
 
 def unordered(e: Evidence) -> Judgement:
@@ -233,10 +239,10 @@ def cannot_sample(e: Evidence) -> Judgement:
     measured = (
         f"Frechet distance {normal:.0f}; {best[0]:.0f} from {best[1]}, {floor:.1f} of real ones"
     )
-    times = f"{normal / max(floor, 1e-12):.0f} times the distance of real test images"
+    times = f"{normal / max(floor, 1e-12):.0f} times as far from real images as test images do"
     if normal > 10 * floor:
-        return Judgement(HOLDS, measured, f"what N(0, I) decodes to is {times} away")
-    return Judgement(FAILS, measured, f"what N(0, I) decodes to is only {times} away")
+        return Judgement(HOLDS, measured, f"what N(0, I) decodes to lies {times}")
+    return Judgement(FAILS, measured, f"what N(0, I) decodes to lies only {times}")
 
 
 def normal_in_hole(e: Evidence) -> Judgement:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 
 MNIST = "mnist"
-QUICK_LOOK = ", quick look"
-"""Ending of a dataset's name in the tables and figures of `reproduce --quick`."""
 
 # Table 31.1.1: code dimension -> reconstruction mse (the last one is printed as "~0.000").
 TABLE_MSE: Mapping[int, float] = {2: 0.052, 8: 0.028, 32: 0.020, 784: 0.000}
@@ -17,13 +15,9 @@ PCA_32_MSE = 0.0241
 def table_mse_of(dataset: str) -> Mapping[int, float]:
     """TABLE_MSE where it can stand beside what was measured on `dataset`; empty if that is not
     MNIST."""
-    return TABLE_MSE if _is_mnist(dataset) else {}
+    return TABLE_MSE if dataset == MNIST else {}
 
 
 def training_mse_of(dataset: str) -> Mapping[int, float]:
     """TRAINING_MSE likewise."""
-    return TRAINING_MSE if _is_mnist(dataset) else {}
-
-
-def _is_mnist(dataset: str) -> bool:
-    return dataset.removesuffix(QUICK_LOOK) == MNIST
+    return TRAINING_MSE if dataset == MNIST else {}

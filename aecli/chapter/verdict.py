@@ -11,7 +11,7 @@ NOT_JUDGED = "not judged"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a claim holds, and a sentence that says why."""
+    """A decision on a claim, and a sentence that says why."""
 
     holds: bool | None
     """None: there was nothing to judge it by."""

@@ -62,7 +62,7 @@ def build(config: CodecConfig, image_shape: ImageShape) -> Codec:
 
 
 def pack(codec: Codec, config: CodecConfig) -> tuple[dict[str, Any], bytes]:
-    """What `load` reads: the content of config.json, and the bytes of model.safetensors."""
+    """The content of config.json and the bytes of model.safetensors, as `load` reads them."""
     tensors = {name: tensor.cpu().clone() for name, tensor in codec.state_dict().items()}
     weights = save(tensors)
     description = {

@@ -1,4 +1,4 @@
-"""What a codec is: anything that encodes images into codes and decodes codes into images."""
+"""Codecs: anything that encodes images into codes and decodes codes into images."""
 
 import itertools
 import math

@@ -8,6 +8,7 @@ from aecli.config.models import (
     ExperimentConfig,
     ManyConfig,
     NetworkConfig,
+    PcaCompareConfig,
     ReproduceConfig,
     Section,
     SweepConfig,
@@ -161,7 +162,9 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
     idle = {}
     if train.optimizer == "adam":
         adam = Idle("train.optimizer=adam does not use it", ("train.optimizer", "train.recipe"))
-        idle |= dict.fromkeys(["train.momentum", "train.adam_lr", "train.muon_precision"], adam)
+        idle |= dict.fromkeys(["train.momentum", "train.adam_lr"], adam)
+        if not isinstance(config, PcaCompareConfig | ReproduceConfig):
+            idle["train.muon_precision"] = adam  # in those Muon trains the linear autoencoder
     if train.noise == "none":
         idle["train.noise_level"] = Idle("train.noise=none", ("train.noise", "train.recipe"))
     if train.elastic == 0:

@@ -321,9 +321,11 @@ class InterpolateConfig(TrainedConfig):
     to_digit: Digit | None = None
     """Digit of the test image to end at, which is then drawn (null: another than the start's)."""
     from_index: Index | None = None
-    """Index of the test image to start at, from 0 (null: drawn)."""
+    """Index of the test image to start at, from 0 (null: drawn until one decodes as its
+    digit, 50 times at most)."""
     to_index: Index | None = None
-    """Index of the test image to end at, from 0 (null: drawn)."""
+    """Index of the test image to end at, from 0 (null: drawn until one decodes as its
+    digit, 50 times at most)."""
     steps: Annotated[int, Field(ge=2, le=100)] = 10
     """Number of codes on the line, its two ends included."""
     pairs: Annotated[int, Field(ge=1, le=100_000)] = 500

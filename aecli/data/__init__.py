@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a dataset before it is read, and how to read it."""
+    """Facts known of a dataset before it is read, and how to read it."""
 
     summary: str
     image_shape: ImageShape
@@ -121,7 +121,7 @@ def check(config: NetworkConfig, places: Places) -> None:
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What is known of a dataset before it is read."""
+    """Facts of a dataset that is not read yet."""
 
     name: str
     """`auto` if that depends on a download."""
@@ -133,7 +133,7 @@ class Foreseen:
 
 
 def foresee(config: DataConfig, places: Places) -> Foreseen:
-    """What `load` would find, without reading or downloading. Raises UsageError for sizes.
+    """A forecast of `load`, without reading or downloading. Raises UsageError for sizes.
 
     What `check` raises is not raised again.
     """

@@ -146,7 +146,7 @@ def keep(path: Path, content: bytes) -> None:
 
 
 def set_aside(path: Path) -> str:
-    """What became of a damaged file of a cache: it is renamed, so that it is in nobody's way."""
+    """Rename a damaged file of a cache and say what became of it, so that it is in nobody's way."""
     aside = path.with_name(f"{path.name}.damaged")
     try:
         path.replace(aside)

@@ -51,10 +51,17 @@ class Images:
     source: str
     """Where it came from, in words."""
     sha256: str
-    """Of all its images and labels, before any split or limit."""
+    """SHA-256 of all its images and labels, before any split or limit."""
     train: Split
     val: Split
     test: Split
+    aside: str = ""
+    """Ending of the name in titles, such as `, quick look`."""
+
+    @property
+    def title(self) -> str:
+        """The name as titles and sentences have it; tables and records have `name`."""
+        return self.name + self.aside
 
     @property
     def shape(self) -> ImageShape:
@@ -81,7 +88,7 @@ class Images:
         return torch.cat(errors).mean().item()
 
     def provenance(self) -> dict[str, str | int]:
-        """What run.json says of the data."""
+        """Facts of the data for run.json."""
         return {
             "name": self.name,
             "source": self.source,

@@ -1,4 +1,4 @@
-"""What of each dataset is on this machine: for `aecli data`, `aecli data fetch` and `verify`."""
+"""Files of each dataset on this machine: for `aecli data`, `aecli data fetch` and `verify`."""
 
 import dataclasses
 import difflib

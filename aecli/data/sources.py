@@ -39,7 +39,7 @@ class Places:
     cache_dir: Path
     offline: bool = False
     named: bool = False
-    """Whether `data_dir` was asked for by name, so that the data must be there."""
+    """True if `data_dir` was asked for by name, so that the data must be there."""
     working: Working = not_shown
     """Shows that a download takes time."""
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from aecli import data
 from aecli.config import ExperimentConfig, with_values
+from aecli.counts import count
 from aecli.data import Images, Places, Split
 from aecli.rundir import RunDir
 from aecli.terminal import Terminal
@@ -32,7 +33,7 @@ class Context:
 
         facts: as `device.facts` gives them. each: whose the threads are, if not the whole run's.
         """
-        threads = f"{facts['threads']} thread{'' if facts['threads'] == 1 else 's'}{each}"
+        threads = count(facts["threads"], "thread") + each
         self.terminal.say(f"run: {run}")
         self.terminal.say(f"on: {facts['device']}, {threads}, {facts['precision']}")
 

@@ -10,21 +10,19 @@ that is denser than those is no hole by this rule.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from aecli import figures
 from aecli.classifier import Classifier
 from aecli.codecs import Pca
 from aecli.config import InterpolateConfig, PcaConfig
-from aecli.data import Images, to_unit
+from aecli.data import Images
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result
+from aecli.experiments.interpolate_figures import a_digit, draw
 from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.trained import (
     Subject,
@@ -39,10 +37,7 @@ from aecli.paths import CodeSpace, Paths, walk
 from aecli.rundir import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
-_COMPARED = 4096  # training images that decoded ones are held against at once
 _DRAWS = 50  # of an end, until one decodes as the digit it is
-_TILES = 22  # decoded images along each side of the plane
-_GRID = 140  # distances along each side of the plane, for the contour
 
 
 def check(config: InterpolateConfig, images: int | None) -> None:
@@ -104,7 +99,7 @@ def measure_paths(
     run_dir.write_csv("path.csv", [row | named for row in _path_rows(own, journey)])
     run_dir.write_csv("rates.csv", [row | named for row in _rate_rows(many, pca_many)])
     with context.terminal.working("drawing the figures"):
-        _draw(outcome, subject.title, run_dir)
+        draw(outcome, subject.title, run_dir)
     return outcome
 
 
@@ -175,10 +170,15 @@ class Outcome:
     """(2,) indices of test images."""
     own: CodeSpace
     pca: CodeSpace | None
-    """Of the same code dimension; `own` if that is PCA; None where there is none."""
+    """PCA's space at the same code dimension; `own` if that is PCA; None where there is none."""
     journey: Paths
     many: Paths
     pca_many: Paths | None
+
+    @cached_property
+    def held_out_in_hole(self) -> float:
+        """The share of test images whose codes are in a hole."""
+        return self.own.region.in_hole(self.own.test_codes).double().mean().item()
 
     @property
     def digits(self) -> tuple[int, int]:
@@ -186,7 +186,7 @@ class Outcome:
         return start, end
 
     def numbers(self) -> dict[str, Any]:
-        """What metrics.json holds. Rates and confidences are in [0, 1]."""
+        """The content of metrics.json. Rates and confidences are in [0, 1]."""
         region, many = self.own.region, self.many
         inner = many.in_hole[:, many.inner], many.confidence[:, many.inner]
         pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
@@ -201,7 +201,7 @@ class Outcome:
             "steps_in_hole": int(self.journey.in_hole.sum()),
             "hole_threshold": region.threshold,
             "typical_distance": region.typical,
-            "held_out_in_hole": region.in_hole(self.own.test_codes).double().mean().item(),
+            "held_out_in_hole": self.held_out_in_hole,
             "pairs": len(many.distances),
             "pairs_leaving": own["pairs_leaving"],
             "in_hole_rate_ends": own["in_hole_rate_ends"],
@@ -312,140 +312,11 @@ def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, Any]]:
     ]
 
 
-def _draw(outcome: Outcome, title: str, run_dir: RunDir) -> None:
-    images, own, pca, digits = outcome.images, outcome.own, outcome.pca, outcome.digits
-    steps = len(outcome.journey.t)
-    rows = [_row("this codec", own, outcome.journey, outcome.ends)]
-    rows.append(_nearest_row(images, rows[0]))
-    if pca is not None and pca is not own:
-        beside = walk(pca, outcome.ends.unsqueeze(0), steps, outcome.classifier)
-        rows.append(_row(f"PCA-{pca.codec.code_dim}", pca, beside, outcome.ends))
-    run_dir.save_figure(
-        "interpolation",
-        figures.interpolation_row(
-            to_unit(images.test.images[outcome.ends]).numpy(),
-            (_a(digits[0]), _a(digits[1])),
-            outcome.journey.t.numpy(),
-            rows,
-            "Under each t the digit that a classifier reads"
-            f" ({100 * outcome.classifier.test_accuracy:.1f}% right on test images): it has to name"
-            " one, whatever it is shown. Nearest: the training image that is nearest to what this"
-            " codec decodes, and the root mean square of their difference, in pixel units.",
-            f"{steps} codes on the straight line from {_a(digits[0])} to {_a(digits[1])} ({title})",
-        ),
-    )
-    rates = {"this codec": outcome.many.hole_rates.numpy()}
-    if pca is not own and outcome.pca_many is not None:
-        rates[f"PCA-{own.codec.code_dim}"] = outcome.pca_many.hole_rates.numpy()
-    held_out = own.region.in_hole(own.test_codes).double().mean().item()
-    run_dir.save_figure(
-        "hole_rates",
-        figures.hole_rates(
-            outcome.many.t.numpy(),
-            rates,
-            held_out,
-            len(outcome.many.distances),
-            f"How often straight paths are in a hole ({title})",
-        ),
-    )
-    if own.codec.code_dim == 2:
-        plane = _plane(outcome)
-        walked = f"from {_a(digits[0])} to {_a(digits[1])} ({title})"
-        run_dir.save_figure(
-            "latent_map",
-            figures.latent_map(
-                own.training_codes.numpy(), plane, f"Where the codes lie, and the path {walked}"
-            ),
-        )
-        run_dir.save_figure(
-            "decoder_grid",
-            figures.decoder_grid(
-                _tiles(own, plane), plane, f"What each code decodes to, and the path {walked}"
-            ),
-        )
-
-
-def _row(name: str, space: CodeSpace, paths: Paths, ends: Tensor) -> figures.PathRow:
-    codes = space.path(ends, len(paths.t))
-    return figures.PathRow(
-        name,
-        space.decode(codes).numpy(),
-        paths.in_hole[0].numpy(),
-        [f"read as {digit}" for digit in paths.digits[0].tolist()],
-    )
-
-
-def _nearest_row(images: Images, row: figures.PathRow) -> figures.PathRow:
-    """The training image that is nearest to each decoded one: likeness that an eye can judge."""
-    decoded = torch.from_numpy(row.decoded).flatten(start_dim=1)
-    parts = [
-        torch.cdist(decoded, to_unit(some).flatten(start_dim=1))
-        for some in images.train.images.split(_COMPARED)
-    ]
-    distances, nearest = torch.cat(parts, dim=1).min(dim=1)
-    rms = distances / decoded.shape[1] ** 0.5
-    return figures.PathRow(
-        "nearest",
-        to_unit(images.train.images[nearest]).numpy(),
-        np.zeros(len(decoded), dtype=bool),
-        [f"off by {value:.2f}" for value in rms.tolist()],
-        on_path=False,
-    )
-
-
-def _plane(outcome: Outcome) -> figures.Plane:
-    """The rectangle that holds the whole occupied region, and the path."""
-    own, journey = outcome.own, outcome.journey
-    path = own.path(outcome.ends, len(journey.t))
-    low, high = torch.cat([*_occupied_corners(own), path]).aminmax(dim=0)
-    margin = 0.03 * (high - low).clamp_min(1e-6)
-    x, y = (
-        torch.linspace(float(a), float(b), _GRID)
-        for a, b in zip(low - margin, high + margin, strict=True)
-    )
-    grid = torch.cartesian_prod(y, x).flip(1)
-    return figures.Plane(
-        x.numpy(),
-        y.numpy(),
-        own.region.distances(grid).unflatten(0, (_GRID, _GRID)).numpy(),
-        own.region.threshold,
-        path.numpy(),
-        journey.in_hole[0].numpy(),
-        (str(outcome.digits[0]), str(outcome.digits[1])),
-    )
-
-
-def _occupied_corners(space: CodeSpace) -> tuple[Tensor, Tensor]:
-    """Two corners (1, 2) of a rectangle that holds the occupied region.
-
-    It reaches as far from the training codes that lie in it as the threshold allows. A tree finds
-    their neighbours, which takes a hundredth of the time that all distances take.
-    """
-    region = space.region
-    tree = cKDTree(region.references.numpy())
-    nearest, _ = tree.query(region.references.numpy(), NEIGHBOURS)
-    codes = space.training_codes
-    occupied = codes[torch.from_numpy(nearest.mean(axis=1)) <= region.threshold]
-    reach = region.threshold * codes.std(dim=0, correction=0, keepdim=True)
-    low, high = (occupied if len(occupied) else codes).aminmax(dim=0, keepdim=True)
-    return low - reach, high + reach
-
-
-def _tiles(space: CodeSpace, plane: figures.Plane) -> NDArray[np.float32]:
-    """Images (tiles, tiles, C, H, W) decoded from the centres of a grid over the plane."""
-    x, y = (
-        torch.from_numpy(side[0] + (side[-1] - side[0]) * (np.arange(_TILES) + 0.5) / _TILES)
-        for side in (plane.x, plane.y)
-    )
-    codes = torch.cartesian_prod(y, x).flip(1).float()
-    return space.decode(codes).unflatten(0, (_TILES, _TILES)).numpy()
-
-
 def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]:
     journey, region, pairs = outcome.journey, outcome.own.region, numbers["pairs"]
     holes = [f"{t:.2f}" for t in journey.t[journey.in_hole[0]].tolist()]
     start, end = (
-        f"test image {numbers[f'{end}_index']} ({_a(numbers[f'{end}_digit'])})"
+        f"test image {numbers[f'{end}_index']} ({a_digit(numbers[f'{end}_digit'])})"
         for end in ("from", "to")
     )
     worst = numbers["worst_t"]
@@ -495,10 +366,6 @@ def _beside(numbers: dict[str, Any], pca: object) -> str:
     if numbers["pca_pairs_leaving"] is None:
         return f" (PCA-{code_dim}: none, more components than pixels or images)"
     return f" (PCA-{code_dim}: {pca})"
-
-
-def _a(digit: int) -> str:
-    return f"an {digit}" if digit == 8 else f"a {digit}"
 
 
 def _percent(fraction: float | None) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aecli import codecs, device, machine, provenance
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
+from aecli.counts import count
 from aecli.data import Images, ImageShape
 from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.experiments.context import Context
@@ -79,7 +80,8 @@ def facts_of_jobs(config: ManyConfig) -> dict[str, str | int]:
 def failure_text(failures: Sequence[str]) -> str:
     """What an exit with failed jobs says."""
     lines = "".join(f"\n  {failure}" for failure in failures)
-    return f"{len(failures)} job(s) failed; the others are kept, and --continue does these:{lines}"
+    failed = count(len(failures), "job")
+    return f"{failed} failed; the others are kept, and --continue does these:{lines}"
 
 
 def train_all(

@@ -11,11 +11,12 @@ from aecli import chapter, data, device, figures, metrics
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
+from aecli.counts import count
 from aecli.data import Images
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, facts_of_jobs, train_all
-from aecli.experiments.sweep_codedim import full_pca, mean, spread
+from aecli.experiments.measures import full_pca, mean, spread
 from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.rundir import RunDir, new_run
 
@@ -25,7 +26,7 @@ LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured."""
+    """All that was measured."""
 
     dataset: str
     advantages: Sequence[Advantage]
@@ -91,7 +92,8 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
     header = ("code", config.codec.name, "linear", "PCA", "DCT", "advantage", "in percent")
     rows = [_printed(row) for row in result.curve]
     title = (
-        f"{images.name}: test mse per pixel, {config.seeds} seed(s), recipe {config.train.recipe}"
+        f"{images.name}: test mse per pixel, {count(config.seeds, 'seed')},"
+        f" recipe {config.train.recipe}"
     )
     notes = [
         _settings(config, images),
@@ -99,6 +101,12 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
         chapter.judge_eckart_young(result.linear_checks).reason,
     ]
     return Result(run_dir.path, numbers, title, rows, header, notes)
+
+
+def linear_fit(config: PcaCompareConfig) -> FitConfig:
+    """Training of the linear autoencoder: LINEAR_FIT, with what Muon multiplies in as the config
+    has decided it, so that the run repeats on another CPU."""
+    return LINEAR_FIT.model_copy(update={"muon_precision": config.train.muon_precision})
 
 
 def measure_comparison(
@@ -114,7 +122,8 @@ def measure_comparison(
         ]
         for k in config.code_dims
     }
-    linears = {k: Job(LinearConfig(code_dim=k), LINEAR_FIT, config.seed) for k in config.code_dims}
+    fit = linear_fit(config)
+    linears = {k: Job(LinearConfig(code_dim=k), fit, config.seed) for k in config.code_dims}
     jobs = [*linears.values(), *(job for of_dim in networks.values() for job in of_dim)]
     trainings = train_all(jobs, images, config, run_dir, context)
     trainings.require_all()
@@ -153,12 +162,14 @@ def measure_comparison(
     rows = [check.row() | {"dataset": images.name} for check in checks]
     run_dir.write_csv("eckart_young.csv", rows)
     run_dir.save_text("explanation.md", _explanation(result, _settings(config, images)))
-    _draw(result, trained[linears[max(config.code_dims)]].codec, pca, images, config, run_dir)
+    widest = trained[linears[max(config.code_dims)]].codec
+    assert isinstance(widest, Linear)
+    _draw(result, widest, pca, images, config, run_dir)
     return result
 
 
 def _settings(config: PcaCompareConfig, images: Images) -> str:
-    linear = (f"the linear autoencoder, with seed {config.seed} alone,", LINEAR_FIT)
+    linear = (f"the linear autoencoder, with seed {config.seed} alone,", linear_fit(config))
     return settings_in_words(config, images, [linear])
 
 
@@ -213,7 +224,7 @@ def _explanation(result: Comparison, settings: str) -> str:
 
 def _draw(
     result: Comparison,
-    linear: Any,
+    linear: Linear,
     pca: Pca,
     images: Images,
     config: PcaCompareConfig,
@@ -239,8 +250,8 @@ def _draw(
                 ("linear autoencoder", column("linear_test_mse"), None),
                 ("DCT, lowest frequencies", column("dct_test_mse"), None),
             ],
-            f"Network against linear maps ({images.name}, recipe {config.train.recipe},"
-            f" {figures.count(config.seeds, 'seed')})",
+            f"Network against linear maps ({images.title}, recipe {config.train.recipe},"
+            f" {count(config.seeds, 'seed')})",
         ),
     )
     mix = _mix(linear, pca)
@@ -248,6 +259,6 @@ def _draw(
         "unit_mix",
         figures.unit_mix(
             (mix / mix.norm(dim=0)).numpy(),
-            f"The linear code's units are mixes of PCA's ({images.name}, code {linear.code_dim})",
+            f"The linear code's units are mixes of PCA's ({images.title}, code {linear.code_dim})",
         ),
     )

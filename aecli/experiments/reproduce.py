@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from aecli import chapter, codecs, device, figures, metrics
 from aecli.chapter import Evidence, ledger
-from aecli.codecs import Codec
+from aecli.codecs import Codec, Pca
 from aecli.config import (
     QUICK_IMAGES,
     FitConfig,
@@ -21,15 +21,17 @@ from aecli.config import (
     SampleConfig,
     SweepConfig,
 )
+from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.errors import JobsFailedError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
+from aecli.experiments.measures import full_pca
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_images
 from aecli.experiments.sample import measure_samples
-from aecli.experiments.sweep_codedim import full_pca, measure_sweep
+from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.trained import Subject, noted_classifier, with_held_out
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.rundir import RunDir, new_run
@@ -40,9 +42,11 @@ CODE_DIMS = (2, 8, 16, 32, 64, 784)
 CHAPTER_DIMS = (2, 8, 32, 64, 784)
 """Code dimensions of the chapter's table and of the exercise below it."""
 COMPARED_DIMS = (2, 8, 16, 32)
-CHAPTER_FIT = FitConfig(recipe="chapter", precision="fp32")
+CHAPTER_FIT = FitConfig(recipe="chapter")
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
-# Taken under --quick; every figure and table of such a run says that it is a quick look.
+# Limits of --quick, unless others are given; every figure's title and every printed table of such a
+# run says that it is a quick look.
+_QUICK_LOOK = ", quick look"
 _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
 
 
@@ -60,6 +64,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         most = QUICK_IMAGES if config.quick else None
         images, config = load_images(config, context, run_dir, most)
+        images = replace(images, aside=_QUICK_LOOK if config.quick else "")
         run_dir.note(quick=config.quick)
         check(config, len(images.train))
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
@@ -71,8 +76,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         run_dir.write_metrics(numbers)
     header = ("claim", "chapter", "measured", "verdict")
     rows = [(c.name, c.printed, j.measured, j.verdict) for c, j in judged]
-    quick = chapter.QUICK_LOOK if config.quick else ""
-    title = f"{images.name}{quick}: the chapter's claims, {config.seeds} seed(s)"
+    title = f"{images.title}: the chapter's claims, {count(config.seeds, 'seed')}"
     notes = [about, ledger.counts_in_words(judged)]
     return Result(run_dir.path, numbers, title, rows, header, notes)
 
@@ -87,9 +91,6 @@ def _about(config: ReproduceConfig, images: Images) -> str:
 
 
 def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context) -> Evidence:
-    dataset = images.name
-    if config.quick:  # so that every table and figure says it
-        images = replace(images, name=f"{dataset}{chapter.QUICK_LOOK}")
     common = config.model_dump(include={"seed", "device", "threads", "seeds", "jobs"})
     shared = {**common, "data": config.data, "codec": config.codec, "train": config.train}
     say = context.terminal.say
@@ -127,12 +128,12 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     test = images.test.images
     pca = full_pca(images)
     pca_codes = metrics.encode(pca.truncated(32), test)
-    _draw_units(thirty_two[0], images, run_dir)
+    _draw_units(thirty_two[0], pca, images, run_dir)
     codes_of_32 = [metrics.encode(c, test) for c in [*thirty_two, *(t.codec for t in own[32])]]
     code_shape, reconstruction_shape = _shapes(own[32][0].codec, images)
     wide = networks["784_wide"]
     return Evidence(
-        dataset=dataset,
+        dataset=images.name,
         train_images=len(images.train),
         classes=len(images.train.labels.unique()),
         quick=config.quick,
@@ -190,7 +191,7 @@ def _train_as_the_chapter(
         k: [trained[job] for job in of_dim] for k, of_dim in jobs.items()
     }
     losses = np.array([[r.train_mse for r in t.records] for t in own[32]])
-    title = f"The chapter's own training ({images.name}, mlp, code 32)"
+    title = f"The chapter's own training ({images.title}, mlp, code 32)"
     run_dir.save_figure(
         "chapter_training",
         figures.chapter_training(losses, chapter.training_mse_of(images.name), title),
@@ -216,7 +217,7 @@ def _subject(trained: Trained, images: Images, seed: int) -> Subject:
     untrained = codecs.build(trained.job.codec, images.shape)
     codec = trained.job.codec
     return Subject(
-        trained.codec, images, f"{images.name}, {codec.name}, code {codec.code_dim}", untrained
+        trained.codec, images, f"{images.title}, {codec.name}, code {codec.code_dim}", untrained
     )
 
 
@@ -249,15 +250,14 @@ def _extremes(values: torch.Tensor) -> tuple[float, float]:
     return values.min().item(), values.max().item()
 
 
-def _draw_units(codec: Codec, images: Images, run_dir: RunDir) -> None:
+def _draw_units(codec: Codec, pca: Pca, images: Images, run_dir: RunDir) -> None:
     codes = metrics.encode(codec, images.test.images)
-    pca = full_pca(images).truncated(codec.code_dim)
     run_dir.save_figure(
         "code_units",
         figures.code_units(
             codes.double().var(dim=0, correction=0).numpy(),
-            pca.variances.double().numpy(),
+            pca.variances[: codec.code_dim].double().numpy(),
             metrics.correlations(codes).numpy(),
-            f"The code's units over the test images ({images.name}, mlp, code {codec.code_dim})",
+            f"The code's units over the test images ({images.title}, mlp, code {codec.code_dim})",
         ),
     )

@@ -101,7 +101,7 @@ class _References:
     codes: Tensor
     """(N, k): theirs."""
     moments: Moments
-    """Of the classifier's features of the training images."""
+    """Moments of the classifier's features of the training images."""
     region: OccupiedRegion
 
     @classmethod
@@ -154,7 +154,7 @@ def _sets(
     found: dict[str, float],
     context: Context,
 ) -> list[_Set]:
-    """What is judged, the real images first; what the samplers found out goes into `found`."""
+    """The sets to judge, real images first; what the samplers found out goes into `found`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
     codes = metrics.encode(codec, test)
@@ -172,8 +172,8 @@ def _sets(
 
 
 def _some_test_images(images: Images, config: SampleConfig) -> Tensor:
-    """As many test images as there are samples, or all: a Frechet distance falls with their number,
-    so that a floor from more images than samples could not be reached."""
+    """Test images, as many as there are samples, or all: a Frechet distance falls with their
+    number, so that a floor from more images than samples could not be reached."""
     generator = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(images.test), generator=generator)
     return to_unit(images.test.images[order[: config.samples]])
@@ -227,7 +227,7 @@ def _numbers(
     found: dict[str, float],
     ranges: Tensor,
 ) -> dict[str, Any]:
-    """What metrics.json holds."""
+    """The content of metrics.json."""
     by_name = {row.sampler: row for row in rows}
     normal, untrained = by_name["standard-normal"], by_name.get(UNTRAINED)
     widths = ranges[-1] - ranges[0]

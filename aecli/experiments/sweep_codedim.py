@@ -5,24 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aecli import chapter, data, device, figures, metrics, probes
+from aecli import chapter, data, device, metrics, probes
 from aecli.chapter import CodeReading
 from aecli.codecs import Pca
-from aecli.config import CodecConfig, FitConfig, PcaConfig, SweepConfig, without_layers
+from aecli.config import CodecConfig, FitConfig, SweepConfig, without_layers
+from aecli.counts import count
 from aecli.data import Images, Split, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
+from aecli.experiments.measures import full_pca, mean, spread
 from aecli.experiments.possible import require_codecs, require_images
+from aecli.experiments.sweep_figures import draw
 from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
-_SHOWN = 12  # images decoded by each row in the figure, one of each label
 N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
 
 _VARIANTS: dict[str, dict[str, Any]] = {
@@ -44,11 +45,11 @@ class RowSpec:
     codec: CodecConfig
     variant: str
     wide: bool
-    """Whether it stands for a codec whose layers would be narrower than its code."""
+    """True if it stands for a codec whose layers would be narrower than its code."""
 
     @property
     def key(self) -> str:
-        """As it stands in the names of metrics."""
+        """The row in the names of metrics."""
         parts = [str(self.codec.code_dim)]
         parts += ["wide"] if self.wide else []
         parts += [self.variant] if self.variant != "plain" else []
@@ -57,7 +58,7 @@ class RowSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one row, a value per seed."""
+    """Measurements of one row, a value per seed."""
 
     spec: RowSpec
     trained: Sequence[Trained]
@@ -126,7 +127,8 @@ def run(config: SweepConfig, context: Context) -> Result:
         if sweep.failures:
             run_dir.fail(failure_text(sweep.failures))
     header, rows = _printed(sweep.table())
-    title = f"{images.name}: {config.codec.name} over code dimensions, {config.seeds} seed(s)"
+    seeds = count(config.seeds, "seed")
+    title = f"{images.name}: {config.codec.name} over code dimensions, {seeds}"
     notes = [_settings(config, images)]
     return Result(run_dir.path, numbers, title, rows, header, notes, sweep.failures)
 
@@ -172,7 +174,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     run_dir.write_csv("table.csv", sweep.table())
     run_dir.save_text("table.md", _markdown(sweep, images, config))
     with context.terminal.working("drawing the figures"):
-        _draw(sweep, images, pca, run_dir)
+        draw(sweep, images, pca, run_dir)
     return sweep
 
 
@@ -187,24 +189,6 @@ def row_specs(config: SweepConfig) -> list[RowSpec]:
         if (wide := without_layers(codec, pixels)) is not None:
             codecs.append((wide, True))
     return [RowSpec(codec, v, wide) for codec, wide in codecs for v in config.variants]
-
-
-def full_pca(images: Images) -> Pca:
-    """PCA with as many components as the training images have."""
-    most = min(math.prod(images.shape), len(images.train))
-    pca = Pca(images.shape, PcaConfig(code_dim=most))
-    pca.solve(images.train.images)
-    return pca
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean over seeds."""
-    return float(np.mean(values))
-
-
-def spread(values: Sequence[float]) -> float:
-    """The standard deviation over seeds (n - 1); nan of a single one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
@@ -239,7 +223,7 @@ class _Reader:
         self._thicknesses = [probes.thickness_pixels(p.images) for p in (self.train, self.test)]
 
     def read(self, trained: Trained, copies: bool) -> CodeReading:
-        """What the probes read from the codes of one codec."""
+        """The probes' reading of the codes of one codec."""
         codes, test_codes = (
             metrics.encode(trained.codec, p.images) for p in (self.train, self.test)
         )
@@ -258,7 +242,7 @@ class _Reader:
         )
 
     def raw_accuracies(self) -> tuple[float, float]:
-        """What the linear probe and the vote of the nearest read from the pixels."""
+        """Accuracies of the linear probe and of the vote of the nearest on the pixels."""
         pixels, test_pixels = (to_unit(p.images).flatten(1) for p in (self.train, self.test))
         labels = (pixels, self.train.labels, test_pixels, self.test.labels)
         return probes.linear_probe_accuracy(*labels), probes.knn_accuracy(*labels)
@@ -377,71 +361,9 @@ def _markdown(sweep: Sweep, images: Images, config: SweepConfig) -> str:
     header, rows = _printed(sweep.table())
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ("---",) * len(header), *rows)]
     about = (
-        f"{images.name}, {len(images.train):,} training and {len(images.test):,} test images,"
-        f" mean ± sd over {config.seeds} seed(s); mse per pixel in [0, 1]."
+        f"{images.title}, {len(images.train):,} training and {len(images.test):,} test images,"
+        f" mean ± sd over {count(config.seeds, 'seed')}; mse per pixel in [0, 1]."
         f" {_settings(config, images)}"
     )
     missing = [f"- missing: {failure}" for failure in sweep.failures]
     return "\n".join([*lines, "", *missing, about, ""])
-
-
-def _draw(sweep: Sweep, images: Images, pca: Pca, run_dir: RunDir) -> None:
-    plain = [row for row in sweep.rows if row.spec.variant == "plain"]
-    seeds = len(sweep.rows[0].trained)
-    if plain:
-        most = max(row.spec.codec.code_dim for row in plain)
-        dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
-        line = np.array([metrics.mse(pca.truncated(int(k)), images.test.images) for k in dims])
-        run_dir.save_figure(
-            "tradeoff",
-            figures.tradeoff(
-                [_point(row) for row in plain],
-                (dims, line),
-                chapter.table_mse_of(images.name),
-                f"Test error over the code dimension ({images.name},"
-                f" {plain[0].spec.codec.name}, {figures.count(seeds, 'seed')})",
-            ),
-        )
-    some = images.test.labels.unique()[:_SHOWN]
-    shown = [int((images.test.labels == label).nonzero()[0]) for label in some]
-    originals = to_unit(images.test.images[shown])
-    decoded = []
-    with torch.no_grad():
-        for row in sweep.rows:
-            decoded.append(
-                (
-                    _row_name(row.spec),
-                    row.trained[0].codec(originals).numpy(),
-                    mean(row.test_mse),
-                )
-            )
-    run_dir.save_figure(
-        "decoded",
-        figures.decoded_grid(
-            originals.numpy(),
-            decoded,
-            "test mse" if seeds == 1 else f"mean test mse\nof {seeds} seeds",
-            f"The same test images at every code dimension ({images.name})",
-        ),
-    )
-    for row in plain:
-        if row.spec.codec.code_dim == 2:
-            codes = metrics.encode(row.trained[0].codec, images.test.images)
-            title = f"Codes of the test images ({images.name}, {row.spec.codec.name}, code 2)"
-            run_dir.save_figure(
-                "code_scatter",
-                figures.code_scatter(codes.numpy(), images.test.labels.numpy(), title),
-            )
-
-
-def _row_name(spec: RowSpec) -> str:
-    lines = [str(spec.codec.code_dim)]
-    lines += ["no hidden layers"] if spec.wide else []
-    lines += [spec.variant] if spec.variant != "plain" else []
-    return "\n".join(lines)
-
-
-def _point(row: Row) -> figures.TradeoffPoint:
-    return figures.TradeoffPoint(
-        row.spec.codec.code_dim, mean(row.test_mse), spread(row.test_mse), row.spec.wide
-    )

@@ -12,6 +12,7 @@ from torch import Tensor
 from aecli import chapter, codecs, data, device, figures, interrupts, metrics
 from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, NetworkCodec, Pca
 from aecli.config import NetworkConfig, PcaConfig, TrainConfig
+from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.experiments.context import Context, Result, load_images
@@ -105,7 +106,7 @@ def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, l
     except DataError as error:
         raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
     step = int(found.state.get("step", torch.tensor(0)))
-    context.terminal.say(f"going on after step {step}, {len(records)} epoch(s) done")
+    context.terminal.say(f"going on after step {step}, {count(len(records), 'epoch')} done")
     return found.state, records
 
 
@@ -115,8 +116,8 @@ def _keeper(
     seconds: float,
     signalled: Callable[[], int | None],
 ) -> Callable[[Callable[[], State]], None]:
-    """What `fit` calls after every step: it saves the state when that is due, or on a signal,
-    and then raises Interrupted."""
+    """The function that `fit` calls after every step: it saves the state when that is due, or on a
+    signal, and then raises Interrupted."""
     saved = time.monotonic()
 
     def keep(take: Callable[[], State]) -> None:
@@ -154,7 +155,7 @@ class _Outcome:
         return self.errors.mean().item()
 
     def numbers(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """The content of metrics.json."""
         codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
         itself = isinstance(codec, Pca)
         return {
@@ -243,7 +244,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
 
 
 def _decoded(name: str, codec: Codec, originals: Tensor, test_mse: float) -> figures.Decoded:
-    """What `codec` makes of images (n, C, H, W) float32; test_mse is over all test images."""
+    """Images (n, C, H, W) float32 through `codec`; test_mse is over all test images."""
     with torch.no_grad():
         images = codec(originals.to(codec.device)).cpu()
     errors = (images - originals).square().flatten(start_dim=1).mean(dim=1)

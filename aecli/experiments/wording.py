@@ -6,6 +6,7 @@ import torch
 
 from aecli import device
 from aecli.config import FitConfig, ManyConfig
+from aecli.counts import count
 from aecli.data import Images
 
 _SAID_APART = {"recipe", "epochs", "batch_size", "precision", "muon_precision"}
@@ -28,7 +29,7 @@ def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
     parts = [
         f"recipe {fit.recipe}" + (f" ({', '.join(changed)})" if changed else ""),
         f"batch {fit.batch_size}",
-        f"{fit.epochs} epoch" + ("" if fit.epochs == 1 else "s"),
+        count(fit.epochs, "epoch"),
     ]
     if where is not None:
         dtype = device.product_dtype(fit.precision, where)
@@ -46,7 +47,7 @@ def settings_in_words(
     else:
         how = [f"Trained with {recipe_in_words(config.train, cpu)}"]
     how += [f"{who} with {recipe_in_words(fit, cpu)}" for who, fit in others]
-    return f"{'; '.join(how)}; on {len(images.train):,} images of {images.name}, {_seeds(config)}."
+    return f"{'; '.join(how)}; on {len(images.train):,} images of {images.title}, {_seeds(config)}."
 
 
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:

@@ -9,7 +9,6 @@ from aecli.figures.latent import (
     latent_map,
 )
 from aecli.figures.samples import code_ranges, sample_grids
-from aecli.figures.style import count
 from aecli.figures.tables import TradeoffPoint, comparison, decoded_grid, tradeoff, unit_mix
 from aecli.figures.training import (
     Decoded,
@@ -30,7 +29,6 @@ __all__ = [
     "code_scatter",
     "code_units",
     "comparison",
-    "count",
     "decoded_grid",
     "decoder_grid",
     "hole_rates",

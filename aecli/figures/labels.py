@@ -34,8 +34,7 @@ def place_labels(
     """Draws each label as near to its point as it finds room, the first ones first.
 
     The limits of `axes` must be final. covered: what no label may lie on, polylines (n, 2) in the
-    axes' data. nearest: points between a
-    label and its point; with 0 a label may lie on it.
+    axes' data. nearest: points between a label and its point; with 0 a label may lie on it.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None

@@ -67,7 +67,7 @@ class Plane:
     in_hole: NDArray[np.bool_]
     """(steps,)."""
     ends: tuple[str, str]
-    """What the path's ends are called."""
+    """Names of the path's ends."""
 
 
 def interpolation_row(
@@ -157,7 +157,7 @@ def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
 
 
 def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
-    """What the decoder makes of the plane: images (rows, columns, C, H, W) in [0, 1], each where
+    """The plane through the decoder: images (rows, columns, C, H, W) in [0, 1], each where
     its code lies, the first row at the lowest y; the path over them."""
     rows, columns, channels, height, width = images.shape
     colour = in_colour(images[::-1].reshape(-1, channels, height, width))

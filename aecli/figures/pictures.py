@@ -47,7 +47,7 @@ class PictureRow:
 
 
 def channel_note(channels: int) -> str:
-    """What a title has to add where not all of an image is seen."""
+    """Addition to a title where not all of an image is seen."""
     return "" if channels in (1, 3) else f", channel 0 of {channels} shown"
 
 

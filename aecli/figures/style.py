@@ -70,11 +70,6 @@ def _columns(values: Sequence[float], n: int) -> list[Sequence[float]]:
     return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def count(n: int, noun: str) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """The width of a line of text in inches."""
     font = FontProperties(size=size, weight=weight)

@@ -192,7 +192,7 @@ def _error_bars(mse: Array, sds: Sequence[float]) -> Array | None:
 
 
 def _over_seeds(sds: Iterable[float]) -> str:
-    """What an axis adds where there are error bars."""
+    """Addition to an axis label where there are error bars."""
     return ", mean and deviation over seeds" if any(sd > 0 for sd in sds) else ""
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from aecli.counts import count
 from aecli.figures.colours import class_colours
 from aecli.figures.labels import Label, place_labels
 from aecli.figures.pictures import PictureRow, channel_note, picture_rows
@@ -21,7 +22,6 @@ from aecli.figures.style import (
     NETWORK,
     STYLE,
     Array,
-    count,
     epoch_axis,
     heading,
     legend_below,
@@ -38,7 +38,7 @@ _LEAST_SCALE = 0.1  # of correlations; below it all is noise, and should look li
 
 @dataclass(frozen=True)
 class Decoded:
-    """What one codec makes of some images."""
+    """Some images through one codec."""
 
     name: str
     images: Array

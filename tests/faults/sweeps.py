@@ -43,7 +43,7 @@ def fallen_workers(scratch: Path, thorough: bool) -> Outcome:
                 with _befalling(n, befall):
                     partial = inside(folder, *told, *limit)
                 assert partial.code == 5, partial.stderr
-                assert "1 job(s) failed" in partial.stderr
+                assert "1 job failed" in partial.stderr
                 assert _REASONS[what] in partial.stderr, partial.stderr
                 run = json.loads((partial.run / "run.json").read_text())
                 assert run["status"] == "failed"

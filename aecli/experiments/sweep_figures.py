@@ -1,0 +1,81 @@
+"""Pictures of `aecli sweep-codedim`: the trade-off, the decoded images, the codes of a plane."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from aecli import chapter, figures, metrics
+from aecli.codecs import Pca
+from aecli.counts import count
+from aecli.data import Images, to_unit
+from aecli.experiments.measures import mean, spread
+from aecli.rundir import RunDir
+
+if TYPE_CHECKING:
+    from aecli.experiments.sweep_codedim import Row, RowSpec, Sweep
+
+_SHOWN = 12  # images decoded by each row in the figure, one of each label
+
+
+def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
+    """Leave every picture in the run. pca: of all components."""
+    plain = [row for row in sweep.rows if row.spec.variant == "plain"]
+    seeds = len(sweep.rows[0].trained)
+    if plain:
+        most = max(row.spec.codec.code_dim for row in plain)
+        dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
+        line = np.array([metrics.mse(pca.truncated(int(k)), images.test.images) for k in dims])
+        run_dir.save_figure(
+            "tradeoff",
+            figures.tradeoff(
+                [_point(row) for row in plain],
+                (dims, line),
+                chapter.table_mse_of(images.name),
+                f"Test error over the code dimension ({images.title},"
+                f" {plain[0].spec.codec.name}, {count(seeds, 'seed')})",
+            ),
+        )
+    some = images.test.labels.unique()[:_SHOWN]
+    shown = [int((images.test.labels == label).nonzero()[0]) for label in some]
+    originals = to_unit(images.test.images[shown])
+    decoded = []
+    with torch.no_grad():
+        for row in sweep.rows:
+            decoded.append(
+                (
+                    _row_name(row.spec),
+                    row.trained[0].codec(originals).numpy(),
+                    mean(row.test_mse),
+                )
+            )
+    run_dir.save_figure(
+        "decoded",
+        figures.decoded_grid(
+            originals.numpy(),
+            decoded,
+            "test mse" if seeds == 1 else f"mean test mse\nof {seeds} seeds",
+            f"The same test images at every code dimension ({images.title})",
+        ),
+    )
+    for row in plain:
+        if row.spec.codec.code_dim == 2:
+            codes = metrics.encode(row.trained[0].codec, images.test.images)
+            title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"
+            run_dir.save_figure(
+                "code_scatter",
+                figures.code_scatter(codes.numpy(), images.test.labels.numpy(), title),
+            )
+
+
+def _row_name(spec: "RowSpec") -> str:
+    lines = [str(spec.codec.code_dim)]
+    lines += ["no hidden layers"] if spec.wide else []
+    lines += [spec.variant] if spec.variant != "plain" else []
+    return "\n".join(lines)
+
+
+def _point(row: "Row") -> figures.TradeoffPoint:
+    return figures.TradeoffPoint(
+        row.spec.codec.code_dim, mean(row.test_mse), spread(row.test_mse), row.spec.wide
+    )
