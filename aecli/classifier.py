@@ -18,7 +18,7 @@ from aecli.errors import StorageError
 from aecli.terminal import Terminal
 
 EPOCHS, BATCH_SIZE, LR, SEED = 8, 256, 3e-3, 0
-THREADS = 1  # which decide the last bits of what is learned, and so are always the same
+THREADS = 1  # always the same, for they decide the last bits of what is learned
 _FORMAT = 2  # raised when the network or its training changes, so that no stale judge is used
 _EVAL_BATCH = 2048
 _HASHED = 64  # bytes of a kept file before its weights: their SHA-256, in hexadecimal
@@ -52,20 +52,20 @@ class _Network(nn.Module):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained judge."""
+    """A trained classifier."""
 
     network: _Network
     test_accuracy: float
-    """On the real test images, in [0, 1]."""
+    """Accuracy on the real test images, in [0, 1]."""
     name: str
-    """What decides its weights: the data's hash, the training images, this file's version, torch's.
+    """Facts behind its weights: the data's hash, the training images, this file's version, torch's.
     """
     weights_sha256: str
     source: str
-    """`trained`, by this process, or `cache`."""
+    """`trained` (by this process) or `cache`."""
 
     def provenance(self) -> dict[str, str | float]:
-        """What run.json says of it."""
+        """Facts on the classifier for run.json."""
         return {
             "name": self.name,
             "weights_sha256": self.weights_sha256,
@@ -98,7 +98,7 @@ def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
         kept = _read(path, network, terminal)
         if kept is not None:
             return Classifier(network, _accuracy(network, images), name, kept, "cache")
-        network = _untrained(images)  # another one: reading may have changed half of the first
+        network = _untrained(images)  # a new one: reading may have changed half of the old
         with _threads(THREADS):
             _train(network, images, terminal)
     weights = save(network.state_dict())
@@ -118,7 +118,7 @@ def _untrained(images: Images) -> _Network:
 
 
 def _read(path: Path, network: _Network, terminal: Terminal) -> str | None:
-    """Set `network` from a kept file; the weights' SHA-256, or None if they are not there whole."""
+    """Set `network` from a kept file; return the weights' SHA-256, None if they are not whole."""
     limit = 2 * sum(tensor.nbytes for tensor in network.state_dict().values())
     try:
         if not path.exists():

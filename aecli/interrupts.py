@@ -16,7 +16,7 @@ _SIGNALS = [
 
 class _State:
     deferred = False
-    """Whether somebody looks at `number` often enough not to be torn away."""
+    """True if somebody looks at `number` often, so that no exception has to be raised."""
     number: int | None = None
     """The first signal that came."""
 

@@ -75,7 +75,7 @@ def launch(
 def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     """Go on in a run folder, to the end that it would have had. Raises every AecliError.
 
-    A completed run is not gone on with: its metrics are printed and held against --expect.
+    A completed run is not trained again: its metrics are printed and compared with --expect.
     """
     from aecli.registry import find_unfinished
     from aecli.rundir import read_metrics, read_record, recorded_config, tidy
@@ -108,7 +108,7 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
 
 
 def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
-    """The config of a run that is gone on with, with what may be another now. Raises UsageError."""
+    """The config of a run to go on with, with the settings that may change. Raises UsageError."""
     flags = {
         "--jobs": ("jobs", many.jobs),
         "--device": ("device", options.device),
@@ -284,7 +284,7 @@ def _resolve(
 def _continued(
     config: NetworkConfig, runs_dir: Path, terminal: Terminal, many: Many
 ) -> tuple[NetworkConfig, Path | None]:
-    """Under --continue, the run to go on with and `config` as that run decided it.
+    """The run to go on with under --continue, and `config` as that run decided it.
 
     Says why there is none. Raises UsageError if the config in that folder was changed.
     """
@@ -302,7 +302,7 @@ def _continued(
 def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     """`config` as it will run: the codec of its run, this machine's device, threads, precision.
 
-    Raises DataError for a run without a model, UsageError for what is not to be had.
+    Raises DataError for a run without a model, UsageError for a device that is not there.
     """
     if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

@@ -20,14 +20,14 @@ from pathlib import Path
 _SECONDS_BETWEEN_LOOKS = 0.1
 _CROWDED = 0.1  # seconds of waiting for a core per second, all threads together
 _CALM = 0.02
-_CALM_LOOKS = 10  # in a row, after which the neighbour is taken for gone
+_CALM_LOOKS = 10  # looks in a row, after which the neighbour counts as gone
 _SET_BY_THE_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _NUMBERS_OF_A_TEAM = 2**17  # so many are added up by all threads, not by one
 
 
 @functools.cache
 def watch() -> None:
-    """Start watching, once per process; nothing where the user has said how to wait, and nothing
+    """Start watching, once per process; does nothing if the user has said how to wait, nor
     on systems that do not tell how long a process waits for a core (all but Linux)."""
     if any(os.environ.get(name) for name in _SET_BY_THE_USER) or seconds_waited() is None:
         return

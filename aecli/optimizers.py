@@ -36,7 +36,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What the next step depends on besides parameters and gradient; the tensors themselves."""
+        """Tensors that the next step needs besides parameters and gradient; not copies."""
 
 
 class Adam(Optimizer):
@@ -78,12 +78,12 @@ class Muon(Optimizer):
     for the rate of a matrix taller than wide. A network and its mirror image have matrices of the
     same two sides in pairs, which go through the iteration together.
 
-    Not what the papers call Muon where a matrix's shorter side is over 256: such a matrix is cut
+    It is not the papers' Muon where a matrix's shorter side is over 256: such a matrix is cut
     into equal blocks of at most 256 rows, each made orthogonal by itself, so that rows of two
     blocks need not be orthogonal to each other. That is a quarter of the cost at 1,000 rows.
 
     parameters, gradient: the matrices of `shapes`, one after the other, flat.
-    dtype: of the iteration, as `orthogonalized` takes it.
+    dtype: type of the iteration, as `orthogonalized` takes it.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """About U V^T of each matrix U S V^T: singular values between 0.4 and 1.6.
 
     matrices: (m, rows, columns) with rows at most columns.
-    dtype: of the products; bfloat16 in the papers, float32 where the hardware lacks it: there
+    dtype: type of the products; bfloat16 in the papers, float32 where the hardware lacks it: there
     bfloat16 takes 27 times as long for a whole step (two AVX2 cores, the chapter's network).
     """
     x = matrices.to(dtype)

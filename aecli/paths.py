@@ -47,17 +47,17 @@ class CodeSpace:
 
 @dataclass(frozen=True)
 class Paths:
-    """What is met on straight lines through a code space; all but `t` are (paths, steps)."""
+    """Measurements along straight lines through a code space; all but `t` are (paths, steps)."""
 
     t: Tensor
     """(steps,) from 0 to 1."""
     distances: Tensor
-    """To the nearest training codes, as the occupied region measures."""
+    """Distances to the nearest training codes, as the occupied region measures them."""
     in_hole: Tensor
     confidence: Tensor
     """The classifier's largest probability for the decoded image."""
     digits: Tensor
-    """What the classifier reads in it."""
+    """The digit that the classifier reads in the decoded image."""
     cycle_errors: Tensor
     """The distance between a code and that of its decoded image, in the region's units."""
 

@@ -1,4 +1,4 @@
-"""What a run will need, roughly, against what the machine has, before anything is loaded."""
+"""Estimate of what a run needs, against what the machine has, before anything is loaded."""
 
 import itertools
 import shutil
@@ -13,21 +13,21 @@ from aecli.errors import StorageError, UsageError
 Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
-_IMAGES, _PIXELS = 70_000, 28 * 28  # of every dataset there is, at most
+_IMAGES, _PIXELS = 70_000, 28 * 28  # the most that a dataset has
 _MEASURED_AT_ONCE = 4096  # images
 _LARGEST_OF_THE_CHAPTER = 784
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes."""
+    """Bytes that a run needs."""
 
     memory: float
     disk: float
 
 
 def check(config: Config, runs_dir: Path | None) -> tuple[Config, list[str]]:
-    """The config as it can run here, and warnings of what is another than it was asked for.
+    """The config as it can run here, and warnings about settings that differ from those asked for.
 
     Where `jobs` was left open and the memory is too small for one per core, it is set to as many as
     fit. runs_dir: None looks at memory only; else the folder is made.
@@ -74,14 +74,14 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
 
 
 def estimate(config: NetworkConfig) -> Need:
-    """What a run of `config` needs."""
+    """The bytes that a run of `config` needs."""
     checkpoints = 2 * 20.0 * _parameters(config)
     disk = 4.0 * _parameters(config) * trainings(config) + checkpoints + 10e6
     return Need(_memory(config, _side_by_side(config)), disk)
 
 
 def trainings(config: NetworkConfig) -> int:
-    """How many codecs a run trains, at most."""
+    """The number of codecs that a run trains, at most."""
     if not isinstance(config, ManyConfig):
         return 1
     dims = getattr(config, "code_dims", ())
@@ -95,7 +95,7 @@ def trainings(config: NetworkConfig) -> int:
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:
-    """Bytes, with so many trainings side by side.
+    """Bytes that so many trainings side by side take.
 
     A training keeps its parameters about eight times over (gradient, moments, last good ones, both
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.
@@ -113,8 +113,8 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
 
 
 def _parameters(config: NetworkConfig) -> int:
-    """Of the largest codec."""
-    if _is_closed_form(config):  # which has no more components than pixels
+    """The number of parameters of the largest codec."""
+    if _is_closed_form(config):  # it has no more components than pixels
         return min(_largest(config).code_dim, _PIXELS) * _PIXELS
     return sum(a * b + b for a, b in itertools.pairwise(_widths(config)))
 

@@ -248,7 +248,7 @@ class Terminal:
 
     def _message(self, message: str) -> None:
         message = _visible(message)
-        if _is_terminal(sys.stderr):  # which would break a line anywhere, in words and numbers
+        if _is_terminal(sys.stderr):  # a terminal breaks lines anywhere, in words and numbers
             columns = _width(sys.stderr)
             lines = message.splitlines()
             message = "\n".join(part for line in lines for part in _wrapped(line, columns, "  "))
@@ -299,12 +299,12 @@ def _visible(text: str) -> str:
 
 
 def _epoch(epoch: int, epochs: int) -> str:
-    """`epoch`, counted from 0, as people count."""
+    """Words for `epoch` (counted from 0), counted from 1."""
     return f"epoch {epoch + 1:>{len(str(epochs))}} of {epochs}"
 
 
 def _width(stream: IO[str] | None) -> int:
-    """Columns of the terminal that a stream is; $COLUMNS if that is set, 80 if nobody knows."""
+    """Columns of a stream's terminal; $COLUMNS if that is set, 80 if nobody knows."""
     told = os.environ.get("COLUMNS", "")
     if told.isdecimal() and int(told) > 0:
         return int(told)

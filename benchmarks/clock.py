@@ -26,7 +26,7 @@ class Clock(ABC):
     def __init__(self, budget: float, wait: Callable[[], None] = lambda: None) -> None:
         """budget: seconds of training after which it is Enough. wait: called before the start."""
         self.seconds = 0.0
-        """Of training so far; what the clock itself does is not counted."""
+        """Seconds of training so far; the clock's own work is not counted."""
         self._budget = budget
         self._wait = wait
         self._resumed = 0.0
@@ -38,15 +38,15 @@ class Clock(ABC):
 
     @abstractmethod
     def step(self) -> None:
-        """To be called about every 32 steps. Raises Enough."""
+        """Called about every 32 steps. Raises Enough."""
 
     @abstractmethod
     def epoch(self) -> None:
-        """To be called after each epoch. Raises Enough."""
+        """Called after each epoch. Raises Enough."""
 
     @abstractmethod
     def values(self) -> dict[str, Any]:
-        """What was measured."""
+        """The measured values."""
 
     def _lap(self) -> float:
         """Seconds since the clock was resumed; they are added to `seconds`."""
@@ -77,7 +77,7 @@ class EpochClock(Clock):
         super().start(reconstruct)
 
     def step(self) -> None:
-        """Nothing: only whole epochs are timed."""
+        """Do nothing: only whole epochs are timed."""
 
     def epoch(self) -> None:
         self._epochs.append(self._lap())

@@ -1,7 +1,7 @@
-"""How much longer a command takes beside another process: whole commands, one after the other.
+"""Time that a command takes beside another process: whole commands, one after the other.
 
 "As libgomp waits" is the same training with libgomp's own spinning (`GOMP_SPINCOUNT` at its
-default, at which aecli leaves the waiting alone): what there was before aecli looked at its
+default, at which aecli leaves the waiting alone): the state before aecli looked at its
 neighbours.
 """
 
@@ -66,7 +66,7 @@ class _Training:
             time.sleep(0.02)
 
     def seconds(self) -> list[float]:
-        """Of each epoch."""
+        """Seconds of each epoch."""
         return [float(row["seconds"]) for row in self._rows()]
 
     def _rows(self) -> list[dict[str, str]]:

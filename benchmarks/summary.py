@@ -1,4 +1,4 @@
-"""From raw measurements to medians and ratios; knows nothing of processes or tables."""
+"""Medians and ratios of raw measurements; knows nothing of processes or tables."""
 
 import itertools
 import math
@@ -12,18 +12,18 @@ Part = Literal["floor", "epochs", "quality", "sweep", "startup", "neighbours"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one process measured in one repeat."""
+    """Numbers that one process measured in one repeat."""
 
     repeat: int
     part: Part
     contender: str
     batch_size: int | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    """As the clock gave them; empty if there is a problem."""
+    """Values that the clock gave; empty if there is a problem."""
     floor_seconds: float | None = None
-    """Per epoch of the fp32 floor, measured right before."""
+    """Seconds per epoch of the fp32 floor, measured right before."""
     problem: str | None = None
-    """Why there are no values."""
+    """Reason why there are no values."""
     load: float | None = None
     """The machine's load average over a minute, before the start: more than 1 means company."""
 
@@ -38,9 +38,9 @@ class EpochRow:
     contender: str
     batch_size: int | None
     seconds: float
-    """Per epoch: the median over repeats of each repeat's median epoch."""
+    """Seconds per epoch: the median over repeats of each repeat's median epoch."""
     ratio: float
-    """To the fp32 floor of the same batch size and repeat: the median of the repeats' ratios."""
+    """Median of the repeats' ratios to the fp32 floor of the same batch size and repeat."""
     lowest_ratio: float
     highest_ratio: float
     peak_mib: float
@@ -55,14 +55,14 @@ class QualityRow:
     target: float
     """Test mse per pixel."""
     seconds: float
-    """Of training from the first step; the median over repeats, inf if most did not get there."""
+    """Seconds of training, the median over repeats; inf if most did not get there."""
     floor_epochs: float
     """The same in epochs of the fp32 floor at batch 256: the median of the repeats' ratios."""
     reached: int
-    """In how many repeats."""
+    """Number of repeats that reached it."""
     repeats: int
     spent_seconds: float
-    """Of training, reached or not; the median."""
+    """Seconds of training, reached or not; the median."""
     best_mse: float
     peak_mib: float
 
@@ -89,7 +89,7 @@ def epoch_row(measurements: Sequence[Measurement]) -> EpochRow:
 
 
 def _ratio(measurement: Measurement) -> float:
-    """Of an epoch to the floor's: to those right before and after it where they took turns."""
+    """Ratio of an epoch to the floor's, to those right before and after it if they took turns."""
     epochs, floors = measurement.values["epoch_seconds"], measurement.values.get("floor_seconds")
     if not floors:
         return epoch_seconds(measurement) / floor_of(measurement)
@@ -124,16 +124,16 @@ def seconds_to(measurement: Measurement, i: int) -> float:
 
 @dataclass(frozen=True)
 class Sooner:
-    """How many times sooner one contender reaches a target than another."""
+    """Comparison of the times at which two contenders reach a target."""
 
     times: float
     """The median over the repeats that have both."""
     at_least: bool
-    """The other one never got there in some of them: what it had spent is taken instead."""
+    """True if the other one did not get there in some of them: its spent seconds count."""
 
 
 def sooner(ours: Iterable[Measurement], theirs: Iterable[Measurement], i: int) -> Sooner | None:
-    """Of the same repeats; None where ours does not reach the `i`-th target or nothing pairs."""
+    """Ratio over the same repeats; None if ours misses the `i`-th target or nothing pairs."""
     other = {m.repeat: m for m in theirs}
     pairs = [(m, other[m.repeat]) for m in ours if m.repeat in other]
     if not pairs or not all(math.isfinite(seconds_to(m, i)) for m, _ in pairs):

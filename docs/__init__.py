@@ -1,1 +1,1 @@
-"""What the README shows, and the script that draws it."""
+"""Pictures of the README, and the script that draws them."""

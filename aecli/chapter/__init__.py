@@ -1,4 +1,4 @@
-"""What the chapter claims, and how a measurement is judged against it."""
+"""Claims of the chapter, and how a measurement is judged against it."""
 
 from aecli.chapter import ledger
 from aecli.chapter.claims import CLAIMS, Claim, judge_all

@@ -1,11 +1,11 @@
-"""What a code holds, in words that follow from the probes' numbers (table 31.1.1, last column)."""
+"""Sentences on the content of a code, made from the probes' numbers (table 31.1.1, last column)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class CodeReading:
-    """What simple readers get out of a codec's codes, on test images."""
+    """Numbers that simple readers get out of a codec's codes, on test images."""
 
     probe_accuracy: float
     knn_accuracy: float
@@ -13,13 +13,13 @@ class CodeReading:
     thickness_r2: float
     sharpness: float
     copies: bool
-    """Whether the error is below a thousandth of the pixels' variance: an identity in effect."""
+    """True if the error is below a thousandth of the pixels' variance: an identity in effect."""
 
 
 def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
     """A sentence on what a code holds, from measured numbers only.
 
-    raw_probe_accuracy: what the same linear probe reads from the pixels themselves.
+    raw_probe_accuracy: accuracy of the same linear probe on the pixels themselves, in [0, 1].
     """
     best = max(reading.probe_accuracy, reading.knn_accuracy)
     if reading.copies:

@@ -40,13 +40,13 @@ from aecli.rundir import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
 _COMPARED = 4096  # training images that decoded ones are held against at once
-_DRAWS = 50  # of an end, until one decodes as the digit it is
+_DRAWS = 50  # tries for an end, until one decodes as its own digit
 _TILES = 22  # decoded images along each side of the plane
 _GRID = 140  # distances along each side of the plane, for the contour
 
 
 def check(config: InterpolateConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after training; images: to train on, if known."""
+    """Raises UsageError for what would fail only after training; images: their number, if known."""
     if config.data.val == 0:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
@@ -175,7 +175,7 @@ class Outcome:
     """(2,) indices of test images."""
     own: CodeSpace
     pca: CodeSpace | None
-    """Of the same code dimension; `own` if that is PCA; None where there is none."""
+    """PCA's, of the same code dimension; `own` if that is PCA; None where there is none."""
     journey: Paths
     many: Paths
     pca_many: Paths | None
@@ -186,7 +186,7 @@ class Outcome:
         return start, end
 
     def numbers(self) -> dict[str, Any]:
-        """What metrics.json holds. Rates and confidences are in [0, 1]."""
+        """The numbers for metrics.json. Rates and confidences are in [0, 1]."""
         region, many = self.own.region, self.many
         inner = many.in_hole[:, many.inner], many.confidence[:, many.inner]
         pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
@@ -241,7 +241,7 @@ def _worst_t(paths: Paths) -> float | None:
 
 
 def _t(paths: Paths) -> list[float]:
-    return [round(t, 6) for t in paths.t.tolist()]  # without float32's last digits
+    return [round(t, 6) for t in paths.t.tolist()]  # float32's last digits are left out
 
 
 def _mean(values: Tensor) -> float | None:
@@ -249,7 +249,7 @@ def _mean(values: Tensor) -> float | None:
 
 
 def _check_images(config: InterpolateConfig, images: Images) -> None:
-    """Raises UsageError for what is asked of these images and cannot be had."""
+    """Raises UsageError for settings that these images cannot fulfil."""
     choose_ends(config, images.test.labels)
     check(config, len(images.train))
 
@@ -262,7 +262,7 @@ def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:
 
 
 def _pca_space(own: CodeSpace, images: Images) -> CodeSpace | None:
-    """PCA's at the code dimension of `own`; None if there are not so many components."""
+    """PCA's code space, at the code dimension of `own`; None if PCA has fewer components."""
     if isinstance(own.codec, Pca):
         return own
     if own.codec.code_dim > min(own.codec.pixels, len(images.train)):

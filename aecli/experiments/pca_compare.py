@@ -25,7 +25,7 @@ LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured."""
+    """A measured comparison."""
 
     dataset: str
     advantages: Sequence[Advantage]
@@ -56,7 +56,7 @@ class Comparison:
 
 
 def check(config: PcaCompareConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    """Raises UsageError for what would fail only after trainings; images: how many, if known."""
     if config.codec.solved:
         raise UsageError(
             f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"

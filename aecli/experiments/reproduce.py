@@ -43,14 +43,14 @@ CHAPTER_DIMS = (2, 8, 32, 64, 784)
 COMPARED_DIMS = (2, 8, 16, 32)
 CHAPTER_FIT = FitConfig(recipe="chapter", precision="fp32")
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
-# What --quick takes, unless told otherwise; every figure and table of such a run says that it is
+# Settings of --quick, unless others are given; every figure and table of such a run says that it is
 # a quick look.
 QUICK_IMAGES, QUICK_EPOCHS = 6_000, 3
 _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
 
 
 def check(config: ReproduceConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    """Raises UsageError for what would fail only after trainings; images: how many, if known."""
     require_images(images, CHAPTER_FIT.batch_size, "the chapter trains in batches as large")
 
 

@@ -38,7 +38,7 @@ _FEWEST = 50  # training images, from which a sampler and the references can be 
 
 
 def check(config: SampleConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after training; images: to train on, if known."""
+    """Raises UsageError for what would fail only after training; images: their number, if known."""
     require_held_out(config.data.val)
     require_trainable(config)
     require_images(images, _FEWEST, "samplers and references are made from the training images")
@@ -55,7 +55,7 @@ def run(config: SampleConfig, context: Context) -> Result:
         )
         trained = ("trained", training_in_words(config, subject.images))
         calibrated_on = "val"
-        if not len(subject.images.val):  # as the chapter splits: all training images train
+        if not len(subject.images.val):  # the chapter's split: all training images train
             subject = replace(subject, images=with_held_out(subject.images))
             calibrated_on = "half-of-test"
         judge = noted_classifier(subject.images, context, run_dir)
@@ -99,9 +99,9 @@ class _References:
     images: Tensor
     """(N, C, H, W) float32: the training images."""
     codes: Tensor
-    """(N, k): theirs."""
+    """(N, k): the codes of the training images."""
     moments: Moments
-    """Of the classifier's features of the training images."""
+    """Moments of the classifier's features of the training images."""
     region: OccupiedRegion
 
     @classmethod
@@ -118,7 +118,7 @@ class _References:
 
 @dataclass(frozen=True)
 class _Set:
-    """Images to judge. codes: theirs in the trained code space; None if they have none there."""
+    """Images to judge. codes: in the trained code space; None if they have none there."""
 
     name: str
     images: Tensor
@@ -154,7 +154,7 @@ def _sets(
     found: dict[str, float],
     context: Context,
 ) -> list[_Set]:
-    """What is judged, the real images first; what the samplers found out goes into `found`."""
+    """The sets to judge, the real images first; numbers from the samplers go into `found`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
     codes = metrics.encode(codec, test)
@@ -172,7 +172,7 @@ def _sets(
 
 
 def _some_test_images(images: Images, config: SampleConfig) -> Tensor:
-    """As many test images as there are samples, or all: a Frechet distance falls with their number,
+    """Test images, as many as samples or all: a Frechet distance falls with their number,
     so that a floor from more images than samples could not be reached."""
     generator = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(images.test), generator=generator)
@@ -186,7 +186,7 @@ def _decode(codec: Codec, codes: Tensor) -> Tensor:
 
 def _row(each: _Set, references: _References, judge: Classifier) -> _Row:
     low, high = sample_metrics.pixel_range(each.images)
-    shown = each.images.clamp(0, 1)  # as an eye and the classifier see a linear codec's
+    shown = each.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
     probabilities = judge.probabilities(shown)
     code_distance = in_holes = math.nan
     if each.codes is not None:
@@ -227,7 +227,7 @@ def _numbers(
     found: dict[str, float],
     ranges: Tensor,
 ) -> dict[str, Any]:
-    """What metrics.json holds."""
+    """The numbers for metrics.json."""
     by_name = {row.sampler: row for row in rows}
     normal, untrained = by_name["standard-normal"], by_name.get(UNTRAINED)
     widths = ranges[-1] - ranges[0]

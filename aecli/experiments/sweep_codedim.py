@@ -34,7 +34,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 _WIDE = {"optimizer": "adam", "lr": 5e-3, "warmup": 0.2, "batch_size": 256}
 _DENOISING = FitConfig(
     noise="gaussian", noise_level=0.3
-)  # what every row's denoising is tested with
+)  # noise that every row's denoising is tested with
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class RowSpec:
     codec: CodecConfig
     variant: str
     wide: bool
-    """Whether it stands for a codec whose layers would be narrower than its code."""
+    """True if it stands for a codec whose layers would be narrower than its code."""
 
     @property
     def key(self) -> str:
-        """As it stands in the names of metrics."""
+        """The row's part of the names of metrics."""
         parts = [str(self.codec.code_dim)]
         parts += ["wide"] if self.wide else []
         parts += [self.variant] if self.variant != "plain" else []
@@ -57,7 +57,7 @@ class RowSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one row, a value per seed."""
+    """Measured numbers of one row, a value per seed."""
 
     spec: RowSpec
     trained: Sequence[Trained]
@@ -76,7 +76,7 @@ class Sweep:
     dataset: str
     rows: Sequence[Row]
     raw_probe_accuracy: float
-    """The linear probe's, on the pixels."""
+    """Accuracy of the linear probe on the pixels, in [0, 1]."""
     raw_knn_accuracy: float
     mean_image_test_mse: float
     failures: Sequence[str] = ()
@@ -105,7 +105,7 @@ class Sweep:
 
 
 def check(config: SweepConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    """Raises UsageError for what would fail only after trainings; images: how many, if known."""
     require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
     every = [spec.codec for spec in row_specs(config)]
     require_codecs(every, data.image_shape(config.data), images)
@@ -212,7 +212,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
-    """How a row is trained: as the config says, with its variant's noise or penalty.
+    """The training of a row: as the config says, with its variant's noise or penalty.
 
     A widened row is two square matrices as large as the image, on which a step of Muon costs tens
     of times what it does on the chapter's; Adam, warmed up and decayed, serves it instead.
@@ -243,7 +243,7 @@ class _Reader:
         self._thicknesses = [probes.thickness_pixels(p.images) for p in (self.train, self.test)]
 
     def read(self, trained: Trained, copies: bool) -> CodeReading:
-        """What the probes read from the codes of one codec."""
+        """Numbers that the probes read from the codes of one codec."""
         codes, test_codes = (
             metrics.encode(trained.codec, p.images) for p in (self.train, self.test)
         )
@@ -262,7 +262,7 @@ class _Reader:
         )
 
     def raw_accuracies(self) -> tuple[float, float]:
-        """What the linear probe and the vote of the nearest read from the pixels."""
+        """The accuracies of the linear probe and the vote of the nearest on the pixels."""
         pixels, test_pixels = (to_unit(p.images).flatten(1) for p in (self.train, self.test))
         labels = (pixels, self.train.labels, test_pixels, self.test.labels)
         return probes.linear_probe_accuracy(*labels), probes.knn_accuracy(*labels)

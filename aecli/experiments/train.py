@@ -24,7 +24,7 @@ _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the 
 
 
 def check(config: TrainConfig, images: int | None) -> None:
-    """Raises UsageError for a codec that cannot be; images: to train on, if known."""
+    """Raises UsageError for a codec that cannot be built; images: their number, if known."""
     require_codecs([config.codec], data.image_shape(config.data), images)
 
 
@@ -59,7 +59,7 @@ def train_codec(
 ) -> list[EpochRecord]:
     """A record per epoch of fitting `codec`, in history.csv too; none if it is solved for.
 
-    On divergence the last good weights are saved before DivergedError goes on its way.
+    On divergence the last good weights are saved before DivergedError is passed on.
     """
     if isinstance(codec, ClosedFormCodec):
         with context.terminal.working(f"solving for {config.codec.name}"):
@@ -92,7 +92,7 @@ def train_codec(
 
 
 def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, list[EpochRecord]]:
-    """Where an earlier process stood in this run; says so, and what could not be read.
+    """The point that an earlier process reached in this run; says so, and what could not be read.
 
     Raises DataError for a checkpoint that another version of aecli wrote.
     """
@@ -115,7 +115,7 @@ def _keeper(
     seconds: float,
     signalled: Callable[[], int | None],
 ) -> Callable[[Callable[[], State]], None]:
-    """What `fit` calls after every step: it saves the state when that is due, or on a signal,
+    """The function that `fit` calls after every step: it saves the state when due, or on a signal,
     and then raises Interrupted."""
     saved = time.monotonic()
 
@@ -154,7 +154,7 @@ class _Outcome:
         return self.errors.mean().item()
 
     def numbers(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """The numbers for metrics.json."""
         codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
         itself = isinstance(codec, Pca)
         return {
@@ -243,7 +243,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
 
 
 def _decoded(name: str, codec: Codec, originals: Tensor, test_mse: float) -> figures.Decoded:
-    """What `codec` makes of images (n, C, H, W) float32; test_mse is over all test images."""
+    """Reconstructions of images (n, C, H, W) float32 by `codec`; test_mse: over all test images."""
     with torch.no_grad():
         images = codec(originals.to(codec.device)).cpu()
     errors = (images - originals).square().flatten(start_dim=1).mean(dim=1)

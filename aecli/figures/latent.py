@@ -45,7 +45,7 @@ class PathRow:
     in_hole: NDArray[np.bool_]
     """(steps,)."""
     captions: Sequence[str]
-    """Under each image, below its t."""
+    """Text under each image, below its t."""
     on_path: bool = True
     """False for images that stand beside those of a path: they have no t."""
 
@@ -67,7 +67,7 @@ class Plane:
     in_hole: NDArray[np.bool_]
     """(steps,)."""
     ends: tuple[str, str]
-    """What the path's ends are called."""
+    """Names of the path's ends."""
 
 
 def interpolation_row(
@@ -157,7 +157,7 @@ def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
 
 
 def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
-    """What the decoder makes of the plane: images (rows, columns, C, H, W) in [0, 1], each where
+    """Picture of the decoded plane: images (rows, columns, C, H, W) in [0, 1], each where
     its code lies, the first row at the lowest y; the path over them."""
     rows, columns, channels, height, width = images.shape
     colour = in_colour(images[::-1].reshape(-1, channels, height, width))
@@ -181,7 +181,7 @@ def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
 def hole_rates(
     t: Array, rates: Mapping[str, Array], held_out: float, pairs: int, title: str
 ) -> Figure:
-    """How often a path is in a hole at each t, in percent of the pairs; side by side, a codec each.
+    """Share of paths in a hole at each t, in percent of the pairs; a panel for each codec.
 
     rates: (steps,) in [0, 1] each, drawn with their 95% intervals (Wilson, JASA 22, 1927).
     held_out: the rate over real test images.
@@ -230,7 +230,7 @@ def _draw_path(axes: Axes, plane: Plane, colour: str) -> None:
 def _finish_plane(
     figure: Figure, axes: Axes, plane: Plane, edge: str, colour: str, title: str
 ) -> None:
-    """The region's edge, the path and the legend of what there is of them."""
+    """Draw the region's edge, the path and a legend of those that are there."""
     dot: dict[str, Any] = {"marker": "o", "ms": 8, "mec": "white"}
     handles = []
     if plane.distances.min() < plane.threshold < plane.distances.max():

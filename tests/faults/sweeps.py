@@ -1,4 +1,4 @@
-"""Rows on what outlives a process: a sweep whose workers fall out, a run resumed as another one."""
+"""Rows on runs that outlive a process: a sweep that loses workers, a run resumed as another one."""
 
 import contextlib
 import json
@@ -73,7 +73,7 @@ _FALLS: dict[str, Callable[[int], None]] = {
 }
 _REASONS = {
     "killed": "its process was killed by SIGKILL",
-    "out of memory": ", seed ",  # however far it got without: the reason is its own
+    "out of memory": ", seed ",  # the reason depends on how far it got
     "standing still": f"took longer than {_PATIENCE} s",
 }
 
@@ -108,7 +108,7 @@ def changed_runs(scratch: Path, thorough: bool) -> Outcome:
             there = yaml.safe_load((copy / "config.yaml").read_text())
             _change(there, key)
             (copy / "config.yaml").write_text(yaml.safe_dump(there))
-            if key == ("data", "dir"):  # where the same images lie is no matter
+            if key == ("data", "dir"):  # the place of the same images does not matter
                 rundir.recorded_config(copy)
             else:
                 with refused(AecliError, key[-1]):
