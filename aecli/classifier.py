@@ -124,11 +124,11 @@ def _read(path: Path, network: _Network, terminal: Terminal) -> str | None:
         if not path.exists():
             return None
         if not path.is_file() or path.stat().st_size > limit:
-            raise ValueError("not a file of its size")
+            raise ValueError("not a file of the right size")
         content = path.read_bytes()
         sha256, weights = content[:_HASHED].decode("ascii", "replace"), content[_HASHED:]
         if hashlib.sha256(weights).hexdigest() != sha256:
-            raise ValueError("its SHA-256 is another")
+            raise ValueError("its SHA-256 is wrong")
         network.load_state_dict(load(weights))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         terminal.say(f"WARNING: {path} is damaged ({error}): the classifier is trained anew")

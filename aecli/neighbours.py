@@ -2,9 +2,9 @@
 
 torch's OpenMP threads (libgomp) wait for one another by spinning, some 3 ms long, before they
 sleep. On idle cores that is the quickest way. Where another process has one of the cores, a thread
-spins away the very time that its fellow needs, and two trainings side by side are many times slower
-than one after the other. How long they spin is read once, as torch is loaded, when nobody knows who
-will come. But while a process has more OpenMP threads than it has cores, libgomp spins 100 turns
+spins for the time that another one needs, and two trainings side by side are many times slower
+than one after the other. How long they spin is read once, as torch is loaded, before others
+start. But while a process has more OpenMP threads than it has cores, libgomp spins 100 turns
 only (its manual, GOMP_SPINCOUNT). So a daemon thread looks ten times a second at how long this
 process had to wait for a core, and while it does, holds one more team of OpenMP threads, asleep.
 No thread count that torch computes with changes, and so no bit of a result.

@@ -1,4 +1,4 @@
-"""A codec's code space and what is met on straight lines through it."""
+"""A codec's code space and measurements along straight lines through it."""
 
 from dataclasses import dataclass
 

@@ -28,7 +28,7 @@ class Drawn:
     codes: Tensor
     """(n, k) float32."""
     found: Mapping[str, float] = field(default_factory=dict)
-    """Numbers worth telling, such as `mixture_components`."""
+    """Numbers for the user, such as `mixture_components`."""
 
 
 Sampler = Callable[[Tensor, int, Generator], Drawn]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aecli.bars import Bars
     from aecli.fit import EpochRecord, Progress
 
-# A terminal would obey these; they can stand in a file name, in run.json, in what a server says.
+# Characters that a terminal would obey; a file name, run.json or a server's answer can have them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NARROWEST = 20  # columns of a terminal that a table's last column is wrapped into
 

@@ -55,7 +55,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Runs:
-    """All measurements of one benchmark run, and what can be asked of them."""
+    """All measurements of one benchmark run, with functions that select from them."""
 
     measurements: list[Measurement]
     targets: list[float]

@@ -234,7 +234,7 @@ class ManyConfig(NetworkConfig):
     """
 
     NO_EFFECT: ClassVar[dict[str, str]] = {
-        "checkpoint_seconds": "each training is kept when it is done, not in its middle",
+        "checkpoint_seconds": "each training is saved when it is done, not before",
         "codec.code_dim": "code_dims says which are trained",
     }
     """Keys of all experiments that change nothing here, with the reason."""

@@ -39,7 +39,7 @@ def resolve(model: type[Config], layers: Sequence[Layer], recorded: bool = False
     Its `model_fields_set`, and those of its sections, name the keys that a layer gave. A key that
     has no effect because of a layer above is left out.
     recorded: the layers are what a run wrote, perhaps an older aecli's: any key without effect is
-    passed over.
+    ignored.
     Raises UsageError, a line per mistake with its place: file, line and column, or flag.
     """
     values = _section_defaults(model)

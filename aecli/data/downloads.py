@@ -74,7 +74,7 @@ def _download(url: str, limit: int, advance: Advance = show_nothing) -> bytes:
     """The body at `url`, at most `limit` bytes, in DOWNLOAD_SECONDS. Raises UnavailableError.
 
     A thread does the work: a server that sends a byte now and then keeps every single wait short,
-    in the header as in the body, and would otherwise be waited for without end.
+    in the header or in the body, so that without the thread the wait might never end.
     """
     answers: queue.SimpleQueue[bytes | UnavailableError] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(_answer(url, limit, advance)), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The files of a dataset: found under the names that people have them by, read, checked, kept."""
+"""The files of a dataset: found under the names that people give them, read, checked, kept."""
 
 import errno
 import hashlib

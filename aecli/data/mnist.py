@@ -57,7 +57,7 @@ FASHION_MNIST = RemoteFiles(
         "8181f5470baa50b63fa0f6fddb340f0a",
         "15d484375f8d13e6eb1aabb0c3f46965",
     ),
-    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # torchvision
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # torchvision's
     torchvision="FashionMNIST",
     nicknames=("fashion",),  # the folder's name in a clone of that repository
 )

@@ -2,7 +2,7 @@
 
 The rule: a code is in a hole if its distance, the mean one to its 5 nearest training codes after
 whitening, is above the 99% quantile of the distances of the validation images' codes. It is set
-before any path is seen, and no decoded image has a say in it; its rate over the test images is
+before any path is seen, and no decoded image changes it; its rate over the test images is
 measured too and should be near one in a hundred. A path leaves the region if a code strictly
 between its ends is in a hole. The threshold is that of the sparse outskirts: a gap between classes
 that is denser than those is no hole by this rule.
@@ -39,7 +39,7 @@ from aecli.paths import CodeSpace, Paths, walk
 from aecli.rundir import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
-_COMPARED = 4096  # training images that decoded ones are held against at once
+_COMPARED = 4096  # training images that decoded ones are compared with at once
 _DRAWS = 50  # tries for an end, until one decodes as its own digit
 _TILES = 22  # decoded images along each side of the plane
 _GRID = 140  # distances along each side of the plane, for the contour

@@ -90,7 +90,7 @@ def train_all(
     Each is trained on the CPU with a fixed number of threads (`config.threads`, or 1), so the
     numbers do not depend on `config.jobs`. A finished job is kept in the run's `jobs/` folder and
     read from there if it is asked for again; if it cannot be read, it is trained anew, with a
-    warning. A failed one does not take the others down, unless
+    warning. A failed one does not stop the others, unless
     `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an impossible job.
     """
     if not config.codec.solved:

@@ -51,7 +51,7 @@ _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
 
 def check(config: ReproduceConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after trainings; images: how many, if known."""
-    require_images(images, CHAPTER_FIT.batch_size, "the chapter trains in batches as large")
+    require_images(images, CHAPTER_FIT.batch_size, "the chapter's batches are as large")
 
 
 def run(config: ReproduceConfig, context: Context) -> Result:

@@ -93,7 +93,7 @@ def measure_samples(
 
 @dataclass(frozen=True)
 class _References:
-    """The real images that samples are held against; the region is calibrated on the validation
+    """The real images that samples are compared with; the region is calibrated on the validation
     split, which must not be empty."""
 
     images: Tensor

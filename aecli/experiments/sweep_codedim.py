@@ -23,7 +23,7 @@ from aecli.fit import corrupt
 from aecli.rundir import RunDir, new_run
 
 _SHOWN = 12  # images decoded by each row in the figure, one of each label
-N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
+N_PROBE = 5_000  # training and test images that the probes read; more change the third digit only
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},

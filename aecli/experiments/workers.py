@@ -43,7 +43,7 @@ class _Worker(Generic[Task]):
     connection: Connection
     index: int
     task: Task
-    """The task in hand, and its number."""
+    """The present task; `index` is its number."""
     deadline: float
     """Time on the monotonic clock; infinity without a limit."""
     too_late: str
@@ -157,7 +157,7 @@ def _next(busy: Sequence[_Worker[Task]], events: _Events) -> tuple[_Worker[Task]
 
 
 def _give(worker: _Worker[Task], timeout: float | None) -> None:
-    """Send a ready worker the task in hand, whose time runs from now."""
+    """Send a ready worker its task, whose time runs from now."""
     if timeout is not None:
         worker.deadline = time.monotonic() + timeout
         worker.too_late = f"took longer than {timeout:g} s"

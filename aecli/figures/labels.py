@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 _POINT = 72  # points per inch
 _DIRECTIONS = ((0, -1), (0, 1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 _FAR = 12  # points from which a line leads from a label to its point
-_STEP = 3  # pixels between the places of a line that a label is held against
+_STEP = 3  # pixels between the places of a line that a label is compared with
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def refused_by_the_disk(scratch: Path, thorough: bool) -> Outcome:
 
 
 def at_random(scratch: Path, thorough: bool) -> Outcome:
-    """kill -9 at random moments, of the run and of what goes on with it, until one gets through."""
+    """kill -9 at random moments, of the run and of each resumed process, until one completes."""
     outcome, rng = Outcome(), random.Random(0)
     twin = left_behind(inside(scratch, *LONG).run)
     started = time.monotonic()

@@ -23,7 +23,7 @@ _QUICK = ("checkpoint", "checkpoint/000002", "run.json", "config.yaml", ".lock",
 
 
 def everywhere(scratch: Path, thorough: bool) -> Outcome:
-    """Each folder and file of a run replaced by a link to where the user keeps the like of it."""
+    """Each folder and file of a run replaced by a link to a similar one of the user's."""
     outcome = Outcome()
     runs = {"train": _stopped(scratch)}
     if thorough:

@@ -61,7 +61,7 @@ def _starve(pid: int) -> None:
 
 
 def _feed(pid: int) -> None:
-    """Give a process back what memory it was denied."""
+    """Give a process back the memory that it was denied."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
     resource.prlimit(pid, resource.RLIMIT_AS, (hard, hard))
 
@@ -80,7 +80,7 @@ _REASONS = {
 
 @contextlib.contextmanager
 def _befalling(n: int, befall: Callable[[int], None]) -> Iterator[None]:
-    """The worker that is given the nth job meets its fate there."""
+    """Call `befall` with the pid of the worker that is given the nth job."""
     true, given = workers._give, 0
 
     def give(worker: Any, *arguments: Any) -> None:
