@@ -1,4 +1,4 @@
-"""Numbers of a set of decoded samples: how they look, what a classifier sees, how far from real."""
+"""Numbers of a set of decoded samples: pixels, a classifier's view, distance to real ones."""
 
 import math
 from dataclasses import dataclass

@@ -185,7 +185,7 @@ class Terminal:
 
         On a terminal, a bar with count and time left while the block runs, and nothing after it;
         without a total, the time passed. Elsewhere, `text` as a message at the start.
-        unit: of `total`, in words; "bytes" are shown in MB.
+        unit: word for what `total` counts; "bytes" are shown in MB.
         """
         if not self._shows_bars():
             self.say(text)

@@ -136,7 +136,7 @@ class FitConfig(Section):
     recipe: Literal["muon", "chapter"] = "muon"
     """Set of values for all keys of `train`: `muon`, the defaults, reaches a low error in few
     epochs; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32). Which images
-    train is not part of it: the chapter holds none out, which is `data.val: 0`."""
+    train is another setting: the chapter holds none out, which is `data.val: 0`."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
     """Number of passes over the training images."""
     batch_size: PositiveInt = 256

@@ -46,7 +46,7 @@ _GRID = 140  # distances along each side of the plane, for the contour
 
 
 def check(config: InterpolateConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after training; images: their number, if known."""
+    """Raises UsageError for what would fail only after training; images: the number, if known."""
     if config.data.val == 0:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
@@ -113,7 +113,7 @@ def choose_ends(
 ) -> Tensor:
     """The indices (2,) of the two test images; what `config` leaves open is drawn from its seed.
 
-    labels: (n_test,). What is drawn is of another digit than the other end; two images named by
+    labels: (n_test,). A drawn image is of another digit than the other end; two images named by
     index may be of the same. read_decoded: the digit that is read in the decoded test image of an
     index; an image that is drawn is drawn again, a few times, until that is its own digit.
     Raises UsageError for an index or a digit that is not there.

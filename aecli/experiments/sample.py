@@ -38,7 +38,7 @@ _FEWEST = 50  # training images, from which a sampler and the references can be 
 
 
 def check(config: SampleConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after training; images: their number, if known."""
+    """Raises UsageError for what would fail only after training; images: the number, if known."""
     require_held_out(config.data.val)
     require_trainable(config)
     require_images(images, _FEWEST, "samplers and references are made from the training images")

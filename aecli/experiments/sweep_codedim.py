@@ -105,7 +105,7 @@ class Sweep:
 
 
 def check(config: SweepConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: how many, if known."""
+    """Raises UsageError for what would fail only after trainings; images: the number, if known."""
     require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
     every = [spec.codec for spec in row_specs(config)]
     require_codecs(every, data.image_shape(config.data), images)

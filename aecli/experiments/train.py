@@ -24,7 +24,7 @@ _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the 
 
 
 def check(config: TrainConfig, images: int | None) -> None:
-    """Raises UsageError for a codec that cannot be built; images: their number, if known."""
+    """Raises UsageError for a codec that cannot be built; images: the number, if known."""
     require_codecs([config.codec], data.image_shape(config.data), images)
 
 

@@ -1,4 +1,4 @@
-"""The one trained codec that interpolate and sample look into: of a run, or trained now."""
+"""The one trained codec that interpolate and sample look into: one of a run, or one trained now."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

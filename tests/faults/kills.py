@@ -166,7 +166,7 @@ def _injected(folder: Path, call: str, injection: str) -> Finished | None:
 class _Child:
     """This process's copy, in which torch is imported already; it waits for its call of `run`.
 
-    What its call of the program says on stderr comes back through shared memory: by no system call
+    Words of the program's call on stderr come back through shared memory: by no system call
     that a fault could be injected into.
     """
 
