@@ -197,7 +197,7 @@ def _withheld_signals() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    multiprocessing.resource_tracker.ensure_running()  # its start would lift the mask
+    multiprocessing.resource_tracker.ensure_running()  # a later start lifts the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
