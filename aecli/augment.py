@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_GRID = 5  # random displacements along each side, smoothly interpolated between
+_GRID = 5  # random displacements along each side, interpolated smoothly between them
 
 
 def elastic(images: Tensor, pixels: float, fraction: float, generator: torch.Generator) -> Tensor:

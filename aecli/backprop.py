@@ -17,7 +17,7 @@ from aecli.codecs import NetworkCodec
 
 
 class FlatParameters:
-    """A codec's parameters as one vector, of which each becomes a view; weight matrices first.
+    """A codec's parameters as views of one vector, in which the weight matrices stand first.
 
     One vector is stepped, copied and saved by one operation, however many layers there are.
     """
@@ -37,12 +37,12 @@ class FlatParameters:
         return [shape for shape in self.shapes if len(shape) == 2]
 
     def views(self, vector: Tensor) -> list[Tensor]:
-        """A vector of as many numbers as views of the parameters' shapes, in their order."""
+        """Views of `vector`, a number per parameter, in the parameters' shapes and order."""
         parts = vector.split([shape.numel() for shape in self.shapes])
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def view_of(self, parameter: Tensor, vector: Tensor) -> Tensor:
-        """Where the numbers of `parameter` stand in `vector`."""
+        """The part of `vector` that has the numbers of `parameter`, in its shape."""
         return self.views(vector)[self._positions[id(parameter)]]
 
 
@@ -58,14 +58,14 @@ class _Layer:
     output: Tensor
     """(batch, outputs), after the activation."""
     delta: Tensor
-    """(batch, inputs): the gradient by the layer's input."""
+    """(batch, inputs): the gradient with respect to the layer's input."""
 
 
 class Backpropagation:
     """Mean squared error and its gradient of a codec whose layers are linear, ReLU and sigmoid.
 
-    dtype: of the matrix products and what flows between them; loss and sigmoid are float32.
-    Raises TypeError for a codec with another layer, whose gradient would be wrong without it.
+    dtype: type of the matrix products and their operands; loss and sigmoid are float32.
+    Raises TypeError for a codec with any other layer: its gradient would be wrong.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Backpropagation:
     ) -> None:
         _require_known(codec.layers)
         self._parameters = parameters
-        self._weights = parameters.vector.to(dtype)  # the vector itself, if that is its dtype
+        self._weights = parameters.vector.to(dtype)  # the vector itself if it has that dtype
         self._gradient = parameters.gradient.to(dtype)
         self._sigmoid = isinstance(codec.layers[-1], nn.Sigmoid)
         self._layers = list(self._chain(codec, batch_size))
@@ -132,7 +132,7 @@ class Backpropagation:
             if i == 0:
                 return
             delta = torch.mm(delta, layer.weight, out=layer.delta[: len(delta)])
-            if self._layers[i - 1].relu:  # its output is zero where its slope is
+            if self._layers[i - 1].relu:  # a ReLU's slope is zero where its output is
                 torch.ops.aten.threshold_backward.grad_input(delta, outputs[i], 0, grad_input=delta)
 
     def _chain(self, codec: NetworkCodec, batch_size: int) -> Iterator[_Layer]:

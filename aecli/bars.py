@@ -1,4 +1,4 @@
-"""Progress on a terminal: a line for each piece of work, fitted to the width it has just then."""
+"""Progress on a terminal: a line for each piece of work, fitted to the terminal's present width."""
 
 from collections.abc import Iterable
 
@@ -12,10 +12,10 @@ _GAP = 2
 
 
 class Bars(Progress):
-    """Rich's progress display; of each line the count and the time left are never cut.
+    """Rich's progress display; the count and the time left of a line are never cut.
 
     Where a line is too long for the terminal, the detail goes first, then the bar, then the end of
-    the text. Rich's own columns would be cut all alike.
+    the text. Rich by itself would cut all columns alike.
     """
 
     def __init__(self, console: Console) -> None:
@@ -70,7 +70,7 @@ def _count(task: Task, unit: str) -> str:
 
 
 def _time(task: Task) -> str:
-    """The time left; where nobody knows how much there is to do, the time passed."""
+    """The time left, or the time passed if the amount of work is not known."""
     if task.total is None:
         return f"{_clock(task.elapsed or 0)} so far"
     left = task.time_remaining

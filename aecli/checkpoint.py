@@ -23,12 +23,12 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training stood."""
+    """State and history of a training."""
 
     state: "dict[str, Tensor]"
-    """As `fit` gave it."""
+    """The state that `fit` gave."""
     history: list[dict[str, Any]]
-    """The rows of history.csv so far; a value that was not there is nan."""
+    """The rows of history.csv so far; a missing value is nan."""
 
 
 def save(

@@ -18,7 +18,7 @@ from aecli.errors import StorageError
 from aecli.terminal import Terminal
 
 EPOCHS, BATCH_SIZE, LR, SEED = 8, 256, 3e-3, 0
-THREADS = 1  # which decide the last bits of what is learned, and so are always the same
+THREADS = 1  # always the same, for they decide the last bits of what is learned
 _FORMAT = 2  # raised when the network or its training changes, so that no stale judge is used
 _EVAL_BATCH = 2048
 _HASHED = 64  # bytes of a kept file before its weights: their SHA-256, in hexadecimal
@@ -52,17 +52,17 @@ class _Network(nn.Module):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained judge."""
+    """A trained classifier."""
 
     network: _Network
     test_accuracy: float
-    """On the real test images, in [0, 1]."""
+    """Accuracy on the real test images, in [0, 1]."""
     name: str
     """All that decides its weights: the data's hash, the training images, two versions: of this
     file and of torch."""
     weights_sha256: str
     source: str
-    """`trained`, by this process, or `cache`."""
+    """`trained` (by this process) or `cache`."""
 
     def provenance(self) -> dict[str, str | float]:
         """Facts of it for run.json."""
@@ -98,7 +98,7 @@ def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
         kept = _read(path, network, terminal)
         if kept is not None:
             return Classifier(network, _accuracy(network, images), name, kept, "cache")
-        network = _untrained(images)  # another one: reading may have changed half of the first
+        network = _untrained(images)  # a new one: reading may have changed half of the old
         with _threads(THREADS):
             _train(network, images, terminal)
     weights = save(network.state_dict())
@@ -118,17 +118,17 @@ def _untrained(images: Images) -> _Network:
 
 
 def _read(path: Path, network: _Network, terminal: Terminal) -> str | None:
-    """Set `network` from a kept file; the weights' SHA-256, or None if they are not there whole."""
+    """Set `network` from a kept file; return the weights' SHA-256, None if they are not whole."""
     limit = 2 * sum(tensor.nbytes for tensor in network.state_dict().values())
     try:
         if not path.exists():
             return None
         if not path.is_file() or path.stat().st_size > limit:
-            raise ValueError("not a file of its size")
+            raise ValueError("not a file of the right size")
         content = path.read_bytes()
         sha256, weights = content[:_HASHED].decode("ascii", "replace"), content[_HASHED:]
         if hashlib.sha256(weights).hexdigest() != sha256:
-            raise ValueError("its SHA-256 is another")
+            raise ValueError("its SHA-256 is wrong")
         network.load_state_dict(load(weights))
     except (OSError, ValueError, SafetensorError, RuntimeError) as error:
         terminal.say(f"WARNING: {path} is damaged ({error}): the classifier is trained anew")

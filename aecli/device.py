@@ -35,7 +35,7 @@ def decided(config: Config) -> Config:
 def prepare(config: ExperimentConfig) -> torch.device:
     """The device a run computes on; sets torch's thread count and seeds torch.
 
-    Where many codecs are trained, `threads` is of each training, which sets it for itself; this
+    Where many codecs are trained, `threads` is each training's number, which it sets itself; this
     process measures on every core it may use.
     Raises UsageError if the device asked for is not there.
     """
@@ -58,7 +58,7 @@ def _device(asked: str) -> torch.device:
 def facts(
     where: torch.device, precision: str, muon_precision: str = "auto"
 ) -> dict[str, str | int]:
-    """What run.json says of the hardware's part in the numbers."""
+    """Facts on the hardware's part in the numbers, for run.json."""
     return {
         "torch": torch.__version__,
         "device": str(where),
@@ -78,7 +78,7 @@ def seed_and_limit(seed: int, threads: int) -> None:
 
 
 def product_dtype(precision: str, where: torch.device) -> torch.dtype:
-    """Of the matrix products in training: `precision`, or the faster one on this hardware."""
+    """Type of the matrix products in training: `precision`, or the faster one on this hardware."""
     if precision == "auto":
         precision = "bf16" if fast_bf16(where) else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
@@ -98,7 +98,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def fast_bf16(where: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 faster than float32."""
+    """True if the hardware multiplies bfloat16 faster than float32."""
     if where.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if where.type == "cpu" else {}

@@ -26,7 +26,7 @@ def foresee(
     """`config` with the dataset that is there, and what else is known of a run of it, by name.
 
     config: as it will run, its device, threads and precision decided.
-    Raises what the run would: DataError for a dataset or a model that is not to be had, UsageError
+    Raises what the run would: DataError for a dataset or a model that is not available, UsageError
     for what does not fit it, StorageError if no run folder could be made.
     """
     places = data.default_places(config.data.dir, offline)

@@ -56,7 +56,7 @@ class Interrupted(BaseException):
 
 
 def left_in(error: BaseException, run: Path) -> None:
-    """Note on an error, whatever it is, the run folder that it left."""
+    """Attach to an error, of any kind, the run folder that it left."""
     error.__dict__["run"] = run
 
 

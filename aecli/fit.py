@@ -29,11 +29,11 @@ class EpochRecord:
     train_mse: float
     """Running mean over the epoch, while the weights change: what the chapter prints."""
     val_mse: float
-    """On the validation images, after the epoch; nan if there are none."""
+    """Mse on the validation images, after the epoch; nan if there are none."""
     lr: float
-    """Of the epoch's last step."""
+    """Learning rate of the epoch's last step."""
     seconds: float
-    """Of training; validation not counted."""
+    """Seconds of training; validation is not counted."""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "EpochRecord":
@@ -50,19 +50,19 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands, for a display."""
+    """Progress of a training, for a display."""
 
     step: int
     steps: int
     epoch: int
     images: int
-    """Seen so far, in all epochs."""
+    """Images seen so far, in all epochs."""
     mse: float
     """Running mean over the epoch."""
 
 
 State = dict[str, Tensor]
-"""All that a training's next step depends on besides its images and config."""
+"""Tensors that a training's next step depends on, besides its images and config."""
 
 
 def fit(
@@ -81,7 +81,7 @@ def fit(
     generator: a CPU generator; draws the order of the images, anew each epoch, and the noise.
     watch: called every few steps.
     keep: called after every step with a function that takes the state there.
-    resumed: a state so taken, of a training with the same images and config, goes on from there, to
+    resumed: such a state of a training with the same images and config; fit goes on from there, to
     the same bits; records of epochs before it are not yielded again.
     Raises DivergedError at a loss that is not finite; the codec then holds the weights of the last
     epoch that ended well (or its first ones).
@@ -99,7 +99,7 @@ def fit(
             lr = training.take_step(batch, learning_rate_factor(training.step, steps, config))
             training.seconds = time.perf_counter() - started
             if (i + 1) % CHECK_EVERY == 0 or i + 1 == training.steps_per_epoch:
-                mse = training.running_mse(i + 1)  # for which a GPU is waited for
+                mse = training.running_mse(i + 1)  # waits for a GPU
                 training.seconds = time.perf_counter() - started
                 if not math.isfinite(mse):
                     raise training.diverged(steps)
@@ -108,7 +108,7 @@ def fit(
             if i + 1 < training.steps_per_epoch:
                 keep(training.state)
         seconds = training.seconds
-        if not training.is_finite():  # the last step's doing, which no loss has seen
+        if not training.is_finite():  # after the last step, which no loss has seen
             training.take_back()
             raise DivergedError(
                 f"training diverged: weights that are not finite after epoch {epoch + 1} of"
@@ -138,7 +138,7 @@ class _Training:
         self.step = 0
         """Steps done, in all epochs."""
         self.seconds = 0.0
-        """Spent on this epoch's steps."""
+        """Seconds spent on this epoch's steps."""
         self._images = images
         self._parameters = FlatParameters(codec)
         dtype = device.product_dtype(config.precision, codec.device)
@@ -150,7 +150,7 @@ class _Training:
         self._before_order = generator.get_state()
 
     def order(self) -> Tensor:
-        """This epoch's order of the images; drawn again, the same, in the middle of an epoch."""
+        """This epoch's order of the images; a resumed training draws the same again."""
         if self.step % self.steps_per_epoch == 0:
             self._before_order = self._generator.get_state()
             return torch.randperm(self._images, generator=self._generator)
@@ -179,7 +179,7 @@ class _Training:
         return (self._losses[:steps].cpu().double() @ sizes / sizes.sum()).item()
 
     def is_finite(self) -> bool:
-        """Whether every weight is."""
+        """True if every weight is finite."""
         return bool(self._parameters.vector.isfinite().all())
 
     def end_epoch(self) -> None:
@@ -203,7 +203,7 @@ class _Training:
         )
 
     def state(self) -> State:
-        """The tensors themselves, not copies."""
+        """The state: the tensors themselves, not copies."""
         return {
             **self._tensors(),
             "step": torch.tensor(self.step),

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: a line at once, an orderly end, and a second one that ends now."""
+"""SIGINT, SIGTERM and SIGHUP: the first ends the run in good order, a second ends it at once."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ _SIGNALS = [
 
 class _State:
     deferred = False
-    """Whether somebody looks at `number` often enough not to be torn away."""
+    """True if somebody looks at `number` often, so that no exception has to be raised."""
     number: int | None = None
     """The first signal that came."""
 
 
 def install(say: Callable[[str], None]) -> None:
-    """Make the first signal raise Interrupted, or wait to be asked for; the second ends us.
+    """Make the first signal raise Interrupted, or wait under `deferred`; the second ends the run.
 
     A signal that is ignored already, as under nohup or in a script's background, stays ignored.
     """
@@ -32,7 +32,7 @@ def install(say: Callable[[str], None]) -> None:
         for each in heeded:
             signal.signal(each, lambda again, _frame: os._exit(128 + again))
         _State.number = number
-        say(f"{signal.Signals(number).name}: stopping in good order; once more to stop now")
+        say(f"{signal.Signals(number).name}: stopping in good order; send it again to stop at once")
         if not _State.deferred:
             raise Interrupted(number)
 

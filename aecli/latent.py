@@ -25,7 +25,7 @@ class Whitening:
 
     @classmethod
     def of(cls, codes: Tensor) -> "Whitening":
-        """From codes (N, k)."""
+        """The whitening of codes (N, k)."""
         mean = codes.double().mean(dim=0)
         covariance = torch.cov(codes.double().T, correction=0).reshape(len(mean), len(mean))
         values, vectors = torch.linalg.eigh(covariance)
@@ -54,7 +54,7 @@ def nearest_distances(points: Tensor, references: Tensor, neighbours: int = 1) -
 
 @dataclass(frozen=True)
 class OccupiedRegion:
-    """Where the codes of real images lie.
+    """The region where the codes of real images lie.
 
     The distance of a code is the mean one to its 5 nearest training codes, after whitening. A code
     is in a hole if its distance is above `threshold`: the 99% quantile of the distances of held-out
@@ -70,7 +70,7 @@ class OccupiedRegion:
 
     @classmethod
     def calibrated(cls, training: Tensor, held_out: Tensor) -> "OccupiedRegion":
-        """From training codes (N, k) and held-out codes (M, k), which must not be among them."""
+        """The region by training codes (N, k) and other, held-out codes (M, k)."""
         whitening = Whitening.of(training)
         references = whitening(training)
         distances = nearest_distances(whitening(held_out), references, NEIGHBOURS)

@@ -113,7 +113,7 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
 
 
 def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
-    """The config of a run that is gone on with, with what may be another now. Raises UsageError."""
+    """The config of a run to go on with, with the settings that may change. Raises UsageError."""
     flags = {
         "--jobs": ("jobs", many.jobs),
         "--device": ("device", options.device),
@@ -288,7 +288,7 @@ def _resolve(
 def _continued(
     config: NetworkConfig, runs_dir: Path, terminal: Terminal, many: Many
 ) -> tuple[NetworkConfig, Path | None]:
-    """Under --continue, the run to go on with and `config` as that run decided it.
+    """The run to go on with under --continue, and `config` as that run decided it.
 
     Says why there is none. Raises UsageError if the config in that folder was changed.
     """
@@ -306,7 +306,7 @@ def _continued(
 def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     """`config` as it will run: the codec of its run, this machine's device, threads, precision.
 
-    Raises DataError for a run without a model, UsageError for what is not to be had.
+    Raises DataError for a run without a model, UsageError for a device that is not there.
     """
     if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

@@ -1,6 +1,6 @@
 """A lock that one process at a time can hold, and that ends with its process, however that ends.
 
-By hand instead of by `filelock`: on file systems without locks its versions either raise or leave
+Written by hand, not `filelock`: on file systems without locks its versions either raise or leave
 marker files, which a killed process never takes away; and it is some 15,000 lines to import.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _NONE_HERE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-"""What a file system without locks says, such as some network ones."""
+"""Errors of a file system without locks, such as some network ones."""
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -31,7 +31,7 @@ def hold(path: Path, patience: float = 0.0) -> Iterator[bool]:
         descriptor = os.open(path, _FLAGS, 0o666)
         try:
             locked = _try_to_lock(descriptor)
-            # None: no locks here. A file without a name was removed by the one who held it.
+            # Answer None: no locks. A file without a name was removed by the one who held it.
             if locked is None or (locked and os.fstat(descriptor).st_nlink):
                 yield locked is not None
                 return
@@ -43,12 +43,12 @@ def hold(path: Path, patience: float = 0.0) -> Iterator[bool]:
 
 
 def are_there(folder: Path) -> bool:
-    """Whether the file system of a folder has locks; makes and removes a file in it."""
+    """True if the file system of a folder has locks; makes and removes a file in it."""
     path = folder / f".lock-{os.getpid()}"
     try:
         with hold(path) as sure:
             return sure
-    except TimeoutError:  # by a thread of this process: there are
+    except TimeoutError:  # a thread of this process has it: there are locks
         return True
     finally:
         path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: its affinity, or a quota of a control group if that is
+    """Number of cores this process may use: its affinity, or a quota of a control group if that is
     less (rounded down: threads over a quota make each other wait). At least 1."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -30,7 +30,7 @@ def memory_limit() -> float:
         limits += [float(soft)] if soft != resource.RLIM_INFINITY else []
     for folder in _groups("memory"):
         limits += _numbers(folder / "memory.max")[:1]
-        limits += _numbers(folder / "memory.limit_in_bytes")[:1]  # of version 1
+        limits += _numbers(folder / "memory.limit_in_bytes")[:1]  # version 1
     return min(limits)
 
 

@@ -24,7 +24,7 @@ def reconstruction_errors(codec: Codec, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mse(codec: Codec, images: Tensor) -> float:
-    """The mean squared error per pixel over all images; nan of no images."""
+    """The mean squared error per pixel over all images; nan without images."""
     return reconstruction_errors(codec, images).mean().item()
 
 
@@ -55,7 +55,7 @@ def mean_abs_correlation(matrix: Tensor) -> float:
 
 
 def _squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
-    # To the CPU first: float64 is what Apple's GPUs do not have.
+    # Move to the CPU first: Apple's GPUs have no float64.
     return (reconstructions - images).square_().flatten(start_dim=1).mean(dim=1).cpu().double()
 
 

@@ -2,9 +2,9 @@
 
 torch's OpenMP threads (libgomp) wait for one another by spinning, some 3 ms long, before they
 sleep. On idle cores that is the quickest way. Where another process has one of the cores, a thread
-spins away the very time that its fellow needs, and two trainings side by side are many times slower
-than one after the other. How long they spin is read once, as torch is loaded, when nobody knows who
-will come. But while a process has more OpenMP threads than it has cores, libgomp spins 100 turns
+spins for the time that another one needs, and two trainings side by side are many times slower
+than one after the other. How long they spin is read once, as torch is loaded, before others
+start. But while a process has more OpenMP threads than it has cores, libgomp spins 100 turns
 only (its manual, GOMP_SPINCOUNT). So a daemon thread looks ten times a second at how long this
 process had to wait for a core, and while it does, holds one more team of OpenMP threads, asleep.
 No thread count that torch computes with changes, and so no bit of a result.
@@ -27,7 +27,7 @@ _NUMBERS_OF_A_TEAM = 2**17  # so many are added up by all threads, not by one
 
 @functools.cache
 def watch() -> None:
-    """Start watching, once per process; nothing where the user has said how to wait, and nothing
+    """Start watching, once per process; does nothing if the user has said how to wait, nor
     on systems that do not tell how long a process waits for a core (all but Linux)."""
     if any(os.environ.get(name) for name in _SET_BY_THE_USER) or seconds_waited() is None:
         return

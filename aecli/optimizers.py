@@ -84,7 +84,7 @@ class Muon(Optimizer):
     1,000 rows.
 
     parameters, gradient: the matrices of `shapes`, one after the other, flat.
-    dtype: of the iteration, as `orthogonalized` takes it.
+    dtype: type of the iteration, as `orthogonalized` takes it.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """About U V^T of each matrix U S V^T: singular values between 0.4 and 1.6.
 
     matrices: (m, rows, columns) with rows at most columns.
-    dtype: of the products; bfloat16 in the papers, float32 where the hardware lacks it: there
+    dtype: type of the products; bfloat16 in the papers, float32 where the hardware lacks it: there
     bfloat16 takes 27 times as long for a whole step (two AVX2 cores, the chapter's network).
     """
     x = matrices.to(dtype)

@@ -129,7 +129,7 @@ class Options:
 
     @classmethod
     def only(cls, **given: Any) -> "Options":
-        """These options, and of all others the defaults."""
+        """These options, and the defaults of all others."""
         values: dict[str, Any] = {f.name: _DEFAULTS.get(f.name) for f in fields(cls)}
         return cls(**values | given)
 

@@ -1,4 +1,4 @@
-"""A codec's code space and what is met on straight lines through it."""
+"""A codec's code space and measurements along straight lines through it."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ class Paths:
     t: Tensor
     """(steps,) from 0 to 1."""
     distances: Tensor
-    """To the nearest training codes, as the occupied region measures."""
+    """Distances to the nearest training codes, as the occupied region measures them."""
     in_hole: Tensor
     confidence: Tensor
     """The classifier's largest probability for the decoded image."""

@@ -1,4 +1,4 @@
-"""What a run will need, roughly, against what the machine has, before anything is loaded."""
+"""Estimate of what a run needs, against what the machine has, before anything is loaded."""
 
 import itertools
 import shutil
@@ -14,7 +14,7 @@ from aecli.errors import StorageError, UsageError
 Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
-_IMAGES, _PIXELS = 70_000, 28 * 28  # of every dataset there is, at most
+_IMAGES, _PIXELS = 70_000, 28 * 28  # the most that a dataset has
 _MEASURED_AT_ONCE = 4096  # images
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
@@ -22,14 +22,14 @@ _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes."""
+    """Bytes that a run needs."""
 
     memory: float
     disk: float
 
 
 def check(config: Config, runs_dir: Path | None) -> tuple[Config, list[str]]:
-    """The config as it can run here, and warnings of what is another than it was asked for.
+    """The config as it can run here, and warnings about settings that differ from those asked for.
 
     Where `jobs` was left open and the memory is too small for one per core, it is set to as many as
     fit. runs_dir: None looks at memory only; else the folder is made.
@@ -83,7 +83,7 @@ def estimate(config: NetworkConfig) -> Need:
 
 
 def trainings(config: NetworkConfig) -> int:
-    """How many codecs a run trains, at most."""
+    """The number of codecs that a run trains, at most."""
     if not isinstance(config, ManyConfig):
         return 1
     dims = getattr(config, "code_dims", ())
@@ -109,7 +109,7 @@ def largest_codec(config: NetworkConfig) -> CodecConfig:
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:
-    """Bytes, with so many trainings side by side.
+    """Bytes that so many trainings side by side take.
 
     A training keeps its parameters about eight times over (gradient, moments, last good ones, both
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.

@@ -45,7 +45,7 @@ def linear_r2(codes: Tensor, values: Tensor, test_codes: Tensor, test_values: Te
     """
     from sklearn.linear_model import Ridge
 
-    # In float64 and with a ridge: units of an overcomplete code repeat one another.
+    # Float64 and a ridge: units of an overcomplete code repeat one another.
     x, y = _standardised(codes.double(), test_codes.double())
     return float(Ridge(1.0).fit(x, values.numpy()).score(y, test_values.numpy()))
 
@@ -53,7 +53,7 @@ def linear_r2(codes: Tensor, values: Tensor, test_codes: Tensor, test_values: Te
 def slant_degrees(images: Tensor) -> Tensor:
     """The slant of each image's ink from the vertical, (N,) float32 in degrees, right is positive.
 
-    From second image moments, as in Morpho-MNIST (Castro et al., JMLR 2019, section 3.1):
+    Computed from second image moments, as in Morpho-MNIST (Castro et al., JMLR 2019, section 3.1):
     arctan(-mu_11 / mu_02) with y downwards. images: (N, C, H, W); an image without ink has 0.
     """
     ink = to_unit(images).mean(dim=1)
@@ -75,7 +75,7 @@ def thickness_pixels(images: Tensor) -> Tensor:
     """The mean stroke thickness of each image, (N,) float32 in pixels; 0 without ink.
 
     Four times the mean distance from ink to paper, exact for a straight stroke of any width
-    (a stroke's distances rise evenly from 0 to half its width). As Morpho-MNIST, on images
+    (a stroke's distances rise evenly from 0 to half its width). Morpho-MNIST does so too, on images
     enlarged four times. images: (N, C, H, W).
     """
     from scipy.ndimage import distance_transform_edt
@@ -107,7 +107,7 @@ def sharpness(reconstructions: Tensor, originals: Tensor) -> float:
 
 
 def _standardised(codes: Tensor, test_codes: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both at the training codes' mean 0 and deviation 1; a unit that never varies stays 0."""
+    """Both, scaled to the training codes' mean 0, deviation 1; a unit that never varies stays 0."""
     mean, deviation = codes.mean(dim=0), codes.std(dim=0, correction=0)
     scale = torch.where(deviation > 0, deviation, 1)
     return ((codes - mean) / scale).numpy(), ((test_codes - mean) / scale).numpy()

@@ -1,4 +1,4 @@
-"""Which program made a run, and on what: facts for run.json, and for the names of kept jobs."""
+"""Facts on the program and the machine of a run, for run.json and the names of kept jobs."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ _RECORDED_VERSIONS = ("torch", "numpy", "scikit-learn", "matplotlib", "safetenso
 
 @functools.cache
 def program_sha256() -> str:
-    """SHA-256 over every Python file of aecli, by name and content: another one is another program.
+    """SHA-256 over every Python file of aecli, by name and content: it differs if a file does.
 
     It tells a changed checkout from its commit, and works where there is no git, as in a wheel.
     """

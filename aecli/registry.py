@@ -93,7 +93,7 @@ def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Unfinished:
     """The newest run folder with the numbers of this config that did not complete.
 
     Settings that cannot change a number (`jobs`, where the data lie) may be others, and a run that
-    was told `auto` has noted what it found.
+    was given `auto` has noted what it found.
     """
     nearest: tuple[int, Path, tuple[str, ...]] | None = None
     for path, record in _records(runs_dir, newest_first=True):
@@ -101,7 +101,7 @@ def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Unfinished:
             continue
         try:
             there = resolve(type(config), [Layer(record["config"], {})], recorded=True)
-        except UsageError:  # of another version
+        except UsageError:  # a config of another version
             continue
         differences = tuple(
             f"{key} ({found}, now {asked})"
@@ -130,7 +130,7 @@ def _has_model(path: Path) -> bool:
 
 
 def _last_begun(record: Mapping[str, Any]) -> str:
-    """UTC, as times that compare as text."""
+    """Time when a run was last begun or gone on with, UTC, as text that sorts by time."""
     return max(map(str, [record.get("started", ""), *record.get("resumed", [])]))
 
 
@@ -171,13 +171,13 @@ _ENDS = ("completed", "failed", "interrupted")
 
 
 def _is_held(path: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a process is working in a run folder."""
+    """True if a process is working in a run folder."""
     if not (path / LOCK).is_file() or (path / LOCK).is_symlink():
         return False
     try:
         with locks.hold(path / LOCK) as sure:
             return not sure and _is_alive(record.get("pid"))
-    except OSError:  # held, which is a TimeoutError; or another user's
+    except OSError:  # a TimeoutError if it is held; others if it is another user's
         return True
 
 

@@ -45,7 +45,7 @@ _OF_ONE_PROCESS = {
     *("finished", "seconds", "error", "config", "config_before"),
 }
 _NO_LATEST = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EISDIR)
-"""What a file system without links says, and one where `latest` is a folder of the user's."""
+"""Errors of a file system without links, and of one where `latest` is a user's folder."""
 _KINDS: dict[str, type] = {
     "config": dict,
     "status": str,
@@ -83,7 +83,7 @@ class RunDir:
 
     @property
     def id(self) -> str:
-        """What tells this run from every other, whatever its folder is called."""
+        """The text that identifies this run, whatever its folder is called."""
         return str(self._record["id"])
 
     def write_config(self, config: ExperimentConfig) -> None:
@@ -100,9 +100,9 @@ class RunDir:
         self._write("config.yaml", (command + to_yaml(config)).encode())
 
     def note(self, **facts: Any) -> list[str]:
-        """Add facts to run.json; of a resumed run they are held against those noted before.
+        """Add facts to run.json; in a resumed run they are compared with those noted before.
 
-        Returns warnings, recorded too, of what may cost the resumed run its identity to the bit.
+        Returns warnings, recorded too, of facts that may change the last bits of the resumed run.
         Raises UsageError at another dataset.
         """
         _require_same_data(self._before.get("dataset"), facts.get("dataset"))
@@ -253,7 +253,7 @@ def new_run(
 
 
 def _facts(config: ExperimentConfig, argv: Sequence[str]) -> dict[str, Any]:
-    """What run.json says at the start."""
+    """The facts for run.json at the start."""
     commit, dirty = provenance.git_state()
     return {
         "id": uuid.uuid4().hex,
@@ -323,7 +323,7 @@ def _point_latest_to(path: Path) -> None:
         temporary.symlink_to(path.name)
         temporary.replace(latest)
     except OSError as error:
-        if error.errno not in _NO_LATEST:  # or scripts would take an older run for the latest
+        if error.errno not in _NO_LATEST:  # else scripts would take an older run for the latest
             raise StorageError(
                 f"{path} is completed, but {latest} cannot name it: {error.strerror};"
                 f" aecli resume {path} tries again"
@@ -340,12 +340,12 @@ def read_record(path: Path) -> dict[str, Any]:
         raise DataError(f"{path / 'run.json'}: not a record of a run")
     for key, kind in _KINDS.items():
         if not isinstance(record.get(key, None if key in _REQUIRED else kind()), kind):
-            raise DataError(f"{path / 'run.json'}: not a record of a run, by its {key}")
+            raise DataError(f"{path / 'run.json'}: not a record of a run: wrong {key}")
     return record
 
 
 def finished_at(record: Mapping[str, Any]) -> str:
-    """When a run ended, UTC, as times that compare as text; empty if it has not."""
+    """The time when a run ended, UTC, as text that sorts by time; empty if it has not."""
     return str(record.get("finished", ""))
 
 
@@ -393,13 +393,13 @@ def recorded_config(path: Path) -> ExperimentConfig:
 
 @contextlib.contextmanager
 def _alone_in(path: Path) -> Iterator[None]:
-    """The block runs while no other process is in this run folder; a killed one is in none.
+    """The block runs while no other process is in this run folder; a killed one is gone.
 
     Raises UsageError naming the process, StorageError where the lock cannot be made.
     """
     with contextlib.ExitStack() as stack:
         try:
-            # Who merely looks, as `aecli ls`, holds the lock for a moment.
+            # A process that only looks, such as `aecli ls`, holds the lock for a moment.
             stack.enter_context(locks.hold(path / LOCK, patience=1.0))
         except TimeoutError:
             pid = read_record(path).get("pid")

@@ -1,4 +1,4 @@
-"""Numbers of a set of decoded samples: how they look, what a classifier sees, how far from real."""
+"""Numbers of a set of decoded samples: pixels, a classifier's view, distance to real ones."""
 
 import math
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ def entropy_bits(probabilities: Tensor) -> float:
 
 
 def classes_covered(probabilities: Tensor) -> int:
-    """How many classes the classifier is SURE of in at least COVERED of the samples."""
+    """The number of classes that the classifier is SURE of in at least COVERED of the samples."""
     highest, guesses = probabilities.max(dim=1)
     counts = torch.bincount(guesses[highest >= SURE], minlength=probabilities.shape[1])
     return int((counts >= COVERED * len(probabilities)).sum())
 
 
 def class_entropy_bits(probabilities: Tensor) -> float:
-    """The entropy of the histogram of likeliest classes: 0 of one only, log2(classes) of all."""
+    """The entropy of the histogram of likeliest classes: 0 for one only, log2(classes) for all."""
     counts = torch.bincount(probabilities.argmax(dim=1), minlength=probabilities.shape[1])
     return entropy_bits((counts / counts.sum()).unsqueeze(0))
 
@@ -71,7 +71,7 @@ class Moments:
 
     @classmethod
     def of(cls, features: Tensor) -> "Moments":
-        """From features (N, d)."""
+        """The moments of features (N, d)."""
         d = features.shape[1]
         double = features.double()
         return cls(double.mean(dim=0), torch.cov(double.T, correction=0).reshape(d, d))

@@ -28,7 +28,7 @@ class Drawn:
     codes: Tensor
     """(n, k) float32."""
     found: Mapping[str, float] = field(default_factory=dict)
-    """Numbers worth telling, such as `mixture_components`."""
+    """Numbers for the user, such as `mixture_components`."""
 
 
 Sampler = Callable[[Tensor, int, Generator], Drawn]
@@ -73,7 +73,7 @@ def jittered(training: Tensor, n: int, generator: Generator) -> Drawn:
     whitening = Whitening.of(training)
     length = JITTER * neighbour_distance(whitening(training), generator)
     rank = whitening.matrix.shape[1]
-    # By its length, not by its deviation per unit: noise of deviation s has length s sqrt(k), and
+    # Scale by length, not by deviation per unit: noise of deviation s has length s sqrt(k), and
     # at k = 32 half a neighbour's distance in every unit would be almost three of them.
     moves = torch.randn((n, rank), generator=generator) * (length / rank**0.5)
     sources = training[torch.randint(len(training), (n,), generator=generator)]

@@ -20,7 +20,7 @@ MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """Errors of taking JSON, or what is in it, for what it is not."""
 _MAX_MANIFEST = 64 * 1024
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""What a file system says that has no fsync, of folders or at all."""
+"""Errors of a file system that has no fsync, of folders or at all."""
 
 
 def write_whole(path: Path, content: bytes, root: Path | None = None) -> None:
@@ -36,8 +36,8 @@ def write_whole(path: Path, content: bytes, root: Path | None = None) -> None:
         if link := first_link(path.parent, root or path.parent):
             raise OSError(f"{link} is a link, to somewhere else")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # left by a killed process, or planted
-        with temporary.open("xb") as file:  # which follows no link
+        temporary.unlink(missing_ok=True)  # left by a killed process or an attacker
+        with temporary.open("xb") as file:  # this mode follows no link
             file.write(content)
             file.flush()
             _sync(file.fileno())
@@ -51,7 +51,7 @@ def write_whole(path: Path, content: bytes, root: Path | None = None) -> None:
 
 
 def read_regular(path: Path, at_most: int, root: Path) -> bytes:
-    """The bytes of a regular file that has no more than so many, reached through no link.
+    """The bytes of a regular file that has at most `at_most`, reached through no link.
 
     Raises DataError, and OSError if it cannot be read.
     """
@@ -104,14 +104,14 @@ def remove_sealed(folder: Path, root: Path) -> None:
     """
     if first_link(folder, root):
         return
-    with contextlib.suppress(OSError):  # what cannot be removed costs room only
+    with contextlib.suppress(OSError):  # a file that cannot be removed costs room only
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder)
 
 
 def remove_parts(root: Path) -> None:
     """Remove what killed calls of `write_whole` left below a folder. Raises StorageError."""
-    for folder, _, names in os.walk(root):  # which goes through no link
+    for folder, _, names in os.walk(root):  # os.walk goes through no link
         for name in names:
             if name.startswith(".") and name.endswith(".part"):
                 try:
@@ -156,7 +156,7 @@ def _checked(path: Path, told: Mapping[str, Any], root: Path) -> bytes:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # where a folder cannot be opened
+    if os.name == "nt":  # there a folder cannot be opened
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aecli.bars import Bars
     from aecli.fit import EpochRecord, Progress
 
-# A terminal would obey these; they can stand in a file name, in run.json, in what a server says.
+# Characters that a terminal would obey; a file name, run.json or a server's answer can have them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NARROWEST = 20  # columns of a terminal that a table's last column is wrapped into
 
@@ -185,7 +185,7 @@ class Terminal:
 
         On a terminal, a bar with count and time left while the block runs, and nothing after it;
         without a total, the time passed. Elsewhere, `text` as a message at the start.
-        unit: of `total`, in words; "bytes" are shown in MB.
+        unit: word for what `total` counts; "bytes" are shown in MB.
         """
         if not self._shows_bars():
             self.say(text)
@@ -248,7 +248,7 @@ class Terminal:
 
     def _message(self, message: str) -> None:
         message = _visible(message)
-        if _is_terminal(sys.stderr):  # which would break a line anywhere, in words and numbers
+        if _is_terminal(sys.stderr):  # a terminal breaks lines anywhere, in words and numbers
             columns = _width(sys.stderr)
             lines = message.splitlines()
             message = "\n".join(part for line in lines for part in _wrapped(line, columns, "  "))
@@ -299,12 +299,12 @@ def _visible(text: str) -> str:
 
 
 def _epoch(epoch: int, epochs: int) -> str:
-    """`epoch`, counted from 0, as people count."""
+    """Words for `epoch` (counted from 0), counted from 1."""
     return f"epoch {epoch + 1:>{len(str(epochs))}} of {epochs}"
 
 
 def _width(stream: IO[str] | None) -> int:
-    """Columns of the terminal that a stream is; $COLUMNS if that is set, 80 if nobody knows."""
+    """Columns of a stream's terminal; $COLUMNS if that is set, 80 if nobody knows."""
     told = os.environ.get("COLUMNS", "")
     if told.isdecimal() and int(told) > 0:
         return int(told)

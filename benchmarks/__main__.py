@@ -57,7 +57,7 @@ class Bench:
         self._targets = targets
 
     def repeat(self, repeat: int) -> Iterator[Measurement]:
-        """Everyone once; every other repeat in the opposite order, so that drifts cancel."""
+        """Measure all once; every other repeat in the opposite order, so that drifts cancel."""
         chosen = [c for c in contenders() if c.measure in self._options.parts]
         chosen = [c for c in chosen if _matches(c.name, self._options.only)]
         for contender in chosen if repeat % 2 == 0 else reversed(chosen):
@@ -158,7 +158,7 @@ class Bench:
 
 
 def why_not(contender: Contender) -> str | None:
-    """Why a contender cannot run here, or None: not installed, or settings aecli does not have."""
+    """Reason why a contender cannot run here (not installed, or a setting unknown), or None."""
     if contender.needs and importlib.util.find_spec(contender.needs) is None:
         return f"{contender.needs} is not installed"
     if contender.loop == "aecli":
@@ -181,14 +181,14 @@ def _say(message: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--repeats", type=int, default=3, help="how often everyone runs (default: 3)")
-    add("--threads", type=int, default=2, help="of every process (default: 2)")
-    add("--epochs", type=int, default=3, help="timed per process (default: 3)")
+    add("--repeats", type=int, default=3, help="number of times that everyone runs (default: 3)")
+    add("--threads", type=int, default=2, help="threads of every process (default: 2)")
+    add("--epochs", type=int, default=3, help="epochs timed per process (default: 3)")
     add("--budget", type=float, default=120, help="seconds of training per process (default: 120)")
-    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (default: all)")
     add("--only", nargs="+", default=["*"], metavar="PATTERN", help="contenders, as 'aecli muon*'")
     add("--limit-train", type=int, metavar="N", help="for a trial: train on N images only")
-    add("--out", type=Path, default=Path("benchmarks/results"), help="where the results go")
+    add("--out", type=Path, default=Path("benchmarks/results"), help="folder for the results")
     return parser.parse_args()
 
 

@@ -38,11 +38,11 @@ class Clock(ABC):
 
     @abstractmethod
     def step(self) -> None:
-        """To be called about every 32 steps. Raises Enough."""
+        """Called about every 32 steps. Raises Enough."""
 
     @abstractmethod
     def epoch(self) -> None:
-        """To be called after each epoch. Raises Enough."""
+        """Called after each epoch. Raises Enough."""
 
     @abstractmethod
     def values(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class EpochClock(Clock):
         super().start(reconstruct)
 
     def step(self) -> None:
-        """Nothing: only whole epochs are timed."""
+        """Do nothing: only whole epochs are timed."""
 
     def epoch(self) -> None:
         self._epochs.append(self._lap())

@@ -1,4 +1,4 @@
-"""Who takes part: plain tables, to which a contender is added by a line."""
+"""Contenders: plain tables, to which one is added by a line."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -75,7 +75,7 @@ def floor(batch_size: int, precision: str = "fp32") -> Contender:
 
 
 def contenders() -> Iterator[Contender]:
-    """Everyone, in the order in which one repeat runs them.
+    """All contenders, in the order in which one repeat runs them.
 
     The fp32 floors are not among them: one is run before each contender.
     """

@@ -76,7 +76,7 @@ def epoch(n_images: int, batch_size: int, dtype: torch.dtype) -> Callable[[], No
 
 
 def train(task: Task, clock: Clock) -> None:
-    """Epochs of products over as many images as there are; settings: batch_size, precision."""
+    """Do epochs of products over as many images as there are; settings: batch_size, precision."""
     batch_size, dtype = task.settings["batch_size"], _DTYPES[task.settings["precision"]]
     run = epoch(len(load(task.data, "train")), batch_size, dtype)
     clock.start(lambda images: images)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-SPLITS = {"train": "train", "test": "t10k"}  # the second as torchvision's files are named
+SPLITS = {"train": "train", "test": "t10k"}  # values: the start of torchvision's file names
 
 
 def load(folder: str, split: str) -> NDArray[np.uint8]:

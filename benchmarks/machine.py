@@ -1,4 +1,4 @@
-"""Describes the machine and the versions, without anything that names whose machine it is."""
+"""Describes the machine and the versions, without names of the machine or of its owner."""
 
 import importlib.metadata
 import os

@@ -1,7 +1,7 @@
-"""How much longer a command takes beside another process: whole commands, one after the other.
+"""Time that a command takes beside another process: whole commands, one after the other.
 
 "As libgomp waits" is the same training with libgomp's own spinning (`GOMP_SPINCOUNT` at its
-default, at which aecli leaves the waiting alone): what there was before aecli looked at its
+default, at which aecli leaves the waiting alone): the state before aecli looked at its
 neighbours.
 """
 

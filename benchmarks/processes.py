@@ -38,7 +38,7 @@ def run_worker(arguments: Sequence[str], threads: int) -> dict[str, Any]:
 
 
 def run_together(tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    """Like `run_task` for several tasks that wait: they take their first step at one moment."""
+    """The same for several tasks that wait: they take their first step at one moment."""
     with contextlib.ExitStack() as stack:
         logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in tasks]
         processes = [
@@ -50,7 +50,7 @@ def run_together(tasks: Sequence[Task]) -> list[dict[str, Any]]:
             process.stdout.readline()  # "ready", or nothing if it failed
         for process in processes:
             assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # of one that failed; _finish says how
+            with contextlib.suppress(BrokenPipeError):  # one that failed; _finish reports it
                 process.stdin.write("go\n")
                 process.stdin.flush()
         return [_finish(process, log) for process, log in zip(processes, logs, strict=True)]
@@ -85,7 +85,7 @@ def environment(threads: int) -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class Timed:
-    """How long a command took, start to exit, and the most memory it had resident."""
+    """Seconds of a command, start to exit, and the most memory it had resident."""
 
     seconds: float
     peak_mib: float

@@ -43,7 +43,7 @@ class Steps:
 
     @property
     def microseconds(self) -> float:
-        """Per step."""
+        """Microseconds per step."""
         return 1e6 * self.seconds / self.count
 
 
@@ -106,7 +106,7 @@ def pieces(steps: Steps) -> dict[str, float]:
 
 
 def _phase(event: Any) -> str | None:
-    """Which phase an event belongs to, by the outermost of its callers that tells."""
+    """The phase that an event belongs to, by the outermost of its callers that has one."""
     for name in reversed(list(_callers(event))):
         if name in PHASES:
             return name
@@ -129,7 +129,7 @@ def _kind(event: Any) -> str:
 
 
 def table(totals: dict[str, float], step: float) -> str:
-    """Markdown: microseconds and share of a step; what no operation accounts for comes last.
+    """Markdown: microseconds and share of a step; time outside all operations comes last.
 
     totals: microseconds per step of each piece. step: microseconds of a step.
     """
@@ -153,8 +153,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.profile", description=__doc__)
     add = parser.add_argument
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of FitConfig")
-    add("--threads", type=int, default=2, help="(default: 2)")
-    add("--steps", type=int, default=200, help="to look at, after 64 to warm up (default: 200)")
+    add("--threads", type=int, default=2, help="number of threads (default: 2)")
+    add("--steps", type=int, default=200, help="steps to look at, after 64 others (default: 200)")
     return parser.parse_args()
 
 

@@ -40,7 +40,7 @@ def markdown(results: dict[str, Any]) -> str:
     runs = Runs.of(results)
     parts = [
         _machine(results),
-        "What is asked of aecli, and whether it holds:\n\n" + _table(_bounds(runs)),
+        "Bounds that aecli has to keep, and whether it does:\n\n" + _table(_bounds(runs)),
         "Seconds per epoch, and as a multiple of the fp32 floor of the same batch size, measured"
         " in turns with it:\n\n" + _table(_epochs(runs)),
         "Seconds of training from the first step until the mse over all test images is at most"
@@ -55,7 +55,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Runs:
-    """All measurements of one benchmark run, and what can be asked of them."""
+    """All measurements of one benchmark run, with functions that select from them."""
 
     measurements: list[Measurement]
     targets: list[float]
@@ -68,7 +68,7 @@ class Runs:
         return Runs(measurements, settings["targets"], settings["budget_seconds"])
 
     def named(self, part: str, contender: str) -> list[Measurement]:
-        """Those that have values."""
+        """The measurements that have values."""
         return [
             m
             for m in self.measurements
@@ -76,11 +76,11 @@ class Runs:
         ]
 
     def contenders(self, part: str) -> list[str]:
-        """In the order in which they first ran."""
+        """The contenders' names, in the order in which they first ran."""
         return list(dict.fromkeys(m.contender for m in self.measurements if m.part == part))
 
     def problem(self, part: str, contender: str) -> str | None:
-        """Why a contender has no values; the first reason."""
+        """The first reason why a contender has no values."""
         reasons = (
             m.problem for m in self.measurements if m.part == part and m.contender == contender
         )
@@ -276,7 +276,7 @@ def _bounds(runs: Runs) -> Table:
 
 
 Bound = tuple[str, float | None, float]
-"""In words, as measured (None: not measured), the limit."""
+"""Words, the measured value (None: not measured), the limit."""
 
 
 def _at_most(runs: Runs) -> list[Bound]:

@@ -1,4 +1,4 @@
-"""From raw measurements to medians and ratios; knows nothing of processes or tables."""
+"""Medians and ratios of raw measurements; knows nothing of processes or tables."""
 
 import itertools
 import math
@@ -21,9 +21,9 @@ class Measurement:
     values: dict[str, Any] = field(default_factory=dict)
     """Values as the clock gave them; empty if there is a problem."""
     floor_seconds: float | None = None
-    """Per epoch of the fp32 floor, measured right before."""
+    """Seconds per epoch of the fp32 floor, measured right before."""
     problem: str | None = None
-    """Why there are no values."""
+    """Reason why there are no values."""
     load: float | None = None
     """The machine's load average over a minute, before the start: more than 1 means company."""
 
@@ -38,9 +38,9 @@ class EpochRow:
     contender: str
     batch_size: int | None
     seconds: float
-    """Per epoch: the median over repeats of each repeat's median epoch."""
+    """Seconds per epoch: the median over repeats of each repeat's median epoch."""
     ratio: float
-    """To the fp32 floor of the same batch size and repeat: the median of the repeats' ratios."""
+    """Median of the repeats' ratios to the fp32 floor of the same batch size and repeat."""
     lowest_ratio: float
     highest_ratio: float
     peak_mib: float
@@ -59,7 +59,7 @@ class QualityRow:
     floor_epochs: float
     """The same in epochs of the fp32 floor at batch 256: the median of the repeats' ratios."""
     reached: int
-    """In how many repeats."""
+    """Number of repeats that reached it."""
     repeats: int
     spent_seconds: float
     """Seconds of training, reached or not; the median."""
@@ -124,12 +124,12 @@ def seconds_to(measurement: Measurement, i: int) -> float:
 
 @dataclass(frozen=True)
 class Sooner:
-    """How many times sooner one contender reaches a target than another."""
+    """Comparison of the times at which two contenders reach a target."""
 
     times: float
     """The median over the repeats that have both."""
     at_least: bool
-    """The other one never got there in some of them: what it had spent is taken instead."""
+    """True if the other one did not get there in some of them: its spent seconds count."""
 
 
 def sooner(ours: Iterable[Measurement], theirs: Iterable[Measurement], i: int) -> Sooner | None:

@@ -16,9 +16,9 @@ class Task:
     threads: int
     measure: Literal["epochs", "quality"] = "epochs"
     settings: dict[str, Any] = field(default_factory=dict)
-    """The loop's own."""
+    """Settings of the loop."""
     epochs: int = 3
-    """How many to time."""
+    """Number of epochs to time."""
     budget: float = 120.0
     """Seconds of training after which to stop."""
     targets: tuple[float, ...] = ()

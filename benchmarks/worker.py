@@ -78,7 +78,7 @@ def _loop(task: Task) -> Callable[[Task, Clock], None]:
 
 
 def _settle_torch(task: Task) -> None:
-    """Set torch's threads and seed, and get its late imports behind us.
+    """Set torch's threads and seed, and do its late imports now.
 
     The first optimizer of a process imports torch's compiler, whose seconds no loop can help. They
     belong to starting up, which is measured apart, and not to anyone's first epoch.

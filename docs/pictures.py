@@ -39,7 +39,7 @@ PICTURES: Sequence[Picture] = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, make what runs are missing, write every picture."""
+    """Read the command line, make the runs that are missing, write every picture."""
     parser = argparse.ArgumentParser(
         prog="python -m docs.pictures", description="Draw the README's pictures."
     )

@@ -30,7 +30,7 @@ def _end_now():
 
 
 def work(shared, task):
-    """What `task` names, with `shared` beside it."""
+    """Do what `task` names, with `shared` beside it."""
     match task:
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,7 @@ def ending_at(*printed):
     return [[*EPOCHS[:4], mse] for mse in printed]
 
 
-# As the chapter has it, wherever a claim could hold.
+# Evidence as the chapter has it, wherever a claim could hold.
 AS_PRINTED = Evidence(
     dataset="mnist",
     train_images=60_000,

@@ -147,7 +147,7 @@ def test_a_saved_model_loads_to_the_same_codec(saved):
 def test_a_run_folder_is_not_its_model(saved):
     folder, _ = saved
     (folder / "run" / "model").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"no model to read: .*; a run's is in .*/run/model"):
+    with pytest.raises(DataError, match=r"no model to read: .*; a run's model is in .*/run/model"):
         codecs.load(folder / "run")
 
 

@@ -119,7 +119,7 @@ def test_auto_falls_back_loudly_and_an_explicit_name_never(tmp_path):
     said = []
     nowhere = Places(None, tmp_path, offline=True)
     assert data.load(DataConfig(), nowhere, said.append).name == "mnist-5k"
-    assert "WARNING: MNIST is not to be had" in "\n".join(said)
+    assert "WARNING: MNIST is not available" in "\n".join(said)
     with pytest.raises(DataError, match="no source has it"):
         data.load(DataConfig(dataset="mnist"), nowhere, ignore)
 
@@ -171,7 +171,7 @@ def test_a_folder_of_the_environments_is_passed_over_with_a_warning(
         first, *others = capsys.readouterr().err.splitlines()
         assert first.startswith(f"WARNING: AECLI_DATA_DIR={folder} has no MNIST: no train-images")
         assert told in first
-        assert "MNIST is not to be had" in others[0]
+        assert "MNIST is not available" in others[0]
         assert inside("data", "verify", "mnist").code == 3
 
 

@@ -434,7 +434,7 @@ def test_comparison_names_its_lines(sd):
 
 
 def has_bars(axes, expected):
-    """Whether error bars are drawn and named, or neither."""
+    """Error bars are both drawn and named, or neither."""
     assert any(container.has_yerr for container in axes.containers) == expected
     assert ("deviation over seeds" in axes.get_ylabel()) == expected
 

@@ -1,9 +1,11 @@
 """The house rules that a program can check: who imports whom, and what stays light."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,38 @@ def test_one_function_writes_json():
     }
     # The others write a manifest and a hash's input, where there are no floats to be unfinite.
     assert writers == {"strictjson.py", "storage.py", "experiments/jobs.py"}
+
+
+# Words that stand for a missing subject where a sentence begins with them.
+MISSING_SUBJECT = {"as", "how", "likewise", "of", "such", "what", "when", "where", "whether"}
+MISSING_SUBJECT |= {"which", "who", "why"}
+
+
+def first_words(path):
+    """Line and first word, in lower case, of every docstring and every comment of full lines."""
+    source = path.read_text()
+    texts = {
+        node.lineno: node.value.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    comments = {
+        token.start[0]: token.string
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT and token.line.lstrip().startswith("#")
+    }
+    # A comment goes on over lines: only its first one begins it.
+    texts |= {line: text for line, text in comments.items() if line - 1 not in comments}
+    for line, text in texts.items():
+        if isinstance(text, str) and (words := re.findall(r"\w+", text)):
+            yield line, words[0].lower()
+
+
+def test_docstrings_and_comments_begin_with_a_noun_or_a_verb():
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {word}"
+        for path, _ in modules()
+        for line, word in first_words(path)
+        if word in MISSING_SUBJECT
+    ]
+    assert found == []

@@ -1,4 +1,4 @@
-"""What a run needs is told before anything is loaded."""
+"""Needs of a run are reported before anything is loaded."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a terminal shows: progress at any width, tables that are not cut, no control codes."""
+"""Output on a terminal: progress at any width, tables that are not cut, no control codes."""
 
 import io
 

@@ -102,7 +102,7 @@ def test_places_name_line_and_column():
 
 
 def is_text(text):
-    """Whether it is a string when it is not quoted; 0E0 is one to a 1.1 emitter, a number here."""
+    """True if it is a string when it is not quoted; 0E0 is one to a 1.1 emitter, a number here."""
     return not any(pattern.match(text) for pattern in yaml12.SCALARS.values())
 
 

@@ -1,4 +1,4 @@
-"""What a resumed run must have in common with its twin that was never stopped: everything."""
+"""Comparison of a resumed run with its twin that was never stopped: all must be equal."""
 
 import csv
 import json

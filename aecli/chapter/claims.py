@@ -1,4 +1,4 @@
-"""Every claim of the chapter that can be measured, as data: who says what, and what judges it."""
+"""Every claim of the chapter that can be measured, as data: its place, its words, its judge."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from aecli.chapter.evidence import Evidence
 from aecli.chapter.table import MNIST
 from aecli.chapter.verdict import NOT_JUDGED, Judgement
 
-# Why a claim needs networks that are trained in full, on all images.
+# Reasons why a claim needs networks that are trained in full, on all images.
 _NUMBER = "the chapter's number is of five epochs over MNIST's 60,000 images"
 _ERROR = "how low an error gets depends on how long and on how much was trained"
 _ARRIVAL = "the linear autoencoder needs all its steps to arrive at PCA's subspace"
@@ -26,9 +26,9 @@ class Claim:
     printed: str
     judge: Callable[[Evidence], Judgement]
     figure: str = ""
-    """Where in the run folder the evidence can be seen; empty if there is nothing to see."""
+    """File in the run folder that shows the evidence; empty if there is nothing to see."""
     needs_full_training: str = ""
-    """Why a quick look, or a training on few images, cannot judge it; empty if it can."""
+    """Reason why a quick look, or a training on few images, cannot judge it; empty if it can."""
     of_mnist: bool = False
     """True if it is about a number of MNIST's, which other images cannot confirm or refute."""
 

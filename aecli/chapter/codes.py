@@ -19,7 +19,7 @@ class CodeReading:
 def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
     """A sentence on what a code holds, from measured numbers only.
 
-    raw_probe_accuracy: what the same linear probe reads from the pixels themselves.
+    raw_probe_accuracy: accuracy of the same linear probe on the pixels themselves, in [0, 1].
     """
     best = max(reading.probe_accuracy, reading.knn_accuracy)
     if reading.copies:

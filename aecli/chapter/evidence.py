@@ -7,14 +7,14 @@ from statistics import fmean, stdev
 from aecli.chapter.linear import Advantage, LinearCheck
 
 FULL = 50_000
-"""Training images below which a training says little of what the chapter's would give."""
+"""Number of training images below which a training says little of what the chapter's would give."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was measured; a sequence has a value per seed.
+    """Everything that was measured; a sequence has a value per seed.
 
-    `chapter_*` is of the chapter's own recipe, the rest of aecli's.
+    Numbers called `chapter_*` come from the chapter's own recipe, the others from aecli's.
     """
 
     dataset: str
@@ -22,9 +22,9 @@ class Evidence:
     classes: int
     quick: bool
     chapter_recipe: str
-    """How the chapter trains, in words."""
+    """The chapter's training, in words."""
     recipe: str
-    """How aecli trained, in words."""
+    """aecli's training, in words."""
     code_shape: tuple[int, ...]
     reconstruction_shape: tuple[int, ...]
     compression_ratios: Mapping[int, float]
@@ -33,7 +33,7 @@ class Evidence:
     chapter_test_mse: Mapping[int, Sequence[float]]
     test_mse: Mapping[int, Sequence[float]]
     wide_test_mse: Sequence[float]
-    """Code 784 without hidden layers."""
+    """Test mse of a code of 784 without hidden layers."""
     wide_probe_accuracy: float
     raw_probe_accuracy: float
     wide_knn_accuracy: float
@@ -50,7 +50,7 @@ class Evidence:
     """Code 32: the mean absolute correlation of two units."""
     pca_unit_correlation: float
     chapter_smear: tuple[float, float]
-    """Median lowest and highest pixel of what decodes from one N(0, I) code."""
+    """Median lowest and highest pixel of the image decoded from one N(0, I) code."""
     smear_trained: tuple[float, float]
     smear_untrained: tuple[float, float]
     normal_in_hole: float
@@ -58,17 +58,17 @@ class Evidence:
     code_deviations: Sequence[tuple[float, float]]
     """Code 32: per seed and recipe, the smallest and the largest standard deviation of a unit."""
     code_centres: Sequence[tuple[float, float]]
-    """Likewise of a unit's mean."""
+    """Code 32: per seed and recipe, the smallest and the largest mean of a unit."""
     leaving_2: float
     """The share of straight paths at code 2 that pass through a hole."""
     leaving_32: float
     leaving_pca_2: float
     frechet: Mapping[str, float]
-    """Sampler -> Frechet distance in the classifier's features; `floor` is of real test images."""
+    """Sampler -> Frechet distance in the classifier's features; `floor`: real test images."""
 
     @property
     def short(self) -> str:
-        """The word for why the networks were trained too little for most claims; empty if not."""
+        """Words on why the training was too short for most claims; empty if it was not."""
         if self.quick:
             return "quick"
         if self.train_images >= FULL:

@@ -45,7 +45,7 @@ def entries(judged: Judged, dataset: str) -> list[dict[str, Any]]:
 
 
 def counts(judged: Judged) -> dict[str, int]:
-    """How many claims there are, and how many of them have which verdict."""
+    """The number of claims, and the number with each verdict."""
     verdicts = [judgement.verdict for _, judgement in judged]
     return {
         "claims": len(judged),

@@ -44,7 +44,7 @@ class Advantage:
 
     @property
     def absolute(self) -> float:
-        """How much lower the network's mse is."""
+        """The difference by which the network's mse is lower."""
         return self.pca_mse - self.network_mse
 
     @property
@@ -55,17 +55,17 @@ class Advantage:
 
 @dataclass(frozen=True)
 class Trend:
-    """At which code dimensions the advantage is largest and smallest."""
+    """The code dimensions at which the advantage is largest and smallest."""
 
     largest_at: int
     smallest_at: int
     largest_relative_at: int | None
-    """In percent of PCA's mse; None if PCA has no error anywhere."""
+    """The same for the advantage in percent of PCA's mse; None if PCA has no error anywhere."""
     smallest_relative_at: int | None
 
 
 def judge_advantage(advantages: Sequence[Advantage]) -> Trend:
-    """Where the network's advantage over PCA is largest and smallest (third exercise)."""
+    """The trend of the network's advantage over PCA (third exercise)."""
     absolute = sorted(advantages, key=lambda a: a.absolute)
     relative = sorted((a.percent, a.code_dim) for a in advantages if a.percent is not None)
     return Trend(
@@ -119,7 +119,7 @@ def _where_largest(advantages: Sequence[Advantage]) -> str:
 
 
 def _how_it_grows(percents: Sequence[float]) -> str:
-    """How the share that the network wins goes with the code, if it goes one way."""
+    """A sentence on how the network's share grows or falls with the code; empty if it does both."""
     steps = [after - before for before, after in pairwise(percents)]
     if not steps or not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
         return ""
@@ -149,7 +149,7 @@ class LinearCheck:
 
     @property
     def excess_percent(self) -> float | None:
-        """How far the training error lies above the bound; None where PCA discards nothing."""
+        """Excess of the training error over the bound, in percent; None if PCA discards nothing."""
         return None if self.tail_mse < NOTHING else 100 * (self.train_mse / self.tail_mse - 1)
 
     def row(self) -> dict[str, float | None]:

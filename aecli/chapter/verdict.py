@@ -6,7 +6,7 @@ HOLDS, FAILS, ONLY_IF = "holds", "does not hold", "holds only if"
 BY_CONSTRUCTION = "holds by construction"
 """The verdict on a claim that no measurement could refute; it is counted apart."""
 NOT_JUDGED = "not judged"
-"""The verdict's beginning where the evidence cannot decide; why stands in brackets behind it."""
+"""The verdict's beginning where the evidence cannot decide; the reason follows in brackets."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Verdict:
     """A decision on a claim, and a sentence that says why."""
 
     holds: bool | None
-    """None: there was nothing to judge it by."""
+    """True if the claim holds; None if there was nothing to judge it by."""
     reason: str
 
 

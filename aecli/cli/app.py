@@ -313,7 +313,7 @@ def resume_run(
         typer.Option(
             "--jobs",
             metavar="N",
-            help="Number of trainings at a time (default: as the run was told before).",
+            help="Number of trainings at a time (default: as in the run so far).",
         ),
     ] = None,
     device: Annotated[
@@ -321,8 +321,8 @@ def resume_run(
         typer.Option(
             "--device",
             metavar="auto|cpu|cuda|mps",
-            help="Device to go on with; another one may cost the last bits of the numbers (default:"
-            " as the run was told before).",
+            help="Device to go on with; another one may change last bits of the numbers (default:"
+            " as in the run so far).",
         ),
     ] = None,
     data_dir: Annotated[str | None, DATA_DIR] = None,
@@ -365,7 +365,7 @@ def _launch(
     launch(experiment, options, flags, sys.argv, Many(continued, fail_fast, job_timeout))
 
 
-# In the order in which `aecli --help` lists them.
+# Commands in the order in which `aecli --help` lists them.
 command("ls")(show_runs)
 app.add_typer(configs_app, name="configs")
 app.add_typer(data_app, name="data")

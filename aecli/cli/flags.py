@@ -1,7 +1,7 @@
 """Flags of the experiments: how each is typed, what it does, its default.
 
-A default stands in the text, where a test holds it against the config's: to read it from there
-would import every model of it for `--help`.
+A default stands in the text, and a test compares it with the config's: to read it from there
+would import every model of the config for `--help`.
 """
 
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 Flags = dict[str, tuple[str, Any]]
-"""Flag -> (config key, value); None was not given."""
+"""Flag -> (config key, value); a flag with the value None was not given."""
 
 
 def value(*names: str, metavar: str, help: str, **settings: Any) -> Any:

@@ -119,7 +119,7 @@ class Group(TyperGroup):
 
 
 def explain(error: typer.TyperException, argv: Sequence[str]) -> str:
-    """The message of a mistake that typer found, and the help that is about it; "" if none is."""
+    """The message of a mistake that typer found, and which help to read; "" if there is none."""
     message: str = error.format_message()
     ctx: Any = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "aecli"
@@ -134,7 +134,7 @@ def explain(error: typer.TyperException, argv: Sequence[str]) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """A question after the nearest of `words`, or all of them."""
+    """A question whether the nearest of `words` was meant, or all of them."""
     known = list(words)
     begun = [each for each in known if each.startswith(word)]
     near = begun or difflib.get_close_matches(word, known, n=1)
@@ -202,7 +202,7 @@ def _order(panel: tuple[str, Any]) -> int:
 
 
 def listing(heading: str, rows: Sequence[tuple[str, str]]) -> str:
-    """Names and what is said of each, in two columns; below one another on a narrow terminal."""
+    """Names and texts in two columns; below one another on a narrow terminal."""
     names = min(max(len(name) for name, _ in rows), _NAMES)
     lines = [f"{heading}:"]
     for name, text in rows:

@@ -33,7 +33,7 @@ def show_runs(
     if as_json:
         terminal.json({"runs": rows})
     elif rows:
-        # A name or an error may have any characters: each run has one line.
+        # A name or an error may have any characters, line breaks too: each run has one line.
         cells = (tuple(one_line(str(value)) for value in row.values()) for row in rows)
         terminal.columns([tuple(rows[0]), *cells])
     else:

@@ -94,7 +94,7 @@ def load(folder: str | os.PathLike[str]) -> Codec:
         _check_hash(description, weights)
         tensors = load_tensors(weights)
     except (OSError, SafetensorError) as error:
-        hint = f"; a run's is in {folder / 'model'}" if (folder / "model").is_dir() else ""
+        hint = f"; a run's model is in {folder / 'model'}" if (folder / "model").is_dir() else ""
         raise DataError(f"{folder}: no model to read: {error}{hint}") from None
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError, UsageError) as error:
         raise DataError(f"{folder}: not a model of aecli: {error}") from None

@@ -46,7 +46,7 @@ class Codec(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where its numbers are; every codec has some."""
+        """The device that has its numbers; every codec has some."""
         return next(iter(self.state_dict().values())).device
 
     @property
@@ -65,7 +65,7 @@ class Codec(nn.Module, ABC):
         return self.pixels / self.code_dim
 
     def count_parameters(self) -> int:
-        """How many numbers were learned from the data."""
+        """The number of numbers that were learned from the data."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
@@ -77,7 +77,7 @@ class NetworkCodec(Codec):
 
     @property
     def layers(self) -> list[nn.Module]:
-        """Its layers, from pixels to pixels."""
+        """The layers, from pixels to pixels."""
         modules = itertools.chain(self.encoder.modules(), self.decoder.modules())
         return [module for module in modules if not isinstance(module, nn.Sequential)]
 
@@ -104,7 +104,7 @@ class ClosedFormCodec(Codec):
 
 
 def _require(what: str, given: Any, shape: tuple[int, ...], hint: str) -> None:
-    """Raises UsageError unless `given` is a float32 tensor of any number of rows of `shape`.
+    """Raises UsageError unless `given` is a float32 tensor with any number of rows of `shape`.
 
     Codecs are called from Python too, where uint8 images would go through PCA without an error, and
     everything else would end in torch's own words for matrices that do not fit.

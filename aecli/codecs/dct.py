@@ -24,11 +24,11 @@ class Dct(ClosedFormCodec):
         require_at_most_pixels(config.code_dim, image_shape, "dct")
         super().__init__(image_shape, config.code_dim)
         self.register_buffer("basis", torch.zeros(self.code_dim, self.pixels))
-        if not self.basis.is_meta:  # a codec without memory is asked for its shapes alone
+        if not self.basis.is_meta:  # a codec on the meta device has no numbers
             self.basis.copy_(torch.from_numpy(_lowest_frequencies(image_shape, self.code_dim)))
 
     def solve(self, images: Tensor) -> None:
-        """Nothing depends on the images."""
+        """Change nothing: the transform does not depend on the images."""
 
     def encode(self, images: Tensor) -> Tensor:
         self._require_images(images)

@@ -36,7 +36,7 @@ class Pca(ClosedFormCodec):
                 " for codec 'pca'"
             )
         mean, covariance = _moments(images)
-        variances, vectors = torch.linalg.eigh(covariance)  # by rising variance
+        variances, vectors = torch.linalg.eigh(covariance)  # variances rise
         components = vectors.T.flip(0)[: self.code_dim]
         largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
         self.mean.copy_(mean)

@@ -20,7 +20,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 # Keys that no number depends on: how quickly, how safely, under which name, from which folder.
 _NO_NUMBER = frozenset({"jobs", "checkpoint_seconds", "name", "data.dir"})
-# Values that leave it to the run to decide.
+# Values that leave the decision to the run.
 _UNDECIDED = {
     "device": "auto",
     "threads": None,
@@ -92,7 +92,7 @@ def _left_open(config: ExperimentConfig) -> frozenset[str]:
     values = flat_settings(config)
     keys = {key for key, value in _UNDECIDED.items() if key in values and values[key] == value}
     if isinstance(config, ManyConfig):
-        keys -= {"threads"}  # which is 1 on every machine
+        keys -= {"threads"}  # null means 1 on every machine
     return frozenset(keys)
 
 
@@ -127,14 +127,14 @@ def with_quick_epochs(config: Config) -> Config:
 
 
 def is_given(config: ExperimentConfig, key: str) -> bool:
-    """Whether a key, as "train.epochs", was given: by a flag, `--set` or YAML, not by default."""
+    """True if a key, as "train.epochs", was given: by a flag, `--set` or YAML, not by default."""
     section, _, name = key.rpartition(".")
     fields: Any = getattr(config, section) if section else config
     return name in fields.model_fields_set
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """`config` with other values, as {"train.precision": "bf16"}; none counts as given by it."""
+    """`config` with other values, as {"train.precision": "bf16"}; none of them counts as given."""
     for key, value in values.items():
         section, _, name = key.rpartition(".")
         if section:

@@ -17,7 +17,7 @@ class ShippedConfig:
     name: str
     path: Path
     command: str
-    """Command that it is a config of."""
+    """Command that the config is for."""
     summary: str
     """First sentence of the comment on top."""
 

@@ -81,7 +81,7 @@ class CodecSection(Section):
     """Settings of one kind of codec."""
 
     solved: ClassVar[bool] = False
-    """Whether it is solved for, so that nothing of `train` is used."""
+    """True if it is solved for, so that nothing of `train` is used."""
 
 
 class MlpConfig(CodecSection):
@@ -89,7 +89,7 @@ class MlpConfig(CodecSection):
 
     name: Literal["mlp"] = "mlp"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
-    """Number of numbers in a code."""
+    """Size of the code, in numbers."""
     hidden: Widths = (256, 64)
     """Widths of the encoder's hidden layers; the decoder has the same in reverse."""
 
@@ -99,7 +99,7 @@ class LinearConfig(CodecSection):
 
     name: Literal["linear"] = "linear"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
-    """Number of numbers in a code."""
+    """Size of the code, in numbers."""
 
 
 class PcaConfig(CodecSection):
@@ -108,7 +108,7 @@ class PcaConfig(CodecSection):
     solved: ClassVar[bool] = True
     name: Literal["pca"] = "pca"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
-    """Number of numbers in a code."""
+    """Size of the code, in numbers."""
 
 
 class DctConfig(CodecSection):
@@ -117,7 +117,7 @@ class DctConfig(CodecSection):
     solved: ClassVar[bool] = True
     name: Literal["dct"] = "dct"
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
-    """Number of numbers in a code."""
+    """Size of the code, in numbers."""
 
 
 def _name_the_default_codec(values: Any) -> Any:
@@ -136,7 +136,7 @@ class FitConfig(Section):
     recipe: Literal["muon", "chapter"] = "muon"
     """Set of values for all keys of `train`: `muon`, the defaults, reaches a low error in few
     epochs; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32). Which images
-    train is not part of it: the chapter holds none out, which is `data.val: 0`."""
+    train is another setting: the chapter holds none out, which is `data.val: 0`."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
     """Number of passes over the training images."""
     batch_size: PositiveInt = 256
@@ -158,7 +158,7 @@ class FitConfig(Section):
     noise_level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
     """Standard deviation of gaussian noise; for masking, the fraction of pixels set to zero."""
     elastic: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
-    """Distance in pixels by which training images are bent, input and target alike (0: not)."""
+    """Distance in pixels by which training images are bent, input and target alike (0: none)."""
     elastic_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
     """Fraction of each batch that is bent."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -234,7 +234,7 @@ class ManyConfig(NetworkConfig):
     """
 
     NO_EFFECT: ClassVar[dict[str, str]] = {
-        "checkpoint_seconds": "each training is kept when it is done, not in its middle",
+        "checkpoint_seconds": "each training is saved when it is done, not before",
         "codec.code_dim": "code_dims says which are trained",
     }
     """Keys of all experiments that change nothing here, with the reason."""

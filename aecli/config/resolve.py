@@ -18,11 +18,11 @@ from aecli.errors import UsageError
 Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)
 
-# Naming another one of these starts the section over; the keys kept mean the same for each.
+# Keys whose new value starts their section over, but for keys that mean the same for every value.
 _STARTS_OVER = {("codec", "name"): {"code_dim"}, ("train", "recipe"): set[str]()}
 
 Given = dict[KeyPath, int]
-"""The keys that were given, at most two deep, and the number of the uppermost layer that did."""
+"""Keys that were given, at most two deep, and the number of the uppermost layer that gave each."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ def resolve(model: type[Config], layers: Sequence[Layer], recorded: bool = False
     """The validated config of `layers`, later ones over earlier ones, over the model's defaults.
 
     Its `model_fields_set`, and those of its sections, name the keys that a layer gave. A key that
-    has no effect beside what a layer above says gives way to it.
+    has no effect because of a layer above is left out.
     recorded: the layers are what a run wrote, perhaps an older aecli's: any key without effect is
-    passed over.
+    ignored.
     Raises UsageError, a line per mistake with its place: file, line and column, or flag.
     """
     values = _section_defaults(model)
@@ -161,7 +161,7 @@ def _assign(
 
 
 def _section_defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """What an experiment's own defaults say of its sections, so that setting one key of a section
+    """An experiment's own defaults for its sections, so that setting one key of a section
     leaves the others as they were."""
     defaults = {name: field.default for name, field in model.model_fields.items()}
     return {
@@ -176,7 +176,7 @@ def _start_over(
 ) -> None:
     """Forget the settings of a codec or recipe when the layer above names another one.
 
-    Who names the default comes back to the experiment's defaults.
+    A layer that names the default comes back to the experiment's defaults.
     """
     defaults = _section_defaults(model)
     for (section, key), kept in _STARTS_OVER.items():
@@ -208,7 +208,7 @@ def _without_effect(
     places: dict[KeyPath, str],
     recorded: bool,
 ) -> set[KeyPath]:
-    """The given keys without effect that give way to a layer above. Raises UsageError for others,
+    """The given keys that a layer above leaves without effect. Raises UsageError for others,
     each with its place and the reason."""
     passed_over: set[KeyPath] = set()
     mistakes = []
@@ -280,7 +280,7 @@ def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
 
 
 def _path_in(values: Any, loc: tuple[str | int, ...]) -> KeyPath:
-    """Where a pydantic location stands in the data: without the tags that unions put between.
+    """The key path of a pydantic location: without the tags that unions put between.
 
     The last element stays in any case: it may name a key that is missing.
     """
@@ -297,7 +297,7 @@ def _path_in(values: Any, loc: tuple[str | int, ...]) -> KeyPath:
 def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
     dotted = ".".join(map(str, path))
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if not path:  # of settings that do not go together: the message names them
+    if not path:  # settings that do not go together: the message names them
         return detail["msg"]
     if kind == "extra_forbidden":
         keys = _keys_beside(model, detail["loc"])

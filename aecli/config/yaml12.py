@@ -46,7 +46,7 @@ class _Open:
 
     path: KeyPath
     value: dict[str, Any] | list[Any]
-    key: str | None = None  # of a mapping: the key whose value comes next
+    key: str | None = None  # a mapping's key whose value comes next
 
 
 @dataclass
@@ -178,7 +178,7 @@ def _put(value: Any, root: list[Any], stack: list[_Open], reader: _Reader, mark:
         reader.places[(*top.path, value)] = reader.place(mark)
         return (*top.path, value)
     else:
-        path = (*top.path, top.key)  # its place is its key's
+        path = (*top.path, top.key)  # a value has the place of its key
         top.value[top.key] = value
         top.key = None
         return path

@@ -48,7 +48,7 @@ class Dataset:
     """Training images, the validation split included."""
     read: Callable[[Places, Say], Raw]
     remote: RemoteFiles | None = None
-    """The files it is downloaded as, if it is."""
+    """Files to download; None if it is not downloaded."""
 
 
 DATASETS: dict[str, Dataset] = {
@@ -76,7 +76,7 @@ DATASETS: dict[str, Dataset] = {
 
 
 _FALL_BACK = (
-    "MNIST is not to be had; using mnist-5k, 5,000 of its digits.",
+    "MNIST is not available; using mnist-5k, 5,000 of its digits.",
     "every figure of this run is mnist-5k's, not MNIST's; for so few images",
     "`--config offline` trains longer, as they need.",
 )
@@ -101,9 +101,9 @@ def load(config: DataConfig, places: Places, say: Say) -> Images:
 
 
 def check(config: NetworkConfig, places: Places) -> None:
-    """Raise what `load` and the first step would, where that can be told before a run is begun.
+    """Raise the errors of `load` and the first step that can be known before a run is begun.
 
-    Nothing is downloaded. Raises DataError if the dataset is not to be had, UsageError if it has
+    Nothing is downloaded. Raises DataError if the dataset is not available, UsageError if it has
     too few training images. A config that looks into a run must have that run's data.
     """
     _refuse_idle_folder(config.data, places)
@@ -124,9 +124,9 @@ class Foreseen:
     """Facts of a dataset that is not read yet."""
 
     name: str
-    """`auto` if that depends on a download."""
+    """Name of the dataset; `auto` if it depends on a download."""
     source: str
-    """Where it would come from, in words."""
+    """Source that it would come from, in words."""
     n_train: int
     n_val: int
     warnings: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class Foreseen:
 def foresee(config: DataConfig, places: Places) -> Foreseen:
     """A forecast of `load`, without reading or downloading. Raises UsageError for sizes.
 
-    What `check` raises is not raised again.
+    Errors that `check` raises are not raised again.
     """
     name = "mnist" if config.dataset == "auto" else config.dataset
     remote = DATASETS[name].remote
@@ -155,7 +155,7 @@ def foresee(config: DataConfig, places: Places) -> Foreseen:
 def check_sizes(config: NetworkConfig) -> None:
     """Raises UsageError if a dataset has too few training images for `config`; reads nothing.
 
-    `auto` is taken for mnist: whether mnist-5k has to stand in for it is found out later.
+    `auto` is taken for mnist: only later is it known if mnist-5k replaces it.
     """
     _check_sizes(config, "mnist" if config.data.dataset == "auto" else config.data.dataset)
 
@@ -184,7 +184,7 @@ def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
 
 
 def _refuse_idle_folder(config: DataConfig, places: Places) -> None:
-    """Raises UsageError if a folder is named for a dataset that is read from none."""
+    """Raises UsageError if a folder is named for a dataset that is not read from a folder."""
     if places.named and config.dataset != "auto" and DATASETS[config.dataset].remote is None:
         raise UsageError(
             f"data.dir={places.data_dir}: {config.dataset} comes with aecli and is read from no"
@@ -208,7 +208,7 @@ def _split(everything: Split, config: DataConfig) -> tuple[Split, Split]:
 
 
 def _sizes(n: int, config: DataConfig) -> tuple[int, int]:
-    """How many of `n` images train and how many validate. Raises UsageError."""
+    """The numbers of images, out of `n`, that train and that validate. Raises UsageError."""
     n_val = n // 12 if config.val is None else config.val
     if n_val >= n:
         raise UsageError(f"data.val={n_val} must be less than {n} (training images)")

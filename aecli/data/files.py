@@ -1,4 +1,4 @@
-"""The files of a dataset: found under the names that people have them by, read, checked, kept."""
+"""The files of a dataset: found under the names that people give them, read, checked, kept."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ from aecli.errors import DataError, StorageError
 GZIP_MAGIC = b"\x1f\x8b"
 _GZ_EXTRA = 1024  # bytes that gzip may add to what it cannot compress
 _DEPTH = 3  # folders below a data folder that are looked into: MNIST/raw/train-images-idx3-ubyte
-_LISTED = 6  # names told of what lies in a folder instead
+_LISTED = 6  # names that a message shows of what is in a folder instead
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RemoteFile:
 
     name: str
     bytes: int
-    """Its size, decompressed."""
+    """Size in bytes, decompressed."""
     md5: str
     """MD5 of the decompressed file: two gzips of the same file differ."""
 
@@ -35,7 +35,7 @@ class RemoteFiles:
     """The files of a dataset and where the public keeps them."""
 
     folder: str
-    """Below a data folder, in torchvision's layout."""
+    """Path below a data folder, in torchvision's layout."""
     files: tuple[RemoteFile, ...]
     mirrors: tuple[str, ...] = ()
     """Addresses, each with a slash at its end, of folders with every file as .gz."""
@@ -57,7 +57,7 @@ class UnavailableError(Exception):
     def __init__(self, *reasons: str) -> None:
         super().__init__("; ".join(dict.fromkeys((reasons[0], reasons[-1]))))
         self.reasons = reasons
-        """All of them, where the text has the first and the last."""
+        """All reasons; the text has the first and the last."""
 
 
 def read_folder(remote: RemoteFiles, root: Path) -> tuple[dict[str, bytes], Path]:
@@ -65,7 +65,7 @@ def read_folder(remote: RemoteFiles, root: Path) -> tuple[dict[str, bytes], Path
 
     A file under its own name in its own place must be whole. Elsewhere in the folder, or spelled
     otherwise, only its content tells that it is the file.
-    Raises DataError if a file is damaged, UnavailableError if there is none that is it.
+    Raises DataError if a file is damaged, UnavailableError if a file is not found.
     """
     contents: dict[str, bytes] = {}
     place = root / remote.folder
@@ -248,5 +248,5 @@ def _is_folder(path: Path) -> bool:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # which reading it will say
+    except OSError as error:  # a later reading reports that
         return error.errno != errno.ENAMETOOLONG

@@ -14,7 +14,7 @@ _UNSIGNED_BYTE = 0x08
 def parse_idx(content: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
     """The uint8 array in an IDX file.
 
-    content: the file, decompressed. dimensions: how many the array must have: 3 images, 1 labels.
+    content: the file, decompressed. dimensions: number of dimensions, 3 for images, 1 for labels.
     Raises DataError naming the file, what was expected and what was found.
     """
     header_bytes = 4 + 4 * dimensions

@@ -33,14 +33,14 @@ class Raw(NamedTuple):
     """A dataset as its files have it."""
 
     train: Split
-    """The validation images among them."""
+    """Training images, the validation images among them."""
     test: Split
     source: str
-    """Where it came from, in words."""
+    """Source, in words."""
     sha256: str
     """SHA-256 of all its images and labels."""
     folder: Path | None
-    """Where its files lie; None if they were downloaded and could not be kept."""
+    """Folder of its files; None if they were downloaded and could not be kept."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Images:
 
     name: str
     source: str
-    """Where it came from, in words."""
+    """Source, in words."""
     sha256: str
     """SHA-256 of all its images and labels, before any split or limit."""
     train: Split
@@ -69,7 +69,7 @@ class Images:
         return channels, height, width
 
     def require_batch(self, size: int) -> None:
-        """Raises UsageError if there are fewer training images than that."""
+        """Raises UsageError if there are fewer training images than `size`."""
         require_batch(size, len(self.train), self.name)
 
     def mean_image_mse(self) -> float:

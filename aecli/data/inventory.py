@@ -34,7 +34,7 @@ def fetch(name: str, places: Places, say: Say) -> Path:
 def verify(name: str | None, places: Places, say: Say) -> list[tuple[str, str]]:
     """A row per dataset that is here, after checking every file of it; downloads nothing.
 
-    Of a folder that is named, only what lies there is looked at.
+    Where a folder is named, only the files in it are looked at.
     Raises DataError with a line per damaged dataset, UsageError if there is no such dataset.
     """
     offline = dataclasses.replace(places, offline=True)

@@ -57,9 +57,9 @@ FASHION_MNIST = RemoteFiles(
         "8181f5470baa50b63fa0f6fddb340f0a",
         "15d484375f8d13e6eb1aabb0c3f46965",
     ),
-    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # likewise
+    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),  # torchvision's
     torchvision="FashionMNIST",
-    nicknames=("fashion",),  # in a clone of that repository
+    nicknames=("fashion",),  # the folder's name in a clone of that repository
 )
 
 

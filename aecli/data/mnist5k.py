@@ -13,7 +13,7 @@ import torch
 from aecli.data.images import Raw, Split
 from aecli.errors import DataError
 
-_MD5 = "6a6dab69682d018c65e9c04a15bc7b1e"  # of the decompressed CSV
+_MD5 = "6a6dab69682d018c65e9c04a15bc7b1e"  # MD5 of the decompressed CSV
 _BYTES = 9_139_322
 _N_TEST = 1_000
 

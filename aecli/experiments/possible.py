@@ -9,7 +9,7 @@ from aecli.config import CodecConfig
 from aecli.data import ImageShape
 from aecli.errors import UsageError
 
-FEWEST_HELD_OUT = 100  # images whose 99% quantile can be told from their largest
+FEWEST_HELD_OUT = 100  # images whose 99% quantile is not simply their largest value
 
 
 def require_codecs(configs: Iterable[CodecConfig], shape: ImageShape, images: int | None) -> None:
@@ -32,7 +32,7 @@ def require_images(images: int | None, least: int, why: str) -> None:
 
 
 def require_held_out(val: int | None) -> None:
-    """Raises UsageError for validation images too few to calibrate holes on; none is no mistake
+    """Raises UsageError for too few validation images to calibrate holes on; 0 is allowed
     here."""
     if val is not None and 0 < val < FEWEST_HELD_OUT:
         raise UsageError(

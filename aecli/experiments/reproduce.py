@@ -51,8 +51,8 @@ _QUICK_PAIRS, _QUICK_SAMPLES = 100, 500
 
 
 def check(config: ReproduceConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
-    require_images(images, CHAPTER_FIT.batch_size, "the chapter trains in batches as large")
+    """Raises UsageError for what would fail only after trainings; images: the number, if known."""
+    require_images(images, CHAPTER_FIT.batch_size, "the chapter's batches are as large")
 
 
 def run(config: ReproduceConfig, context: Context) -> Result:

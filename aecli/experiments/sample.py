@@ -38,7 +38,7 @@ _FEWEST = 50  # training images, from which a sampler and the references can be 
 
 
 def check(config: SampleConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after training; images: to train on, if known."""
+    """Raises UsageError for what would fail only after training; images: the number, if known."""
     require_held_out(config.data.val)
     require_trainable(config)
     require_images(images, _FEWEST, "samplers and references are made from the training images")
@@ -55,7 +55,7 @@ def run(config: SampleConfig, context: Context) -> Result:
         )
         trained = ("trained", training_in_words(config, subject.images))
         calibrated_on = "val"
-        if not len(subject.images.val):  # as the chapter splits: all training images train
+        if not len(subject.images.val):  # the chapter's split: all training images train
             subject = replace(subject, images=with_held_out(subject.images))
             calibrated_on = "half-of-test"
         judge = noted_classifier(subject.images, context, run_dir)
@@ -93,13 +93,13 @@ def measure_samples(
 
 @dataclass(frozen=True)
 class _References:
-    """The real images that samples are held against; the region is calibrated on the validation
+    """The real images that samples are compared with; the region is calibrated on the validation
     split, which must not be empty."""
 
     images: Tensor
     """(N, C, H, W) float32: the training images."""
     codes: Tensor
-    """(N, k): theirs."""
+    """(N, k): the codes of the training images."""
     moments: Moments
     """Moments of the classifier's features of the training images."""
     region: OccupiedRegion
@@ -118,7 +118,7 @@ class _References:
 
 @dataclass(frozen=True)
 class _Set:
-    """Images to judge. codes: theirs in the trained code space; None if they have none there."""
+    """Images to judge. codes: in the trained code space; None if they have none there."""
 
     name: str
     images: Tensor
@@ -186,7 +186,7 @@ def _decode(codec: Codec, codes: Tensor) -> Tensor:
 
 def _row(each: _Set, references: _References, judge: Classifier) -> _Row:
     low, high = sample_metrics.pixel_range(each.images)
-    shown = each.images.clamp(0, 1)  # as an eye and the classifier see a linear codec's
+    shown = each.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
     probabilities = judge.probabilities(shown)
     code_distance = in_holes = math.nan
     if each.codes is not None:

@@ -35,7 +35,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 _WIDE = {"optimizer": "adam", "lr": 5e-3, "warmup": 0.2, "batch_size": 256}
 _DENOISING = FitConfig(
     noise="gaussian", noise_level=0.3
-)  # what every row's denoising is tested with
+)  # noise that every row's denoising is tested with
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Sweep:
     dataset: str
     rows: Sequence[Row]
     raw_probe_accuracy: float
-    """The linear probe's, on the pixels."""
+    """Accuracy of the linear probe on the pixels, in [0, 1]."""
     raw_knn_accuracy: float
     mean_image_test_mse: float
     failures: Sequence[str] = ()
@@ -106,7 +106,7 @@ class Sweep:
 
 
 def check(config: SweepConfig, images: int | None) -> None:
-    """Raises UsageError for what would fail only after trainings; images: to train on, if known."""
+    """Raises UsageError for what would fail only after trainings; images: the number, if known."""
     require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
     every = [spec.codec for spec in row_specs(config)]
     require_codecs(every, data.image_shape(config.data), images)
@@ -192,7 +192,7 @@ def row_specs(config: SweepConfig) -> list[RowSpec]:
 
 
 def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
-    """How a row is trained: as the config says, with its variant's noise or penalty.
+    """The training of a row: as the config says, with its variant's noise or penalty.
 
     A widened row is two square matrices as large as the image, on which a step of Muon costs tens
     of times what it does on the chapter's; Adam, warmed up and decayed, serves it instead.

@@ -25,7 +25,7 @@ _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the 
 
 
 def check(config: TrainConfig, images: int | None) -> None:
-    """Raises UsageError for a codec that cannot be; images: to train on, if known."""
+    """Raises UsageError for a codec that cannot be built; images: the number, if known."""
     require_codecs([config.codec], data.image_shape(config.data), images)
 
 
@@ -60,7 +60,7 @@ def train_codec(
 ) -> list[EpochRecord]:
     """A record per epoch of fitting `codec`, in history.csv too; none if it is solved for.
 
-    On divergence the last good weights are saved before DivergedError goes on its way.
+    On divergence the last good weights are saved before DivergedError is passed on.
     """
     if isinstance(codec, ClosedFormCodec):
         with context.terminal.working(f"solving for {config.codec.name}"):
@@ -93,7 +93,7 @@ def train_codec(
 
 
 def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, list[EpochRecord]]:
-    """Where an earlier process stood in this run; says so, and what could not be read.
+    """The point that an earlier process reached in this run; says so, and what could not be read.
 
     Raises DataError for a checkpoint that another version of aecli wrote.
     """

@@ -1,4 +1,4 @@
-"""The one trained codec that interpolate and sample look into: of a run, or trained on the spot."""
+"""The one trained codec that interpolate and sample look into: one of a run, or one trained now."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -124,14 +124,14 @@ def with_held_out(images: Images) -> Images:
 
 
 def require_trainable(config: TrainedConfig) -> None:
-    """Raises UsageError if the codec to train on the spot cannot be, before there is a folder."""
+    """Raises UsageError if the codec to train cannot be built; no run folder is needed."""
     if config.run is None:
         shape = data.image_shape(config.data)
         require_codecs([config.codec], shape, config.data.limit_train)
 
 
 def training_in_words(config: TrainedConfig, images: Images) -> str:
-    """How the codec that is looked into came about."""
+    """Words on how the codec that is looked into was made."""
     if config.codec.solved:
         how = "solved for"
     else:

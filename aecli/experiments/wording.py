@@ -14,7 +14,7 @@ _OF_MUON = {"momentum", "adam_lr"}  # the optimiser adam uses neither
 
 
 def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
-    """Such as `recipe muon (momentum=0.95), batch 128, 5 epochs, bf16`.
+    """Words such as `recipe muon (momentum=0.95), batch 128, 5 epochs, bf16`.
 
     In brackets stands what differs from the recipe; the precision is the one decided on the device
     `where`, and left out for None.

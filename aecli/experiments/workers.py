@@ -20,21 +20,21 @@ from aecli.errors import AecliError, UsageError
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 Work = Callable[[Any, Task], Outcome]
-"""What is done, given what all tasks share and one task; found by its name in another process."""
+"""Function of what all tasks share and of one task; another process finds it by its name."""
 
 START_SECONDS = 120.0
-"""How long a worker may take to start, where its tasks have a limit of time."""
+"""Seconds that a worker may take to start, where its tasks have a limit of time."""
 _LONGEST_WAIT = 1e6  # seconds; a queue refuses to wait for much longer
 _READY, _GONE = "ready", "gone"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no outcome."""
+    """Reason why there is no outcome."""
 
     reason: str
     usage: bool = False
-    """Whether the task cannot be carried out as it was asked, here or anywhere."""
+    """True if the task cannot be carried out as it was asked, here or anywhere."""
 
 
 @dataclass(eq=False)
@@ -43,9 +43,9 @@ class _Worker(Generic[Task]):
     connection: Connection
     index: int
     task: Task
-    """The task in hand, and its number."""
+    """The present task; `index` is its number."""
     deadline: float
-    """On the monotonic clock; infinity without a limit."""
+    """Time on the monotonic clock; infinity without a limit."""
     too_late: str
     """The reason of the failure at the deadline."""
 
@@ -123,7 +123,7 @@ def _start(
 
 
 def _listen(worker: _Worker[Any], shared: Any, events: _Events) -> None:
-    """In a thread, which may be kept waiting: send what is shared, and pass on what comes back."""
+    """Send what is shared and pass on what comes back; runs in a thread, as it may have to wait."""
     try:
         worker.connection.send(shared)
         if worker.connection.recv() == _READY:
@@ -137,7 +137,7 @@ def _listen(worker: _Worker[Any], shared: Any, events: _Events) -> None:
 
 
 def _next(busy: Sequence[_Worker[Task]], events: _Events) -> tuple[_Worker[Task], str, Any]:
-    """What happens next to a worker; one that is gone, or late and then ended, has a Failure."""
+    """The next event of a worker; one that is gone, or late and then ended, has a Failure."""
     while True:
         first = min(busy, key=lambda worker: worker.deadline)
         patience = max(first.deadline - time.monotonic(), 0.0)
@@ -148,7 +148,7 @@ def _next(busy: Sequence[_Worker[Task]], events: _Events) -> tuple[_Worker[Task]
                 continue
             _end(first.process)
             return first, _GONE, Failure(first.too_late)
-        if worker not in busy:  # it was ended, and this is its last word
+        if worker not in busy:  # it was ended before this event was read
             continue
         if event == _GONE:
             outcome = outcome or Failure(_reason(worker.process))
@@ -157,16 +157,16 @@ def _next(busy: Sequence[_Worker[Task]], events: _Events) -> tuple[_Worker[Task]
 
 
 def _give(worker: _Worker[Task], timeout: float | None) -> None:
-    """Send a ready worker the task in hand, whose time runs from now."""
+    """Send a ready worker its task, whose time runs from now."""
     if timeout is not None:
         worker.deadline = time.monotonic() + timeout
         worker.too_late = f"took longer than {timeout:g} s"
-    with contextlib.suppress(OSError):  # it has died meanwhile, which its thread tells
+    with contextlib.suppress(OSError):  # it has died; its thread reports that
         worker.connection.send((worker.task,))
 
 
 def _reason(process: BaseProcess) -> str:
-    """How a process ended that has closed its connection."""
+    """Words on how a process ended that has closed its connection."""
     process.join(timeout=5)
     code = process.exitcode
     if code is None:
@@ -179,7 +179,7 @@ def _reason(process: BaseProcess) -> str:
 
 def _dismiss(worker: _Worker[Any]) -> None:
     with contextlib.suppress(OSError):
-        worker.connection.send(None)  # at which it ends by itself
+        worker.connection.send(None)  # the worker then ends by itself
     worker.process.join(timeout=5)
     _end(worker.process)
 
@@ -197,7 +197,7 @@ def _withheld_signals() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    multiprocessing.resource_tracker.ensure_running()  # which would lift the mask as it starts
+    multiprocessing.resource_tracker.ensure_running()  # a later start lifts the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
@@ -206,8 +206,8 @@ def _withheld_signals() -> Iterator[None]:
 
 
 def _serve(connection: Connection, work: "Work[Task, Outcome]") -> None:
-    """A worker's life: a task in, its outcome out, until it is told to leave or the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the mask could not withhold it
+    """A worker's life: a task in, its outcome out, until it is asked to end or the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems without the mask
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         shared = connection.recv()
@@ -217,7 +217,7 @@ def _serve(connection: Connection, work: "Work[Task, Outcome]") -> None:
 
 
 def _end_with_parent() -> None:
-    """In a thread: wait until the parent has ended, however it did, and end with it at once."""
+    """Wait until the parent has ended, however it did, and end at once; runs in a thread."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -11,7 +11,7 @@ _FIRST = (
     *("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677"),
     *("#AA4499", "#44AA99", "#882255", "#999933", "#222222"),
 )
-_LIGHTNESS = (0.3, 0.8)  # in Oklab; lighter ones are lost on white
+_LIGHTNESS = (0.3, 0.8)  # range in Oklab; lighter colours are lost on white
 
 _Matrix = NDArray[np.floating[Any]]
 # Linear sRGB as eyes without the long- and the middle-wave cones see it (Machado et al. 2009).

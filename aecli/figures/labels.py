@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 _POINT = 72  # points per inch
 _DIRECTIONS = ((0, -1), (0, 1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 _FAR = 12  # points from which a line leads from a label to its point
-_STEP = 3  # pixels between the places of a line that a label is held against
+_STEP = 3  # pixels between the places of a line that a label is compared with
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def place_labels(
 
 
 def _offsets(size: Any, nearest: float, pixels: float) -> Iterator[tuple[float, float]]:
-    """From the point to the middles of the places that are tried, in pixels."""
+    """Offsets from the point to the middles of the places that are tried, in pixels."""
     if nearest == 0:
         yield 0.0, 0.0
     for gap in (nearest, *(nearest + pixels * more for more in (4, 8, 14, 20, 28, 38, 50, 66, 90))):
@@ -72,7 +72,7 @@ def _offsets(size: Any, nearest: float, pixels: float) -> Iterator[tuple[float, 
 
 
 def _cost(box: Bbox, taken: Sequence[Bbox], drawn: NDArray[Any], inside: Bbox) -> float:
-    """How much a label in that box would cover; 0 of nothing."""
+    """The amount that a label in that box would cover; 0 for nothing."""
     out = max(inside.x0 - box.x0, box.x1 - inside.x1, inside.y0 - box.y0, box.y1 - inside.y1, 0)
     covered = sum(
         max(min(box.x1, b.x1) - max(box.x0, b.x0), 0)
@@ -97,7 +97,7 @@ def _places(axes: Axes, lines: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _size(axes: Axes, label: Label) -> NDArray[Any]:
-    """Its width and height in pixels, with the box around it."""
+    """The label's width and height in pixels, with the box around it."""
     annotation = _annotate(axes, label, (0, 0), leads=False)
     box = Text.get_window_extent(annotation)
     annotation.remove()

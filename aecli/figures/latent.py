@@ -45,7 +45,7 @@ class PathRow:
     in_hole: NDArray[np.bool_]
     """(steps,)."""
     captions: Sequence[str]
-    """Under each image, below its t."""
+    """Text under each image, below its t."""
     on_path: bool = True
     """False for images that stand beside those of a path: they have no t."""
 
@@ -181,7 +181,7 @@ def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
 def hole_rates(
     t: Array, rates: Mapping[str, Array], held_out: float, pairs: int, title: str
 ) -> Figure:
-    """How often a path is in a hole at each t, in percent of the pairs; side by side, a codec each.
+    """Share of paths in a hole at each t, in percent of the pairs; a panel for each codec.
 
     rates: (steps,) in [0, 1] each, drawn with their 95% intervals (Wilson, JASA 22, 1927).
     held_out: the rate over real test images.
@@ -230,7 +230,7 @@ def _draw_path(axes: Axes, plane: Plane, colour: str) -> None:
 def _finish_plane(
     figure: Figure, axes: Axes, plane: Plane, edge: str, colour: str, title: str
 ) -> None:
-    """The region's edge, the path and the legend of what there is of them."""
+    """Draw the region's edge, the path and a legend of those that are there."""
     dot: dict[str, Any] = {"marker": "o", "ms": 8, "mec": "white"}
     handles = []
     if plane.distances.min() < plane.threshold < plane.distances.max():

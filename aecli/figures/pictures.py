@@ -39,9 +39,9 @@ class PictureRow:
     pictures: Array
     """(n, C, H, W) in [0, 1]; rows may differ in n."""
     scores: Sequence[str] = ()
-    """At the right of the row, a column each."""
+    """Texts at the right of the row, a column each."""
     captions: Sequence[str] = ()
-    """Under each picture."""
+    """Text under each picture."""
     framed: Sequence[int] = ()
     """Indices of the pictures with a frame around them."""
 
@@ -68,7 +68,7 @@ def picture_rows(
 ) -> Figure:
     """A figure of rows of pictures.
 
-    heads: over the columns of scores. above: over the columns of pictures. shades: the colours of
+    heads: texts over the columns of scores. above: over those of pictures. shades: the colours of
     the last row, whose bar stands at its right.
     """
     height, width = rows[0].pictures.shape[2:]

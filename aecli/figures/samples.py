@@ -32,7 +32,7 @@ def sample_grids(
 ) -> Figure:
     """A row of pictures per sampler, its name on the left, its scores on the right.
 
-    samples: of each sampler (n, C, H, W) in [0, 1]; rows may differ in n. scores: the head of a
+    samples: by sampler, (n, C, H, W) in [0, 1]; rows may differ in n. scores: the head of a
     column and what stands in it, by sampler. note: what the scores mean.
     """
     columns = list(zip(*scores.values(), strict=True))

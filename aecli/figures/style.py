@@ -182,7 +182,7 @@ def epoch_axis(axes: Axes, epochs: int) -> None:
 
 
 def bare(axes: Axes) -> None:
-    """Nothing but what is drawn in the axes: no ticks, no grid, no frame."""
+    """Leave nothing but what is drawn in the axes: no ticks, no grid, no frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)

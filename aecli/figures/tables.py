@@ -27,7 +27,7 @@ from aecli.figures.style import (
     unit_matrix_axes,
 )
 
-_LEAST = 1e-5  # of the largest mse: what is less, a copy's rounding, is drawn as this much
+_LEAST = 1e-5  # share of the largest mse; smaller ones, a copy's rounding, are drawn as this much
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TradeoffPoint:
     code_dim: int
     mse: float
     sd: float
-    """Nan of a single seed."""
+    """Standard deviation over seeds; nan for a single seed."""
     wide: bool
 
 
@@ -123,7 +123,7 @@ def decoded_grid(
 ) -> Figure:
     """A row of originals (n, C, H, W) and a row per codec: its name, images and test mse.
 
-    head: over the column of errors.
+    head: text over the column of errors.
     """
     rows = [PictureRow("original", originals)]
     rows += [PictureRow(name, images, [f"{mse:.5f}"]) for name, images, mse in decoded]
@@ -197,7 +197,7 @@ def _over_seeds(sds: Iterable[float]) -> str:
 
 
 def unit_mix(mix: Array, title: str) -> Figure:
-    """How the linear autoencoder's units are made of PCA's: |mix| (k, k), columns of norm 1."""
+    """The linear autoencoder's units as mixes of PCA's: |mix| (k, k), columns of norm 1."""
     share = np.abs(mix)
     scale = float(np.ceil(100 * share.max()) / 100)
     with mpl.rc_context(STYLE):

@@ -33,7 +33,7 @@ from aecli.figures.style import (
 
 _LEGEND_LINES = 26  # classes in a column of the scatter's legend
 _NAMED_CLASSES = 40  # more names than these would cover the points
-_LEAST_SCALE = 0.1  # of correlations; below it all is noise, and should look like it
+_LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and should look so
 
 
 @dataclass(frozen=True)

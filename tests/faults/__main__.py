@@ -10,7 +10,7 @@ from tests.faults.rows import ROWS
 
 
 def main() -> int:
-    """0 if every fault was survived, else 1."""
+    """Exit code: 0 if every fault was survived, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--report", action="store_true", help="run all rows, thoroughly")
     parser.add_argument("--only", metavar="ROW", choices=ROWS, action="append", help="this row")

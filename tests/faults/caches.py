@@ -136,7 +136,7 @@ def _many_at_once(outcome: Outcome, cache: Path, good: str) -> None:
         assert sources.read_files(known, Places(None, cache, True), print).contents == CONTENT
 
 
-# Where people have a dataset's two files, `one` and `two`; the first is what torchvision makes.
+# Paths that people give a dataset's two files, `one` and `two`; the first are torchvision's.
 _LAYOUTS: Mapping[str, tuple[str, str]] = {
     "torchvision's": ("Set/raw/train-images-idx3-ubyte", "Set/raw/t10k-labels-idx1-ubyte"),
     "a dot for a dash": ("Set/raw/train-images.idx3-ubyte", "Set/raw/t10k-labels.idx1-ubyte"),
@@ -162,7 +162,7 @@ _ONE, _TWO = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
 
 def names(scratch: Path, _thorough: bool) -> Outcome:
-    """Files as people have them are found by their content; what is not them is named instead."""
+    """Files as people have them are found by their content; other files are named in the error."""
     outcome = Outcome()
     content = {_ONE: CONTENT["a"], _TWO: CONTENT["b"]}
     known = replace(remote(content=content), nicknames=("the set",))
@@ -217,7 +217,7 @@ def _not_utf_8(root: Path) -> None:
     (root / os.fsdecode(b"\xff\x1b[2J\n.png")).touch()
 
 
-# What lies in a folder instead of the dataset, and what is said of it.
+# Content of a folder that lacks the dataset, and words that the message must have.
 _INSTEAD: Mapping[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "nothing": (_make(), (f"no {_ONE}[.gz], {_TWO}[.gz]", "is empty")),
     "pictures": (_make(*(f"{i}.png" for i in range(9))), ("0.png, 1.png", "and 3 more")),

@@ -162,7 +162,7 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "a pickle": (b"\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix", ("c.yaml: not UTF-8",)),
 }  # fmt: skip
 
-# Of other experiments: name -> command, YAML, message.
+# Rows of other experiments: name -> command, YAML, message.
 _OTHERS = {
     "9,999 code dimensions": (
         "sweep-codedim",

@@ -107,7 +107,7 @@ def _damages(
 
 
 def gzip_says_otherwise(damaged: bytes, content: bytes) -> bool:
-    """Whether decompressing gives anything but `content`: a flip in a gzip header's date does not
+    """True if decompressing gives anything but `content`: a flip in a gzip header's date does not
     matter."""
     try:
         return gzip.decompress(damaged) != content
@@ -125,7 +125,7 @@ def _unequal_lengths(outcome: Outcome, scratch: Path) -> None:
 
 
 def _no_plain_files(outcome: Outcome, scratch: Path) -> None:
-    """What is no file, and a file far too large, are refused without being read."""
+    """Refuse what is no file, and a file far too large, without reading it."""
     import os
 
     known = remote()
@@ -206,7 +206,7 @@ def _by_the_program(outcome: Outcome, scratch: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-# What the first server does, and what is said of it before the next is tried.
+# Fault of the first server, and words of the message before the next one is tried.
 _SERVER_FAULTS = {
     "404": "HTTP 404",
     "403": "HTTP 403",

@@ -18,7 +18,7 @@ _ERRNO = {name: getattr(errno, name) for name in ("EINVAL", "ENOSYS", "ENOTSUP",
 
 
 def poor(scratch: Path, thorough: bool) -> Outcome:
-    """What a file system cannot do never fails a run; what it fails to do, does."""
+    """A run survives calls that a file system does not have, and fails at calls that fail."""
     outcome = Outcome()
     for name in ("EINVAL", "ENOSYS", "ENOTSUP"):
         for of_folders in (True, False):

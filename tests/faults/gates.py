@@ -44,7 +44,7 @@ def gates(scratch: Path, thorough: bool) -> Outcome:
 
 
 def _damaged(whole: bytes, measured: float) -> dict[str, bytes | None]:
-    """Name -> content of metrics.json; None: no file."""
+    """Name -> content of metrics.json; None means no file."""
     damaged: dict[str, bytes | None] = {"missing": None, "empty": b"", "a list": b"[]"}
     damaged["first half"] = whole[: len(whole) // 2]
     for value in _VALUES:

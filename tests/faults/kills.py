@@ -51,7 +51,7 @@ def refused_by_the_disk(scratch: Path, thorough: bool) -> Outcome:
 
 
 def at_random(scratch: Path, thorough: bool) -> Outcome:
-    """kill -9 at random moments, of the run and of what goes on with it, until one gets through."""
+    """kill -9 at random moments, of the run and of each resumed process, until one completes."""
     outcome, rng = Outcome(), random.Random(0)
     twin = left_behind(inside(scratch, *LONG).run)
     started = time.monotonic()
@@ -164,9 +164,9 @@ def _injected(folder: Path, call: str, injection: str) -> Finished | None:
 
 
 class _Child:
-    """This process's copy, in which torch is imported already; it waits until it is told to run.
+    """This process's copy, in which torch is imported already; it waits for its call of `run`.
 
-    What its call of the program says on stderr comes back through shared memory: by no system call
+    Words of the program's call on stderr come back through shared memory: by no system call
     that a fault could be injected into.
     """
 
@@ -184,7 +184,7 @@ class _Child:
         os.waitpid(self.pid, os.WUNTRACED)
 
     def status(self) -> str:
-        """What the kernel says of it."""
+        """The process's status line in /proc."""
         return Path(f"/proc/{self.pid}/status").read_text()
 
     def run(self, seconds: float | None = None) -> Finished:
@@ -230,7 +230,7 @@ def _run_folder(folder: Path, runs: Path | None = None) -> Path | None:
 
 
 def _run_folders(runs: Path) -> list[Path]:
-    """Not the link that was to become `latest`."""
+    """The run folders, without the link that was to become `latest`."""
     return [path for path in runs.glob("*Z-*") if not path.is_symlink()]
 
 

@@ -23,7 +23,7 @@ _QUICK = ("checkpoint", "checkpoint/000002", "run.json", "config.yaml", ".lock",
 
 
 def everywhere(scratch: Path, thorough: bool) -> Outcome:
-    """Each folder and file of a run replaced by a link to where the user keeps the like of it."""
+    """Each folder and file of a run replaced by a link to a similar one of the user's."""
     outcome = Outcome()
     runs = {"train": _stopped(scratch)}
     if thorough:
@@ -38,7 +38,7 @@ def everywhere(scratch: Path, thorough: bool) -> Outcome:
 
 
 def _names(run: Path) -> list[str]:
-    """What is in the run, and what will be."""
+    """Names of all that is in the run, and of all that will be."""
     there = {path.relative_to(run).as_posix() for path in run.rglob("*")}
     return sorted(there | {"model", "model/model.safetensors", "jobs", "metrics.json", ".lock"})
 
@@ -76,7 +76,7 @@ def _resume_with_a_link(folder: Path, run: Path, name: str) -> None:
         place.rename(target)
     elif not Path(name).suffix:
         target.mkdir()
-    if target.is_dir():  # what a user has, and what a run would take for its own
+    if target.is_dir():  # a user's folder, and one that a run would take for its own
         for photos in ("2019", "2020", "000001", "000009"):
             (target / photos).mkdir(exist_ok=True)
             (target / photos / "photo.jpg").write_text("a photo")

@@ -145,7 +145,7 @@ def _hostile(whole: Files, codec: Codec, canary: Path) -> Iterator[tuple[str, Fi
         yield f"a header of {text[:5]!r}...", {**whole, "model.safetensors": content}
 
     def tampered(changed: dict[str, torch.Tensor], **facts: Any) -> Files:
-        """With a hash that fits: whoever wrote the folder wrote both files."""
+        """Files with a hash that fits: whoever wrote the folder wrote both files."""
         import hashlib
 
         content = save({k: t.contiguous() for k, t in changed.items()})

@@ -1,4 +1,4 @@
-"""What injecting faults came to, and the limits of time and memory that each is held to."""
+"""Outcome of injected faults, and the limits of time and memory that each is held to."""
 
 import contextlib
 import resource

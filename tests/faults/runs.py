@@ -106,7 +106,7 @@ def _use(runs: Path) -> Path:
 
 
 def _planted_links(outcome: Outcome, scratch: Path) -> None:
-    """Whoever plants a link in a run folder does not choose what is overwritten."""
+    """A link that somebody puts into a run folder does not decide what is overwritten."""
     for where in ("t.txt", ".t.txt.part", "run.json", ".run.json.part", "sub", "sub/t.txt"):
         for dangling in (False, True):
             outside = scratch / f"outside {where} {dangling}".replace("/", " ")

@@ -44,7 +44,7 @@ def streams(scratch: Path, thorough: bool) -> Outcome:
     outcome = Outcome()
     for i, name in enumerate(_LINES if thorough else _QUICK_LINES):
         line, code, lines, told = _LINES[name]
-        folder = scratch / f"läufe {i}"  # in a locale that cannot spell it
+        folder = scratch / f"läufe {i}"  # a name that some locales cannot encode
         folder.mkdir()
         with outcome.fault(name):
             done = shell(folder, line, **_LOCALE)

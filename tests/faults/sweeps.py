@@ -1,4 +1,4 @@
-"""Rows on what outlives a process: a sweep whose workers fall out, a run resumed as another one."""
+"""Rows on runs that outlive a process: a sweep that loses workers, a run resumed as another one."""
 
 import contextlib
 import json
@@ -61,7 +61,7 @@ def _starve(pid: int) -> None:
 
 
 def _feed(pid: int) -> None:
-    """Give a process back what memory it was denied."""
+    """Give a process back the memory that it was denied."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
     resource.prlimit(pid, resource.RLIMIT_AS, (hard, hard))
 
@@ -73,14 +73,14 @@ _FALLS: dict[str, Callable[[int], None]] = {
 }
 _REASONS = {
     "killed": "its process was killed by SIGKILL",
-    "out of memory": ", seed ",  # however far it got without: the reason is its own
+    "out of memory": ", seed ",  # the reason depends on how far it got
     "standing still": f"took longer than {_PATIENCE} s",
 }
 
 
 @contextlib.contextmanager
 def _befalling(n: int, befall: Callable[[int], None]) -> Iterator[None]:
-    """The worker that is given the nth job meets its fate there."""
+    """Call `befall` with the pid of the worker that is given the nth job."""
     true, given = workers._give, 0
 
     def give(worker: Any, *arguments: Any) -> None:
@@ -108,7 +108,7 @@ def changed_runs(scratch: Path, thorough: bool) -> Outcome:
             there = yaml.safe_load((copy / "config.yaml").read_text())
             _change(there, key)
             (copy / "config.yaml").write_text(yaml.safe_dump(there))
-            if key == ("data", "dir"):  # where the same images lie is no matter
+            if key == ("data", "dir"):  # the place of the same images does not matter
                 rundir.recorded_config(copy)
             else:
                 with refused(AecliError, key[-1]):

@@ -27,7 +27,7 @@ State = dict[str, Tensor]
 
 
 def divergence(scratch: Path, thorough: bool) -> Outcome:
-    """DivergedError, and the weights of the last epoch that ended with finite ones."""
+    """A run ends with DivergedError and the weights of the last epoch with finite ones."""
     outcome = Outcome()
     steps = range(_STEPS_PER_EPOCH * _EPOCHS)
     for name in _CODECS:
@@ -111,7 +111,7 @@ def _poisoned(step: int, what: str, value: float) -> "mock._patch[object]":
 
 
 def clock(scratch: Path, thorough: bool) -> Outcome:
-    """However the clock is set during a run, its seconds are those that passed."""
+    """A run's seconds are those that passed, however the clock is set meanwhile."""
     outcome = Outcome()
     jumps = (-3600, -1, 0, 3600, -86400 * 365) if thorough else (-3600, 3600)
     for jump in jumps:
