@@ -76,7 +76,7 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
 
 
 def estimate(config: NetworkConfig) -> Need:
-    """What a run of `config` needs."""
+    """Memory and disk that a run of `config` needs."""
     parameters = _parameters(largest_codec(config))
     disk = 4.0 * parameters * trainings(config) + 2 * 20.0 * parameters + 10e6
     return Need(_memory(config, _side_by_side(config)), disk)

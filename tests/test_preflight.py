@@ -111,8 +111,8 @@ def test_a_quota_is_counted_as_the_jobs_count_it(monkeypatch):
 @pytest.mark.parametrize(
     ("config", "trained"),
     [
-        (ReproduceConfig(), 37),
-        (ReproduceConfig(seeds=1), 15),
+        (ReproduceConfig(), 40),
+        (ReproduceConfig(seeds=1), 16),
         (SweepConfig(), 15),
         (SweepConfig(code_dims=(2, 32), variants=("plain", "sparse")), 12),
         (PcaCompareConfig(), 16),
