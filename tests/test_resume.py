@@ -321,7 +321,9 @@ def test_what_costs_only_the_last_bits_goes_on_with_a_recorded_warning(inside, s
 
 def test_a_run_goes_on_as_it_was_decided_on_another_cpu(inside, stopped, monkeypatch):
     """FINDINGS 20: device, threads and precision are the run's, not this machine's."""
-    asked = (*FEW_IMAGES, "--epochs", "3", "--batch-size", "100", "--set", "checkpoint_seconds=0")
+    small = ("--code-dim", "2", "--set", "codec.hidden=[8]")  # bf16 is slow where it is emulated
+    asked = (*FEW_IMAGES, *small, "--epochs", "3", "--batch-size", "100")
+    asked += ("--set", "checkpoint_seconds=0")
     monkeypatch.setattr(device, "fast_bf16", lambda where: True)
     monkeypatch.setattr(device, "usable_cores", lambda: 1)
     path = stopped(3, "train", *asked)
