@@ -185,8 +185,19 @@ def parse(text: str, experiment: str) -> Expectation:
     if metric in _WORDS:
         if comparison not in ("==", "!="):
             raise UsageError(f"--expect {text!r}: {metric} is a word; it takes == and != only")
+        if metric == "dataset":
+            _require_known_dataset(bound, text)
         return Expectation(text, metric, comparison, bound)
     return Expectation(text, metric, comparison, _number(bound, text))
+
+
+def _require_known_dataset(name: str, text: str) -> None:
+    from aecli.config import DATASET_NAMES
+
+    if name not in DATASET_NAMES:
+        near = difflib.get_close_matches(name, DATASET_NAMES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DATASET_NAMES)}"
+        raise UsageError(f"--expect {text!r}: no dataset is called {name!r}; {hint}")
 
 
 def require_rows(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:

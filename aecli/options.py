@@ -11,7 +11,7 @@ import typer
 
 from aecli.pathnames import user_path
 
-PANEL = "Options of every experiment"
+PANEL = "Common options"
 
 
 def _option(*names: str, help: str, **settings: Any) -> Any:
@@ -28,7 +28,7 @@ RUNS_DIR = _option(
 DATA_DIR = _option(
     "--data-dir",
     metavar="DIR",
-    help="Folder that has the dataset's files, in MNIST/raw/..., and is looked into alone"
+    help="Folder that has the dataset's files, in MNIST/raw/..., and no other place is searched"
     " (default: $AECLI_DATA_DIR, then the user's cache).",
 )
 OFFLINE = _option("--offline", help="Download nothing.")

@@ -149,7 +149,7 @@ def test_every_mistake_at_once_with_its_place(from_yaml):
     found = "\n".join(lines)
     for place, message in [
         ("c.yaml:1:1", "seed='no' must be a whole number"),
-        ("c.yaml:3:3", "unknown key 'codec.code_dm'; did you mean 'code_dim'?"),
+        ("c.yaml:3:3", "unknown key 'codec.code_dm'; did you mean 'codec.code_dim'?"),
         ("c.yaml:4:17", "codec.hidden.1=-4 must be at least 1"),
         ("c.yaml:6:3", "train.epochs=0 must be at least 1"),
         ("c.yaml:7:1", "unknown key 'foo'; the keys here are experiment, name"),

@@ -49,6 +49,7 @@ def test_every_missed_one_is_told():
         ("test_mse<=abc", "'abc' is not a number"),
         ("test_mse<=nan", "'nan' is not a number"),
         ("dataset<=mnist", "dataset is a word"),
+        ("dataset==mnsit", "no dataset is called 'mnsit'; did you mean 'mnist'?"),
         ("tset_mse<=1", "did you mean 'test_mse'?"),
     ],
 )

@@ -80,7 +80,7 @@ Run = Annotated[
     value(
         "--run",
         metavar="RUN|latest",
-        help="Run whose model is looked into: its folder, its name as `aecli ls` prints it, or"
+        help="Run whose model is used: its folder, its name as `aecli ls` prints it, or"
         " latest, the newest finished run that has a model (default: none; a model is trained"
         " first).",
     ),
@@ -134,7 +134,7 @@ JobTimeout = Annotated[
         " no limit).",
     ),
 ]
-END_DIGIT = "Digit of the test image to {0} at, which is drawn (default: {1})."
+END_DIGIT = "Digit to {0} at: a random test image of it (default: {1})."
 END_INDEX = "Index of the test image to {0} at, from 0 (default: drawn)."
 
 

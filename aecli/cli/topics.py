@@ -38,7 +38,7 @@ def expectations() -> str:
         " one does not hold the exit code is 7. It can be given several times. The comparisons are"
         " <, <=, ==, !=, >= and >; the number may be true or false, and dataset is"
         " compared with a name (dataset==mnist). A metric that could not be"
-        " measured (null) meets no expectation. The name is checked before anything is trained."
+        " measured (null) fails every --expect. The name is checked before anything is trained."
         "\n\n"
         "A <row> is a row of the table: a code dimension, as in test_mse_32; in sweep-codedim also"
         " with _wide (without hidden layers) or a variant, as in test_mse_784_wide_gaussian."

@@ -21,6 +21,7 @@ from aecli.config.files import (
     shipped_configs,
 )
 from aecli.config.models import (
+    DATASET_NAMES,
     EXPERIMENTS,
     CodecConfig,
     DataConfig,
@@ -53,6 +54,7 @@ from aecli.config.resolve import (
 )
 
 __all__ = [
+    "DATASET_NAMES",
     "EXPERIMENTS",
     "QUICK_IMAGES",
     "CodecConfig",

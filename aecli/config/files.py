@@ -38,7 +38,8 @@ def find_config(name_or_path: str) -> Path:
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        reason = "is a folder" if path.is_dir() else "no such file"
+        other = "is a folder" if path.is_dir() else "is no regular file"
+        reason = other if path.exists() else "no such file"
         raise UsageError(f"--config {name_or_path}: {reason}")
     return shipped_config(name_or_path).path
 

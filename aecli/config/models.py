@@ -1,7 +1,7 @@
 """The experiments' settings as frozen, typed models; unknown keys and wrong types are errors."""
 
 from collections import Counter
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -75,6 +75,10 @@ class DataConfig(Section):
     is 5,000 of mnist's)."""
     limit_train: PositiveInt | None = None
     """Number of images to train on, the first ones (null: all)."""
+
+
+DATASET_NAMES: tuple[str, ...] = get_args(DataConfig.model_fields["dataset"].annotation)[1:]
+"""Name of every dataset, without `auto`."""
 
 
 class CodecSection(Section):
@@ -302,7 +306,7 @@ class TrainedConfig(NetworkConfig):
     """Settings of an experiment that looks into one trained codec."""
 
     run: UserPath | None = None
-    """Run whose model is looked into: its folder, its name in the folder of the runs, or `latest`
+    """Run whose model is used: its folder, its name in the folder of the runs, or `latest`
     (null: train `codec` first)."""
 
 

@@ -1,6 +1,7 @@
 """Turn flags, `--set`, a YAML file and defaults into one validated config, or into every error."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,7 +303,8 @@ def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         keys = _keys_beside(model, detail["loc"])
         near = difflib.get_close_matches(str(path[-1]), keys, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(keys)}"
+        beside = ".".join([*map(str, path[:-1]), *near])
+        hint = f"did you mean {beside!r}?" if near else f"the keys here are {', '.join(keys)}"
         return f"unknown key {dotted!r}; {hint}"
     if kind == "union_tag_invalid":
         return f"{dotted}={_show(value['name'])} must be one of {context['expected_tags']}"
@@ -326,7 +328,10 @@ def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
     }.get(kind)
     if expected is None:
         return f"{dotted}={_show(value)}: {detail['msg']}"
-    return f"{dotted}={_show(value)} must be {expected.format(**context)}"
+    names = re.findall(r"'([^']*)'", context["expected"]) if kind == "literal_error" else []
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{dotted}={_show(value)} must be {expected.format(**context)}{hint}"
 
 
 def _show(value: Any) -> str:

@@ -102,9 +102,10 @@ class Images:
 def require_batch(size: int, n_train: int, dataset: str) -> None:
     """Raises UsageError if a batch is larger than the training set."""
     if size > n_train:
+        smaller = f"{n_train} or less" if n_train > 1 else "1"
         raise UsageError(
             f"batch_size={size} must be at most {n_train} (training images of {dataset}); take"
-            f" more images, or --batch-size {n_train} or less"
+            f" more images, or --batch-size {smaller}"
         )
 
 

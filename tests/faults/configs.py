@@ -72,7 +72,7 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         "sede: 1\ntrain:\n  epoch: 3\ncodec: {wdith: 1}",
         (
             "c.yaml:1:1: unknown key 'sede'; did you mean 'seed'?",
-            "c.yaml:3:3: unknown key 'train.epoch'; did you mean 'epochs'?",
+            "c.yaml:3:3: unknown key 'train.epoch'; did you mean 'train.epochs'?",
             "c.yaml:4:9: unknown key 'codec.wdith'; the keys here are name, code_dim, hidden",
         ),
     ),
