@@ -85,7 +85,7 @@ OTHERWISE = {
     "shapes": ({"code_shape": (8, 2)}, "does not hold"),
     "training-mse": (
         {"chapter_train_mse": {32: [[0.067, 0.033, 0.025, 0.022, 0.0204]] * 2}},
-        "holds only if at epoch 4",
+        "holds only if the epoch is 4",
     ),
     "falling-mse": ({"chapter_train_mse": RISING}, "does not hold"),
     "table-2": (loop(c2=[0.0451, 0.0452]), "does not hold"),

@@ -39,7 +39,7 @@ def training(e: Evidence) -> Judgement:
         return Judgement(HOLDS, measured, "all three are what the printed loop gives")
     if right:
         reason = "the printed loop gives the others differently"
-        return Judgement(f"{ONLY_IF} at epoch {', '.join(map(str, right))}", measured, reason)
+        return Judgement(f"{ONLY_IF} the epoch is {' or '.join(map(str, right))}", measured, reason)
     return Judgement(FAILS, measured, "the printed loop gives other numbers")
 
 

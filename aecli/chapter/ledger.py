@@ -24,7 +24,9 @@ def reasons(judged: Judged) -> str:
     lines = []
     for claim, judgement in judged:
         figure = f" [{claim.figure}]({claim.figure})" if claim.figure else ""
-        lines.append(f"- {claim.says}: **{judgement.verdict}**: {judgement.reason}.{figure}")
+        lines.append(
+            f"- {claim.says}: **{judgement.verdict}**: {judgement.reason.rstrip('.')}.{figure}"
+        )
     return "\n".join(lines)
 
 

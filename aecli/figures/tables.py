@@ -95,7 +95,11 @@ def tradeoff(
                 color=HELD_OUT,
                 label="the chapter prints",
             )
-            covered += [np.array([cross]) for cross in crosses.items()]
+            # Two strokes as long as the marker's, on these axes.
+            for k, mse in crosses.items():
+                covered += [
+                    np.array([[k / 1.08, mse / f], [k * 1.08, mse * f]]) for f in (1.08, 1 / 1.08)
+                ]
         ticks = sorted({*dims, *crosses})
         code_dim_axis(axes, ticks, min(int(pca[0][0]), ticks[0]))
         log_mse_axis(axes)
