@@ -372,7 +372,7 @@ class ReproduceConfig(ManyConfig):
 
     experiment: Literal["reproduce"] = "reproduce"
     quick: bool = False
-    """Use few images, epochs and pairs: a look in under three minutes, marked as one."""
+    """Use few images, epochs and pairs: a look in some minutes, marked as one."""
 
     @model_validator(mode="after")
     def _train_the_chapters_network(self) -> "ReproduceConfig":
