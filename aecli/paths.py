@@ -1,6 +1,7 @@
 """A codec's code space and measurements along straight lines through it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,6 +39,11 @@ class CodeSpace:
         """The codes (steps, k) on the line between two test images: ends (2,), their indices."""
         start, end = self.test_codes[ends]
         return straight_path(start, end, steps)[1]
+
+    @cached_property
+    def test_in_hole(self) -> float:
+        """The share of test images whose codes are in a hole."""
+        return self.region.in_hole(self.test_codes).double().mean().item()
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:

@@ -156,7 +156,8 @@ def decoder_grid(channels=1, height=28, **kind):
 
 def hole_rates(codecs=2, rate=0.01):
     rates = {f"codec {i}": np.array([0, rate, 2 * rate, 0]) for i in range(codecs)}
-    return figures.hole_rates(np.linspace(0, 1, 4), rates, 0.011, 500, TITLE)
+    real = {name: 0.011 + 0.002 * i for i, name in enumerate(rates)}
+    return figures.hole_rates(np.linspace(0, 1, 4), rates, real, 500, TITLE)
 
 
 def sample_grids(rows, channels=1):
@@ -494,7 +495,8 @@ def test_hole_rates_have_a_side_each_and_fill_the_axes():
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["codec 0", "codec 1"]
     top = figure.axes[0].get_ylim()[1]
     assert 2 < top < 5  # percent, for rates of at most 2%
-    assert "codes of real test images: 1.1%" in legend_of(figure)
+    assert "codes of real test images: 1.1%, 1.3%" in legend_of(figure)
+    assert [axes.lines[-1].get_ydata()[0] for axes in figure.axes] == pytest.approx([1.1, 1.3])
 
 
 def test_the_decoded_rows_have_their_error():

@@ -436,7 +436,9 @@ def test_the_decoder_grid_has_its_first_row_at_the_bottom():
 
 
 def test_rates_are_drawn_in_percent():
-    figure = figures.hole_rates(np.linspace(0, 1, 3), {"a": np.array([0, 0.5, 0])}, 0.01, 9, "t")
+    figure = figures.hole_rates(
+        np.linspace(0, 1, 3), {"a": np.array([0, 0.5, 0])}, {"a": 0.01}, 9, "t"
+    )
     png(figure)
     assert list(figure.axes[0].lines[0].get_ydata()) == [0, 50, 0]
     assert "% of 9 pairs" in figure.axes[0].get_ylabel()

@@ -237,7 +237,8 @@ def cannot_sample(e: Evidence) -> Judgement:
     others = ("floor", "standard-normal", "jittered")
     best = min((v, k) for k, v in e.frechet.items() if k not in others)
     measured = (
-        f"Frechet distance {normal:.0f}; {best[0]:.0f} from {best[1]}, {floor:.1f} of real ones"
+        f"Frechet distance of N(0, I) {normal:.0f}, of {best[1]} {best[0]:.0f},"
+        f" of real test images {floor:.1f}"
     )
     times = f"{normal / max(floor, 1e-12):.0f} times as far from real images as test images do"
     if normal > 10 * floor:

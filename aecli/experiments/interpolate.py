@@ -10,7 +10,6 @@ that is denser than those is no hole by this rule.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -175,11 +174,6 @@ class Outcome:
     many: Paths
     pca_many: Paths | None
 
-    @cached_property
-    def held_out_in_hole(self) -> float:
-        """The share of test images whose codes are in a hole."""
-        return self.own.region.in_hole(self.own.test_codes).double().mean().item()
-
     @property
     def digits(self) -> tuple[int, int]:
         start, end = self.images.test.labels[self.ends].tolist()
@@ -201,7 +195,7 @@ class Outcome:
             "steps_in_hole": int(self.journey.in_hole.sum()),
             "hole_threshold": region.threshold,
             "typical_distance": region.typical,
-            "held_out_in_hole": self.held_out_in_hole,
+            "held_out_in_hole": self.own.test_in_hole,
             "pairs": len(many.distances),
             "pairs_leaving": own["pairs_leaving"],
             "in_hole_rate_ends": own["in_hole_rate_ends"],

@@ -47,14 +47,16 @@ def draw(outcome: "Outcome", title: str, run_dir: RunDir) -> None:
         ),
     )
     rates = {"this codec": outcome.many.hole_rates.numpy()}
-    if pca is not own and outcome.pca_many is not None:
-        rates[f"PCA-{own.codec.code_dim}"] = outcome.pca_many.hole_rates.numpy()
+    real = {"this codec": own.test_in_hole}
+    if pca is not None and pca is not own and outcome.pca_many is not None:
+        name = f"PCA-{own.codec.code_dim}"
+        rates[name], real[name] = outcome.pca_many.hole_rates.numpy(), pca.test_in_hole
     run_dir.save_figure(
         "hole_rates",
         figures.hole_rates(
             outcome.many.t.numpy(),
             rates,
-            outcome.held_out_in_hole,
+            real,
             len(outcome.many.distances),
             f"How often straight paths are in a hole ({title})",
         ),

@@ -179,12 +179,12 @@ def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
 
 
 def hole_rates(
-    t: Array, rates: Mapping[str, Array], held_out: float, pairs: int, title: str
+    t: Array, rates: Mapping[str, Array], held_out: Mapping[str, float], pairs: int, title: str
 ) -> Figure:
     """Share of paths in a hole at each t, in percent of the pairs; a panel for each codec.
 
     rates: (steps,) in [0, 1] each, drawn with their 95% intervals (Wilson, JASA 22, 1927).
-    held_out: the rate over real test images.
+    held_out: the rate over real test images, for each codec too.
     """
     colours = (NETWORK, BASELINE, ACCENT, HELD_OUT)
     with mpl.rc_context(STYLE):
@@ -194,12 +194,14 @@ def hole_rates(
             low, high = _wilson(rate, pairs)
             axes.fill_between(t, 100 * low, 100 * high, color=colour, alpha=0.2, lw=0)
             axes.plot(t, 100 * rate, "o-", color=colour, ms=4, clip_on=False, zorder=3)
-            line = axes.axhline(100 * held_out, color=HELD_OUT, lw=1.4, ls=":")
+            line = axes.axhline(100 * held_out[name], color=HELD_OUT, lw=1.4, ls=":")
             axes.set_title(name, color=colour)
             axes.set(xlabel="t", xlim=(-0.02, 1.02))
-        top = max(held_out, *(float(_wilson(rate, pairs)[1].max()) for rate in rates.values()))
+        highest = [float(_wilson(rate, pairs)[1].max()) for rate in rates.values()]
+        top = max(*highest, *held_out.values())
         sides[0].set(ylabel=f"paths in a hole (% of {pairs:,} pairs)", ylim=(0, 108 * top))
-        line.set_label(f"codes of real test images: {100 * held_out:.1f}%")
+        real = ", ".join(f"{100 * held_out[name]:.1f}%" for name in rates)
+        line.set_label(f"codes of real test images: {real}")
         heading(figure, title)
         legend_below(
             figure,
