@@ -7,7 +7,7 @@ import torch
 from aecli import neighbours
 from aecli.config import ExperimentConfig, ManyConfig, NetworkConfig, TrainedConfig, with_values
 from aecli.errors import UsageError
-from aecli.machine import usable_cores
+from aecli.runs.machine import usable_cores
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from aecli import codecs, data, preflight
+from aecli import codecs, data
 from aecli.config import (
     QUICK_IMAGES,
     NetworkConfig,
@@ -15,6 +15,7 @@ from aecli.config import (
     with_values,
 )
 from aecli.errors import StorageError, UsageError
+from aecli.runs import preflight
 from aecli.terminal import Terminal
 
 Config = TypeVar("Config", bound=NetworkConfig)

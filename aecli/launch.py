@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aecli import expect, preflight, provenance
+from aecli import expect
 from aecli.config import (
     EXPERIMENTS,
     ManyConfig,
@@ -37,6 +37,7 @@ from aecli.errors import (
 )
 from aecli.expect import Expectation
 from aecli.options import Options
+from aecli.runs import preflight, provenance
 from aecli.terminal import Terminal
 
 
@@ -81,8 +82,9 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     A completed run is not gone on with: its metrics are held against --expect, and printed under
     --json.
     """
-    from aecli.registry import find_unfinished
-    from aecli.rundir import read_metrics, read_record, recorded_config, tidy
+    from aecli.runs.folder import tidy
+    from aecli.runs.record import read_metrics, read_record, recorded_config
+    from aecli.runs.registry import find_unfinished
 
     terminal = Terminal(options.quiet, options.as_json)
     path = find_unfinished(run, options.runs_dir)
@@ -138,8 +140,8 @@ def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkC
 
 def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Path | None:
     """The run to go on with under --continue, or None; says which, or why there is none."""
-    from aecli.registry import unfinished_run
-    from aecli.rundir import read_record
+    from aecli.runs.record import read_record
+    from aecli.runs.registry import unfinished_run
 
     found = unfinished_run(runs_dir, config)
     if found.path is not None:
@@ -296,7 +298,7 @@ def _continued(
     if run is None:
         return config, None
 
-    from aecli.rundir import recorded_config
+    from aecli.runs.record import recorded_config
 
     recorded = recorded_config(run)
     assert isinstance(recorded, NetworkConfig)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aecli import codecs, expect, interrupts, rundir
+from aecli import codecs, expect, interrupts
 from aecli.experiments import train
+from aecli.runs import folder as run_folder
 from tests.conftest import FEW_IMAGES, SMALL, environment
 
 COMMAND = str(Path(sys.executable).with_name("aecli"))
@@ -254,7 +255,7 @@ def test_a_signal_at_the_very_end_names_the_run(inside, tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(interrupts._State, "number", None)  # and so it is again after the test
-    monkeypatch.setattr(rundir, "_point_latest_to", stop)
+    monkeypatch.setattr(run_folder, "_point_latest_to", stop)
     done = inside("train", *FEW_IMAGES, "--codec", "dct", "--json")
     [run] = (tmp_path / "runs").glob("*Z-*")
     told = {"run": str(run), "error": "interrupted by SIGTERM", "exit_code": 143}

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aecli import device, machine
+from aecli import device
+from aecli.runs import machine
 
 
 @pytest.fixture

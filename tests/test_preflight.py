@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from aecli import machine, preflight, storage
 from aecli.config import (
     LinearConfig,
     MlpConfig,
@@ -15,6 +14,7 @@ from aecli.config import (
 )
 from aecli.errors import JobsFailedError
 from aecli.experiments import pca_compare, reproduce, sweep_codedim
+from aecli.runs import machine, preflight, storage
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from aecli.config import SweepConfig, TrainConfig
 from aecli.errors import DataError, StorageError
-from aecli.registry import find_run, find_unfinished, list_runs, unfinished_run
-from aecli.rundir import new_run, tidy
+from aecli.runs.folder import new_run, tidy
+from aecli.runs.registry import find_run, find_unfinished, list_runs, unfinished_run
 from tests.faults.program import QUICK
 
 DAY = "2026-01-{:02d}T00:00:00+00:00"

@@ -27,8 +27,8 @@ from aecli.experiments.jobs import Job, Trained, train_all
 from aecli.experiments.pca_compare import linear_fit
 from aecli.experiments.sweep_codedim import Row, Sweep, row_specs
 from aecli.fit import corrupt
-from aecli.registry import unfinished_run
-from aecli.rundir import new_run
+from aecli.runs.folder import new_run
+from aecli.runs.registry import unfinished_run
 from aecli.terminal import Terminal
 from tests.conftest import SMALL, digits
 

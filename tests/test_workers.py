@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 
-from aecli import provenance, storage
 from aecli.config import FitConfig, MlpConfig, SweepConfig
 from aecli.data import default_places
 from aecli.experiments import jobs, workers
 from aecli.experiments.context import Context
 from aecli.experiments.workers import Failure, do_here, do_in_workers
-from aecli.rundir import new_run
+from aecli.runs import provenance, storage
+from aecli.runs.folder import new_run
 from aecli.terminal import Terminal
 from tests.conftest import FEW_IMAGES, SMALL
 from tests.tasks import KilledOnArrival, SlowToArrive, work

@@ -26,7 +26,7 @@ def show_runs(
     The state is completed, failed, interrupted, running, dead (killed), empty (killed before it
     wrote anything) or unreadable.
     """
-    from aecli.registry import list_runs
+    from aecli.runs.registry import list_runs
 
     rows = list_runs(runs_dir)
     terminal = Terminal(as_json=as_json)

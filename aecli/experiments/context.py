@@ -9,7 +9,7 @@ from aecli import data
 from aecli.config import ExperimentConfig, with_values
 from aecli.counts import count
 from aecli.data import Images, Places, Split
-from aecli.rundir import RunDir
+from aecli.runs.folder import RunDir
 from aecli.terminal import Terminal
 
 Config = TypeVar("Config", bound=ExperimentConfig)

@@ -33,7 +33,7 @@ from aecli.experiments.trained import (
 )
 from aecli.latent import NEIGHBOURS
 from aecli.paths import CodeSpace, Paths, walk
-from aecli.rundir import RunDir, new_run
+from aecli.runs.folder import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
 _DRAWS = 50  # of an end, until one decodes as the digit it is

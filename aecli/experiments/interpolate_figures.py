@@ -12,7 +12,7 @@ from aecli import figures
 from aecli.data import Images, to_unit
 from aecli.latent import NEIGHBOURS
 from aecli.paths import CodeSpace, Paths, walk
-from aecli.rundir import RunDir
+from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:
     from aecli.experiments.interpolate import Outcome

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aecli import codecs, device, machine, provenance
+from aecli import codecs, device
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.counts import count
@@ -19,7 +19,8 @@ from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.experiments.context import Context
 from aecli.experiments.workers import Failure, do_here, do_in_workers
 from aecli.fit import EpochRecord, fit
-from aecli.rundir import RunDir
+from aecli.runs import machine, provenance
+from aecli.runs.folder import RunDir
 
 State = dict[str, NDArray[Any]]
 

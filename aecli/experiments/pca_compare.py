@@ -18,7 +18,7 @@ from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.jobs import Job, facts_of_jobs, train_all
 from aecli.experiments.measures import full_pca, mean, spread
 from aecli.experiments.wording import settings_in_words, worse_than_constant
-from aecli.rundir import RunDir, new_run
+from aecli.runs.folder import RunDir, new_run
 
 # Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
 LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")

@@ -34,7 +34,7 @@ from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.trained import Subject, noted_classifier, with_held_out
 from aecli.experiments.wording import recipe_in_words, settings_in_words
-from aecli.rundir import RunDir, new_run
+from aecli.runs.folder import RunDir, new_run
 from aecli.sample_metrics import pixel_range
 from aecli.samplers import SAMPLERS
 

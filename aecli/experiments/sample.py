@@ -24,7 +24,7 @@ from aecli.experiments.trained import (
     with_held_out,
 )
 from aecli.latent import OccupiedRegion, nearest_distances
-from aecli.rundir import RunDir, new_run
+from aecli.runs.folder import RunDir, new_run
 from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import SAMPLERS
 

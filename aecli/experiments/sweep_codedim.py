@@ -22,7 +22,7 @@ from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.sweep_figures import draw
 from aecli.experiments.wording import settings_in_words, worse_than_constant
 from aecli.fit import corrupt
-from aecli.rundir import RunDir, new_run
+from aecli.runs.folder import RunDir, new_run
 
 N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
 

@@ -10,7 +10,7 @@ from aecli.codecs import Pca
 from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.experiments.measures import mean, spread
-from aecli.rundir import RunDir
+from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:
     from aecli.experiments.sweep_codedim import Row, RowSpec, Sweep

@@ -19,7 +19,7 @@ from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
 from aecli.fit import EpochRecord, State, fit
-from aecli.rundir import RunDir, new_run
+from aecli.runs.folder import RunDir, new_run
 
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
 

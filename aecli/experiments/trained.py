@@ -28,8 +28,8 @@ from aecli.experiments.context import Context, load_images
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.train import train_codec
 from aecli.experiments.wording import recipe_in_words
-from aecli.registry import find_run
-from aecli.rundir import RunDir
+from aecli.runs.folder import RunDir
+from aecli.runs.registry import find_run
 
 Config = TypeVar("Config", bound=TrainedConfig)
 

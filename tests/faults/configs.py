@@ -18,9 +18,9 @@ from unittest import mock
 
 import torch
 
-from aecli import checkpoint, storage
 from aecli.config import EXPERIMENTS, resolve, set_layer, shipped_configs, to_yaml, yaml_layer
 from aecli.errors import DataError, UsageError
+from aecli.runs import checkpoint, storage
 from tests.faults import models
 from tests.faults.outcome import Outcome, bounded_memory, within
 from tests.faults.program import inside

@@ -10,7 +10,7 @@ from unittest import mock
 
 from aecli.config import TrainConfig
 from aecli.errors import StorageError
-from aecli.rundir import new_run
+from aecli.runs.folder import new_run
 from tests.faults.outcome import Outcome, refused
 from tests.faults.program import QUICK, inside
 

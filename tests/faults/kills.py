@@ -91,7 +91,7 @@ def two_megabytes(scratch: Path, thorough: bool) -> Outcome:
         return Outcome(skipped="a small disk cannot be mounted here")
     twin = left_behind(inside(scratch, *SMALL).run)
     # The pre-flight would refuse so small a disk; here it is the run's own writes that meet it.
-    unchecked = mock.patch("aecli.preflight.check", lambda config, runs_dir: (config, []))
+    unchecked = mock.patch("aecli.runs.preflight.check", lambda config, runs_dir: (config, []))
     unchecked.start()
     try:
         sizes = range(20, 520, 20) if thorough else (60,)

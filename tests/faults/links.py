@@ -10,7 +10,7 @@ from unittest import mock
 
 from aecli.config import TrainConfig
 from aecli.errors import AecliError
-from aecli.rundir import RunDir, new_run
+from aecli.runs.folder import RunDir, new_run
 from tests.faults.kills import SMALL
 from tests.faults.outcome import Outcome
 from tests.faults.program import inside

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from aecli import registry
+from aecli.runs import registry
 from tests.faults.outcome import Outcome, bounded_memory, within
 from tests.faults.program import inside
 

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from aecli import rundir, storage
 from aecli.errors import Interrupted, StorageError
 from aecli.experiments.workers import do_in_workers
+from aecli.runs import folder as run_folder
+from aecli.runs import storage
 from tests.faults.kills import SMALL
 from tests.faults.outcome import Outcome
 from tests.faults.program import QUICK, inside, shell
@@ -142,14 +143,14 @@ def _ignoring(name: str):
 
 
 def _signal_after(name: str, number: signal.Signals) -> "mock._patch[object]":
-    true = getattr(rundir, name)
+    true = getattr(run_folder, name)
 
     def then_signal(*arguments: object) -> object:
         result = true(*arguments)
         os.kill(os.getpid(), number)
         return result
 
-    return mock.patch.object(rundir, name, then_signal)
+    return mock.patch.object(run_folder, name, then_signal)
 
 
 def _no_room_for(name: str) -> "mock._patch[object]":

@@ -13,9 +13,9 @@ from unittest import mock
 
 import yaml
 
-from aecli import rundir
 from aecli.errors import AecliError
 from aecli.experiments import workers
+from aecli.runs.record import recorded_config
 from tests.conftest import SMALL
 from tests.faults.outcome import Outcome, refused
 from tests.faults.program import inside
@@ -109,10 +109,10 @@ def changed_runs(scratch: Path, thorough: bool) -> Outcome:
             _change(there, key)
             (copy / "config.yaml").write_text(yaml.safe_dump(there))
             if key == ("data", "dir"):  # the place of the same images does not matter
-                rundir.recorded_config(copy)
+                recorded_config(copy)
             else:
                 with refused(AecliError, key[-1]):
-                    rundir.recorded_config(copy)
+                    recorded_config(copy)
         shutil.rmtree(copy)
     return outcome
 

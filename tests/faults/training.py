@@ -11,10 +11,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from aecli import backprop, codecs, rundir
+from aecli import backprop, codecs
 from aecli.config import FitConfig, LinearConfig, MlpConfig, TrainConfig
 from aecli.errors import DivergedError
 from aecli.fit import fit
+from aecli.runs import folder as run_folder
 from tests.conftest import SMALL, digits
 from tests.faults.outcome import Outcome, refused
 from tests.faults.program import inside
@@ -117,7 +118,7 @@ def clock(scratch: Path, thorough: bool) -> Outcome:
     for jump in jumps:
         with outcome.fault(f"clock set by {jump} s at every look"), _set_by(jump):
             started = time.monotonic()
-            with rundir.new_run(scratch / str(jump), TrainConfig(), "x", []) as run:
+            with run_folder.new_run(scratch / str(jump), TrainConfig(), "x", []) as run:
                 time.sleep(0.05)
             passed = time.monotonic() - started
             record = json.loads((run.path / "run.json").read_text())
@@ -140,4 +141,4 @@ def _set_by(jump: int) -> "mock._patch[object]":
         def now(cls, tz: object = None) -> datetime:
             return datetime.fromtimestamp(next(times), UTC)
 
-    return mock.patch.object(rundir, "datetime", Clock)
+    return mock.patch.object(run_folder, "datetime", Clock)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from aecli import locks, machine, storage
 from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values, without_layers
 from aecli.counts import count
 from aecli.errors import StorageError, UsageError
+from aecli.runs import locks, machine, storage
 
 Config = TypeVar("Config", bound=NetworkConfig)
 

@@ -18,18 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aecli import checkpoint, interrupts, locks, provenance, storage, strictjson
-from aecli.config import (
-    EXPERIMENTS,
-    ExperimentConfig,
-    Layer,
-    NetworkConfig,
-    resolve,
-    settings_of,
-    to_yaml,
-    yaml_layer,
-)
+from aecli import interrupts, strictjson
+from aecli.config import ExperimentConfig, NetworkConfig, settings_of, to_yaml
 from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
+from aecli.runs import checkpoint, locks, provenance, storage
+from aecli.runs.record import finished_at, read_record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,18 +39,7 @@ _OF_ONE_PROCESS = {
 }
 _NO_LATEST = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EISDIR)
 """Errors of a file system without links, and of one where `latest` is a user's folder."""
-_KINDS: dict[str, type] = {
-    "config": dict,
-    "status": str,
-    "resumed": list,
-    "warnings": list,
-    "dataset": dict,
-    "versions": dict,
-}
-"""Types of what is read out of a run.json; it must have the first two."""
-_REQUIRED = ("config", "status")
 LOCK = ".lock"
-_MAX_RECORD = 16 * 2**20  # bytes of a run.json; a command line alone may have two million
 
 
 class RunDir:
@@ -330,67 +312,6 @@ def _point_latest_to(path: Path) -> None:
             ) from None
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """run.json of a run folder. Raises DataError."""
-    try:
-        record = json.loads(storage.read_regular(path / "run.json", _MAX_RECORD, root=path))
-    except (OSError, ValueError, RecursionError, DataError) as error:
-        raise DataError(f"{path}: no run to go on with: {error}") from None
-    if not isinstance(record, dict):
-        raise DataError(f"{path / 'run.json'}: not a record of a run")
-    for key, kind in _KINDS.items():
-        if not isinstance(record.get(key, None if key in _REQUIRED else kind()), kind):
-            raise DataError(f"{path / 'run.json'}: not a record of a run: wrong {key}")
-    return record
-
-
-def finished_at(record: Mapping[str, Any]) -> str:
-    """The time when a run ended, UTC, as text that sorts by time; empty if it has not."""
-    return str(record.get("finished", ""))
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """metrics.json of a completed run. Raises DataError."""
-    try:
-        content = storage.read_regular(path / "metrics.json", _MAX_RECORD, root=path)
-        metrics = json.loads(content)
-    except (OSError, ValueError, RecursionError, DataError) as error:
-        raise DataError(f"{path / 'metrics.json'}: cannot be read: {error}") from None
-    if not isinstance(metrics, dict):
-        raise DataError(f"{path / 'metrics.json'}: not the metrics of a run")
-    return metrics
-
-
-def recorded_config(path: Path) -> ExperimentConfig:
-    """The config that a run began with. Raises DataError if it cannot be read, UsageError, with
-    both values of every key, if config.yaml has been changed since."""
-    record = read_record(path)
-    model = EXPERIMENTS.get(str(record.get("command")))
-    if model is None:
-        raise DataError(f"{path / 'run.json'}: no experiment is called {record.get('command')!r}")
-    try:
-        config = resolve(model, [Layer(record["config"], {})], recorded=True)
-    except UsageError as error:
-        raise DataError(f"{path / 'run.json'}: {error}") from None
-    if os.path.lexists(path / "config.yaml"):
-        if (path / "config.yaml").is_symlink():
-            raise DataError(f"{path / 'config.yaml'}: a link, where a file of the run belongs")
-        now = settings_of(resolve(model, [yaml_layer(path / "config.yaml")], recorded=True))
-        if now == record.get("config_before"):  # killed before the new one was written
-            return config
-        changes = [
-            (key, was, is_)
-            for key, was, is_ in _differences(settings_of(config), now)
-            # Both move as a run goes on: `auto` to what was found, the folder to where it is now.
-            if key != "data.dir" and not (key == "data.dataset" and "auto" in (was, is_))
-        ]
-        if changes:
-            rows = [("key", "the run", "config.yaml now"), *changes]
-            table = "\n".join(f"  {key:<24} {was:<24} {is_}" for key, was, is_ in rows)
-            raise UsageError(f"{path}: its config was changed; start a new run with it\n{table}")
-    return config
-
-
 @contextlib.contextmanager
 def _alone_in(path: Path) -> Iterator[None]:
     """The block runs while no other process is in this run folder; a killed one is gone.
@@ -418,18 +339,6 @@ def _require_same_data(before: Mapping[str, Any] | None, now: Mapping[str, Any] 
         rows = [("key", "the run", "now"), *((k, before.get(k), now.get(k)) for k in changed)]
         table = "\n".join(f"  {key:<10} {was!s:<66} {is_}" for key, was, is_ in rows)
         raise UsageError(f"the dataset is not the one this run began with\n{table}")
-
-
-def _differences(was: Any, now: Any, key: str = "") -> list[tuple[str, str, str]]:
-    """(key, was, now) of every leaf that differs."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        keys = [*was, *(each for each in now if each not in was)]
-        return [
-            change
-            for each in keys
-            for change in _differences(was.get(each), now.get(each), f"{key}.{each}".lstrip("."))
-        ]
-    return [] if was == now else [(key, str(was), str(now))]
 
 
 def _make_folder(runs_dir: Path, name: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aecli import __version__
 
-_SOURCE = Path(__file__).parent
+_SOURCE = Path(__file__).parent.parent
 _RECORDED_VERSIONS = ("torch", "numpy", "scikit-learn", "matplotlib", "safetensors")
 
 

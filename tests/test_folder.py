@@ -9,10 +9,12 @@ from unittest import mock
 
 import pytest
 
-from aecli import rundir, storage
 from aecli.config import TrainConfig, with_values
 from aecli.errors import Interrupted, StorageError, UsageError, run_of
-from aecli.rundir import RunDir, new_run, recorded_config
+from aecli.runs import folder as run_folder
+from aecli.runs import storage
+from aecli.runs.folder import RunDir, new_run
+from aecli.runs.record import recorded_config
 
 CONFIG = TrainConfig()
 
@@ -87,7 +89,7 @@ def test_a_latest_that_cannot_name_the_run_is_a_storage_error(tmp_path, monkeypa
         pass
     assert status(second.path) == "completed"
     monkeypatch.undo()
-    rundir.tidy(second.path)
+    run_folder.tidy(second.path)
     assert (tmp_path / "latest").readlink().name == second.path.name
 
 

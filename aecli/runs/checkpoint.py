@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aecli import storage, strictjson
+from aecli import strictjson
 from aecli.errors import DataError
+from aecli.runs import storage
 
 if TYPE_CHECKING:
     from torch import Tensor

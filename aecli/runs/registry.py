@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aecli import locks
 from aecli.config import ExperimentConfig, Layer, other_numbers, resolve
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.pathnames import user_path
-from aecli.rundir import LOCK, finished_at, read_record
+from aecli.runs import locks
+from aecli.runs.folder import LOCK
+from aecli.runs.record import finished_at, read_record
 
 LATEST = "latest"
 
