@@ -171,7 +171,8 @@ def _carry_out(
         config = _decided(config, options.runs_dir)
 
         from aecli import data
-        from aecli.experiments.context import Context, Result
+        from aecli.experiments.result import Result
+        from aecli.runs.context import Context
 
         places = data.default_places(config.data.dir, options.offline)
         places = replace(places, working=terminal.working)
@@ -187,7 +188,7 @@ def _carry_out(
         raise
     problem: AecliError | None = _missed(expectations, result.metrics, result.path)
     if result.failures:
-        from aecli.experiments.jobs import failure_text
+        from aecli.training.jobs import failure_text
 
         missed = f"\n{problem}" if problem else ""
         problem = JobsFailedError(failure_text(result.failures) + missed)
@@ -313,7 +314,7 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     if config.device == "mps":  # read by torch as it is imported: what MPS lacks runs on the CPU
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
-    from aecli import device
+    from aecli.training import device
 
     if isinstance(config, TrainedConfig):
         from aecli.experiments.trained import settled

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aecli.bars import Bars
-    from aecli.fit import EpochRecord, Progress
+    from aecli.training.loop import EpochRecord, Progress
 
 # Characters that a terminal would obey; a file name, run.json or a server's answer can have them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

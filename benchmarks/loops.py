@@ -23,10 +23,11 @@ MANY = 100_000  # epochs; the clock ends the training
 
 
 def aecli(task: Task, clock: Clock) -> None:
-    """`aecli.fit.fit`; the settings are those of FitConfig."""
-    from aecli import codecs, device
+    """`aecli.training.loop.fit`; the settings are those of FitConfig."""
+    from aecli import codecs
     from aecli.config import FitConfig, MlpConfig
-    from aecli.fit import fit
+    from aecli.training import device
+    from aecli.training.loop import fit
 
     device.seed_and_limit(task.seed, task.threads)
     epochs = {"epochs": task.epochs} if task.measure == "epochs" else {}

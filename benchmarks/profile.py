@@ -11,11 +11,12 @@ import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from aecli import codecs, data, device
-from aecli.backprop import Backpropagation
+from aecli import codecs, data
 from aecli.config import DataConfig, FitConfig, MlpConfig
-from aecli.fit import Progress, fit
-from aecli.optimizers import Adam, Muon
+from aecli.training import device
+from aecli.training.closed_form import Backpropagation
+from aecli.training.loop import Progress, fit
+from aecli.training.optimizers import Adam, Muon
 from benchmarks.clock import Enough
 
 WARM_UP = 64  # steps before the first that is measured

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from aecli import device
 from aecli.config import EXPERIMENTS, resolve, set_layer
+from aecli.training import device
 from tests.conftest import FEW_IMAGES, SMALL
 
 ONLY_LOOK = ("--dry-run", "--offline")

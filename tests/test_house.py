@@ -22,13 +22,12 @@ LEVELS = [
     {"dryrun"},
     {"experiments"},
     {"paths"},
-    {"fit", "classifier", "samplers", "sample_metrics"},
-    {"device"},
-    {"runs", "metrics", "probes", "latent", "figures", "chapter"}
-    | {"augment", "backprop", "optimizers"},
+    {"classifier", "samplers", "sample_metrics"},
+    {"training"},
+    {"runs", "metrics", "probes", "latent", "figures", "chapter"},
     {"codecs"},
     {"data"},
-    {"config", "terminal", "expect", "options", "interrupts", "neighbours"},
+    {"config", "terminal", "expect", "options", "interrupts"},
     {"pathnames"},
     {"errors", "strictjson", "bars", "counts"},
 ]
@@ -56,7 +55,7 @@ def level_of(name):
 
 
 def test_imports_point_inwards():
-    type_only = {("terminal", "fit"), ("expect", "config")}
+    type_only = {("terminal", "training"), ("expect", "config")}
     for path, name in modules():
         if name == "__init__":
             continue
@@ -117,7 +116,7 @@ def test_one_function_writes_json():
         if re.search(r"\bjson\.dumps?\(", path.read_text())
     }
     # The others write a manifest and a hash's input, where there are no floats to be unfinite.
-    assert writers == {"strictjson.py", "runs/storage.py", "experiments/jobs.py"}
+    assert writers == {"strictjson.py", "runs/storage.py", "training/jobs.py"}
 
 
 # Words that stand for a missing subject where a sentence begins with them.

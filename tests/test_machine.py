@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aecli import device
 from aecli.runs import machine
+from aecli.training import device
 
 
 @pytest.fixture

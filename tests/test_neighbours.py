@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from aecli import codecs, neighbours
+from aecli import codecs
 from aecli.config import FitConfig, MlpConfig
-from aecli.fit import fit
-from aecli.neighbours import SleepingTeam, Watcher
+from aecli.training import neighbours
+from aecli.training.loop import fit
+from aecli.training.neighbours import SleepingTeam, Watcher
 from tests.conftest import digits
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of waiting threads")

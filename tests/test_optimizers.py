@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from aecli import device, optimizers
-from aecli.optimizers import Adam, Muon, orthogonalized
+from aecli.training import device, optimizers
+from aecli.training.optimizers import Adam, Muon, orthogonalized
 
 
 def test_adam_is_torchs():

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from aecli import device
 from aecli.config import TrainConfig
 from aecli.errors import UsageError
 from aecli.runs import checkpoint, locks, registry, storage
 from aecli.runs.folder import RunDir, new_run
+from aecli.training import device
 from tests.conftest import FEW_IMAGES, environment
 from tests.twins import left_behind
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from aecli import codecs, device
+from aecli import codecs
 from aecli.chapter import CodeReading
 from aecli.config import (
     FitConfig,
@@ -22,14 +22,15 @@ from aecli.config import (
 from aecli.data import Split, default_places
 from aecli.errors import UsageError
 from aecli.experiments import sweep_codedim
-from aecli.experiments.context import Context
-from aecli.experiments.jobs import Job, Trained, train_all
 from aecli.experiments.pca_compare import linear_fit
 from aecli.experiments.sweep_codedim import Row, Sweep, row_specs
-from aecli.fit import corrupt
+from aecli.runs.context import Context
 from aecli.runs.folder import new_run
 from aecli.runs.registry import unfinished_run
 from aecli.terminal import Terminal
+from aecli.training import device
+from aecli.training.jobs import Job, Trained, train_all
+from aecli.training.loop import corrupt
 from tests.conftest import SMALL, digits
 
 
@@ -144,7 +145,7 @@ def test_noise_is_what_it_says():
 
 def test_an_l1_penalty_makes_codes_smaller(images):
     from aecli import codecs
-    from aecli.fit import fit
+    from aecli.training.loop import fit
 
     sizes = []
     for l1 in (0.0, 0.1):

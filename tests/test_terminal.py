@@ -7,8 +7,8 @@ from rich.console import Console
 
 from aecli import strictjson, terminal
 from aecli.bars import Bars, fitted
-from aecli.fit import EpochRecord
 from aecli.terminal import Terminal
+from aecli.training.loop import EpochRecord
 
 
 @pytest.mark.parametrize("width", [12, 20, 30, 40, 60, 80, 200])

@@ -9,12 +9,12 @@ from safetensors.numpy import load, save
 
 from aecli.config import FitConfig, MlpConfig, SweepConfig
 from aecli.data import default_places
-from aecli.experiments import jobs, workers
-from aecli.experiments.context import Context
-from aecli.experiments.workers import Failure, do_here, do_in_workers
 from aecli.runs import provenance, storage
+from aecli.runs.context import Context
 from aecli.runs.folder import new_run
 from aecli.terminal import Terminal
+from aecli.training import jobs, workers
+from aecli.training.workers import Failure, do_here, do_in_workers
 from tests.conftest import FEW_IMAGES, SMALL
 from tests.tasks import KilledOnArrival, SlowToArrive, work
 from tests.twins import left_behind

@@ -20,9 +20,9 @@ from aecli.codecs import Pca
 from aecli.config import InterpolateConfig, PcaConfig
 from aecli.data import Images
 from aecli.errors import UsageError
-from aecli.experiments.context import Context, Result
 from aecli.experiments.interpolate_figures import a_digit, draw
 from aecli.experiments.possible import require_held_out, require_images
+from aecli.experiments.result import Result
 from aecli.experiments.trained import (
     Subject,
     load_subject,
@@ -33,6 +33,7 @@ from aecli.experiments.trained import (
 )
 from aecli.latent import NEIGHBOURS
 from aecli.paths import CodeSpace, Paths, walk
+from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them

@@ -7,18 +7,20 @@ from typing import Any
 
 import torch
 
-from aecli import chapter, data, device, figures, metrics
+from aecli import chapter, data, figures, metrics
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.counts import count
 from aecli.data import Images
 from aecli.errors import UsageError
-from aecli.experiments.context import Context, Result, load_images
-from aecli.experiments.jobs import Job, facts_of_jobs, train_all
 from aecli.experiments.measures import full_pca, mean, spread
+from aecli.experiments.result import Result
 from aecli.experiments.wording import settings_in_words, worse_than_constant
+from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
+from aecli.training import device
+from aecli.training.jobs import Job, facts_of_jobs, train_all
 
 # Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
 LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")

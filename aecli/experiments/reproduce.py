@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from aecli import chapter, codecs, device, figures, metrics
+from aecli import chapter, codecs, figures, metrics
 from aecli.chapter import Evidence, ledger
 from aecli.codecs import Codec, Pca
 from aecli.config import (
@@ -24,19 +24,21 @@ from aecli.config import (
 from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.errors import JobsFailedError
-from aecli.experiments.context import Context, Result, load_images
 from aecli.experiments.interpolate import measure_paths
-from aecli.experiments.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.experiments.measures import full_pca
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_images
+from aecli.experiments.result import Result
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.trained import Subject, noted_classifier, with_held_out
 from aecli.experiments.wording import recipe_in_words, settings_in_words
+from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.sample_metrics import pixel_range
 from aecli.samplers import SAMPLERS
+from aecli.training import device
+from aecli.training.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 
 CODE_DIMS = (2, 8, 16, 32, 64, 784)
 CHAPTER_DIMS = (2, 8, 32, 64, 784)

@@ -12,8 +12,8 @@ from aecli.classifier import Classifier
 from aecli.codecs import ClosedFormCodec, Codec
 from aecli.config import SampleConfig
 from aecli.data import Images, to_unit
-from aecli.experiments.context import Context, Result
 from aecli.experiments.possible import require_held_out, require_images
+from aecli.experiments.result import Result
 from aecli.experiments.trained import (
     Subject,
     load_subject,
@@ -24,6 +24,7 @@ from aecli.experiments.trained import (
     with_held_out,
 )
 from aecli.latent import OccupiedRegion, nearest_distances
+from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
 from aecli.sample_metrics import Moments, frechet_distance
 from aecli.samplers import SAMPLERS

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from aecli import classifier, codecs, data, device
+from aecli import classifier, codecs, data
 from aecli.classifier import Classifier
 from aecli.codecs import Codec
 from aecli.config import (
@@ -24,12 +24,13 @@ from aecli.config import (
 )
 from aecli.data import Images, Split
 from aecli.errors import DataError, UsageError
-from aecli.experiments.context import Context, load_images
 from aecli.experiments.possible import require_codecs
-from aecli.experiments.train import train_codec
 from aecli.experiments.wording import recipe_in_words
+from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir
 from aecli.runs.registry import find_run
+from aecli.training import device
+from aecli.training.session import train_codec
 
 Config = TypeVar("Config", bound=TrainedConfig)
 

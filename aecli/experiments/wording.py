@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from aecli import device
 from aecli.config import FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data import Images
+from aecli.training import device
 
 _SAID_APART = {"recipe", "epochs", "batch_size", "precision", "muon_precision"}
 _OF_MUON = {"momentum", "adam_lr"}  # the optimiser adam uses neither

@@ -11,9 +11,9 @@ from pathlib import Path
 from unittest import mock
 
 from aecli.errors import Interrupted, StorageError
-from aecli.experiments.workers import do_in_workers
 from aecli.runs import folder as run_folder
 from aecli.runs import storage
+from aecli.training.workers import do_in_workers
 from tests.faults.kills import SMALL
 from tests.faults.outcome import Outcome
 from tests.faults.program import QUICK, inside, shell

@@ -14,8 +14,8 @@ from unittest import mock
 import yaml
 
 from aecli.errors import AecliError
-from aecli.experiments import workers
 from aecli.runs.record import recorded_config
+from aecli.training import workers
 from tests.conftest import SMALL
 from tests.faults.outcome import Outcome, refused
 from tests.faults.program import inside

@@ -11,11 +11,12 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from aecli import backprop, codecs
+from aecli import codecs
 from aecli.config import FitConfig, LinearConfig, MlpConfig, TrainConfig
 from aecli.errors import DivergedError
-from aecli.fit import fit
 from aecli.runs import folder as run_folder
+from aecli.training import closed_form as backprop
+from aecli.training.loop import fit
 from tests.conftest import SMALL, digits
 from tests.faults.outcome import Outcome, refused
 from tests.faults.program import inside

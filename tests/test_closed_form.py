@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from aecli import codecs
-from aecli.backprop import Backpropagation, FlatParameters
 from aecli.config import LinearConfig, MlpConfig
+from aecli.training.closed_form import Backpropagation, FlatParameters
 
 CONFIGS = [MlpConfig(code_dim=3, hidden=(20, 7)), MlpConfig(hidden=()), LinearConfig(code_dim=5)]
 

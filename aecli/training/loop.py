@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import device, metrics
-from aecli.augment import elastic
-from aecli.backprop import Backpropagation, FlatParameters
+from aecli import metrics
 from aecli.codecs import NetworkCodec
 from aecli.config import FitConfig
 from aecli.errors import DataError, DivergedError
-from aecli.optimizers import Adam, Muon, Optimizer
+from aecli.training import device
+from aecli.training.augmentation import elastic
+from aecli.training.closed_form import Backpropagation, FlatParameters
+from aecli.training.optimizers import Adam, Muon, Optimizer
 
 CHECK_EVERY = 32  # steps between looks at the loss; each look waits for the device
 

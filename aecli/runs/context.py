@@ -1,4 +1,4 @@
-"""Inputs of an experiment besides its config, and its result."""
+"""Inputs of an experiment besides its config: how, and where, to run it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,24 +43,6 @@ class Context:
             f"data: {images.name} ({images.source}): {len(images.train):,} images to train on,"
             f" {len(images.val):,} for validation, {len(images.test):,} for the test"
         )
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    metrics: what metrics.json holds. summary: rows for the user, under `title`, with `header` over
-    their columns; without one they are name and value pairs. notes: sentences below.
-    """
-
-    path: Path
-    metrics: Mapping[str, Any]
-    title: str
-    summary: Sequence[tuple[str, ...]]
-    header: tuple[str, ...] | None = None
-    notes: Sequence[str] = ()
-    failures: Sequence[str] = ()
-    """Lines on what is missing of the result, and why."""
 
 
 def load_images(

@@ -4,10 +4,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from aecli import neighbours
 from aecli.config import ExperimentConfig, ManyConfig, NetworkConfig, TrainedConfig, with_values
 from aecli.errors import UsageError
 from aecli.runs.machine import usable_cores
+from aecli.training import neighbours
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 

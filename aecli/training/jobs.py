@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aecli import codecs, device
+from aecli import codecs
 from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data import Images, ImageShape
 from aecli.errors import DataError, JobsFailedError, UsageError
-from aecli.experiments.context import Context
-from aecli.experiments.workers import Failure, do_here, do_in_workers
-from aecli.fit import EpochRecord, fit
 from aecli.runs import machine, provenance
+from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
+from aecli.training import device
+from aecli.training.loop import EpochRecord, fit
+from aecli.training.workers import Failure, do_here, do_in_workers
 
 State = dict[str, NDArray[Any]]
 

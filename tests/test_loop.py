@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from aecli import codecs, metrics
 from aecli.config import FitConfig, LinearConfig, MlpConfig, PcaConfig
 from aecli.errors import DivergedError
-from aecli.fit import fit, learning_rate_factor
+from aecli.training.loop import fit, learning_rate_factor
 from tests.conftest import digits
 
 

@@ -1,0 +1,1 @@
+"""Training: the loop, what it steps by, its device, and many trainings side by side."""
