@@ -27,10 +27,11 @@ def prepare(folder: str, limit_train: int | None) -> float:
 
     Returns the test mse per pixel of PCA-32, solved on the same training images by aecli.
     """
-    from aecli import data, metrics
+    from aecli import data
     from aecli.codecs import Pca
     from aecli.config import DataConfig, PcaConfig
     from aecli.data import Split
+    from aecli.measure import metrics
 
     config = DataConfig(dataset="mnist", val=0, limit_train=limit_train)
     images = data.load(config, data.default_places(), say=lambda _: None)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from aecli import classifier
+from aecli.measure import classifier
 from aecli.terminal import Terminal
 
 

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 from sklearn.decomposition import PCA
 
-from aecli import codecs, metrics
+from aecli import codecs
 from aecli.codecs import CODECS, ClosedFormCodec
 from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
 from aecli.errors import DataError, UsageError
+from aecli.measure import metrics
 from tests.conftest import digits
 
 CONFIGS = {"mlp": MlpConfig, "linear": LinearConfig, "pca": PcaConfig, "dct": DctConfig}

@@ -11,12 +11,12 @@ import torch
 
 from aecli import codecs, expect, figures
 from aecli.codecs import Codec, Pca
+from aecli.codespace.lines import CodeSpace, walk
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data import Images, Split
 from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.experiments.interpolate_figures import _plane
-from aecli.paths import CodeSpace, walk
 from tests.conftest import FEW_IMAGES, SMALL
 from tests.test_classifier import assert_named
 from tests.test_figures import png

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aecli import codecs, metrics
+from aecli import codecs
 from aecli.config import FitConfig, LinearConfig, MlpConfig, PcaConfig
 from aecli.errors import DivergedError
+from aecli.measure import metrics
 from aecli.training.loop import fit, learning_rate_factor
 from tests.conftest import digits
 

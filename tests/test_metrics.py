@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from aecli import metrics
 from aecli.codecs import Codec
+from aecli.measure import metrics
 from tests.conftest import digits
 
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from aecli import data, metrics
+from aecli import data
 from aecli.codecs import Pca
 from aecli.config import DataConfig, PcaConfig
 from aecli.data import default_places, inventory
+from aecli.measure import metrics
 
 
 @pytest.fixture(scope="module")

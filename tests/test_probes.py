@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from aecli import probes
+from aecli.measure import probes
 from tests.conftest import digits
 
 

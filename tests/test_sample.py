@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from aecli import chapter, classifier, codecs, data, expect, figures, sample_metrics
+from aecli import chapter, codecs, data, expect, figures
+from aecli.codespace.region import OccupiedRegion, Whitening
+from aecli.codespace.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.config import DataConfig, DctConfig, MlpConfig
 from aecli.data import to_unit
 from aecli.experiments import sample
-from aecli.latent import OccupiedRegion, Whitening
-from aecli.sample_metrics import Moments, frechet_distance
-from aecli.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
+from aecli.measure import classifier, sample_metrics
+from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.terminal import Terminal
 from tests.conftest import FEW_IMAGES, SMALL
 from tests.test_classifier import assert_named

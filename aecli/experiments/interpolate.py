@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli.classifier import Classifier
 from aecli.codecs import Pca
+from aecli.codespace.lines import CodeSpace, Paths, walk
+from aecli.codespace.region import NEIGHBOURS
 from aecli.config import InterpolateConfig, PcaConfig
 from aecli.data import Images
 from aecli.errors import UsageError
@@ -31,8 +32,7 @@ from aecli.experiments.trained import (
     settled,
     training_in_words,
 )
-from aecli.latent import NEIGHBOURS
-from aecli.paths import CodeSpace, Paths, walk
+from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
 

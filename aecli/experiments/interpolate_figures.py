@@ -9,9 +9,9 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from aecli import figures
+from aecli.codespace.lines import CodeSpace, Paths, walk
+from aecli.codespace.region import NEIGHBOURS
 from aecli.data import Images, to_unit
-from aecli.latent import NEIGHBOURS
-from aecli.paths import CodeSpace, Paths, walk
 from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:

@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 
-from aecli import chapter, data, figures, metrics
+from aecli import chapter, data, figures
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs import Dct, Linear, Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.counts import count
 from aecli.data import Images
 from aecli.errors import UsageError
-from aecli.experiments.measures import full_pca, mean, spread
 from aecli.experiments.result import Result
 from aecli.experiments.wording import settings_in_words, worse_than_constant
+from aecli.measure import metrics
+from aecli.measure.baselines import full_pca
+from aecli.measure.seeds import mean, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device

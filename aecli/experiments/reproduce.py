@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from aecli import chapter, codecs, figures, metrics
+from aecli import chapter, codecs, figures
 from aecli.chapter import Evidence, ledger
 from aecli.codecs import Codec, Pca
+from aecli.codespace.samplers import SAMPLERS
 from aecli.config import (
     QUICK_IMAGES,
     FitConfig,
@@ -25,7 +26,6 @@ from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.errors import JobsFailedError
 from aecli.experiments.interpolate import measure_paths
-from aecli.experiments.measures import full_pca
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_images
 from aecli.experiments.result import Result
@@ -33,10 +33,11 @@ from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.trained import Subject, noted_classifier, with_held_out
 from aecli.experiments.wording import recipe_in_words, settings_in_words
+from aecli.measure import metrics
+from aecli.measure.baselines import full_pca
+from aecli.measure.sample_metrics import pixel_range
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
-from aecli.sample_metrics import pixel_range
-from aecli.samplers import SAMPLERS
 from aecli.training import device
 from aecli.training.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import chapter, figures, metrics, sample_metrics
-from aecli.classifier import Classifier
+from aecli import chapter, figures
 from aecli.codecs import ClosedFormCodec, Codec
+from aecli.codespace.region import OccupiedRegion
+from aecli.codespace.samplers import SAMPLERS
 from aecli.config import SampleConfig
 from aecli.data import Images, to_unit
 from aecli.experiments.possible import require_held_out, require_images
@@ -23,11 +24,12 @@ from aecli.experiments.trained import (
     training_in_words,
     with_held_out,
 )
-from aecli.latent import OccupiedRegion, nearest_distances
+from aecli.measure import metrics, sample_metrics
+from aecli.measure.classifier import Classifier
+from aecli.measure.distances import nearest_distances
+from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
-from aecli.sample_metrics import Moments, frechet_distance
-from aecli.samplers import SAMPLERS
 
 _HELD_OUT = {
     "val": "validation images",

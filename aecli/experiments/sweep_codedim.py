@@ -8,18 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import chapter, data, metrics, probes
+from aecli import chapter, data
 from aecli.chapter import CodeReading
 from aecli.codecs import Pca
 from aecli.config import CodecConfig, FitConfig, SweepConfig, without_layers
 from aecli.counts import count
 from aecli.data import Images, Split, to_unit
 from aecli.errors import UsageError
-from aecli.experiments.measures import full_pca, mean, spread
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.sweep_figures import draw
 from aecli.experiments.wording import settings_in_words, worse_than_constant
+from aecli.measure import metrics, probes
+from aecli.measure.baselines import full_pca
+from aecli.measure.seeds import mean, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from aecli import chapter, figures, metrics
+from aecli import chapter, figures
 from aecli.codecs import Pca
 from aecli.counts import count
 from aecli.data import Images, to_unit
-from aecli.experiments.measures import mean, spread
+from aecli.measure import metrics
+from aecli.measure.seeds import mean, spread
 from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aecli import chapter, codecs, data, figures, metrics
+from aecli import chapter, codecs, data, figures
 from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, Pca
 from aecli.config import PcaConfig, TrainConfig
 from aecli.data import Images, to_unit
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
+from aecli.measure import metrics
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device

@@ -7,8 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from aecli import classifier, codecs, data
-from aecli.classifier import Classifier
+from aecli import codecs, data
 from aecli.codecs import Codec
 from aecli.config import (
     EXPERIMENTS,
@@ -26,6 +25,8 @@ from aecli.data import Images, Split
 from aecli.errors import DataError, UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words
+from aecli.measure import classifier
+from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir
 from aecli.runs.registry import find_run

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import metrics
 from aecli.codecs import NetworkCodec
 from aecli.config import FitConfig
 from aecli.errors import DataError, DivergedError
+from aecli.measure import metrics
 from aecli.training import device
 from aecli.training.augmentation import elastic
 from aecli.training.closed_form import Backpropagation, FlatParameters

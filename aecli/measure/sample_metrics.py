@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aecli.latent import nearest_distances
+from aecli.measure.distances import nearest_distances
 
 SURE = 0.9  # the probability from which the classifier counts as sure of a class
 COVERED = 0.01  # the share of samples of which it must be sure for a class to count as covered

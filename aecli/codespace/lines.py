@@ -6,11 +6,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from aecli import metrics
-from aecli.classifier import Classifier
 from aecli.codecs import Codec
+from aecli.codespace.region import OccupiedRegion, straight_path
 from aecli.data import Images
-from aecli.latent import OccupiedRegion, straight_path
+from aecli.measure import metrics
+from aecli.measure.classifier import Classifier
 from aecli.terminal import Advance, show_nothing
 
 _BATCH = 4096  # codes decoded and judged at once

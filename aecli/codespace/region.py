@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aecli.measure.distances import nearest_distances
+
 NEIGHBOURS = 5
 HOLE_QUANTILE = 0.99
-_CHUNK = 1024  # codes whose distances to all others are held at once
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,6 @@ class Whitening:
     def __call__(self, codes: Tensor) -> Tensor:
         """Codes (N, k) whitened to (N, r)."""
         return (codes - self.mean) @ self.matrix
-
-
-def nearest_distances(points: Tensor, references: Tensor, neighbours: int = 1) -> Tensor:
-    """The mean Euclidean distance of each point to its nearest references, (N,) float32.
-
-    points: (N, d). references: (M, d), M at least `neighbours`.
-    """
-    chunks = []
-    for chunk in points.split(_CHUNK):
-        # cdist multiplies matrices, whose rounding puts a point some 1e-3 from itself: good enough
-        # to find the nearest, whose distances are then taken from exact differences.
-        nearest = torch.cdist(chunk, references).topk(neighbours, dim=1, largest=False).indices
-        chunks.append((chunk.unsqueeze(1) - references[nearest]).norm(dim=2).mean(dim=1))
-    return torch.cat(chunks) if chunks else points.new_empty(0)
 
 
 @dataclass(frozen=True)

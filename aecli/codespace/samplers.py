@@ -11,7 +11,8 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 from torch import Generator, Tensor
 
-from aecli.latent import Whitening, nearest_distances
+from aecli.codespace.region import Whitening
+from aecli.measure.distances import nearest_distances
 
 MIXTURE_SIZES = (1, 2, 3, 5, 10, 20, 40)
 MIXTURE_CODES = 10_000  # codes a mixture is fitted on, at most

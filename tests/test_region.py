@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from aecli.latent import OccupiedRegion, Whitening, nearest_distances, straight_path
+from aecli.codespace.region import OccupiedRegion, Whitening, straight_path
+from aecli.measure.distances import nearest_distances
 
 
 def normal(*shape, seed=0):
