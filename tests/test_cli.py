@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aecli import codecs, expect, interrupts
+from aecli import codecs, interrupts
+from aecli.cli import expect
 from aecli.experiments import train
 from aecli.runs import folder as run_folder
 from tests.conftest import FEW_IMAGES, SMALL, environment

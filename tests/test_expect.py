@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from aecli.cli.expect import METRICS, check, parse, require_rows
 from aecli.config import LinearConfig, PcaCompareConfig, SweepConfig
 from aecli.errors import ExpectationError, UsageError
-from aecli.expect import METRICS, check, parse, require_rows
 
 
 @pytest.mark.parametrize(

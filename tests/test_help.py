@@ -5,8 +5,7 @@ import re
 import pytest
 import typer
 
-from aecli import expect
-from aecli.cli import app
+from aecli.cli import app, expect
 from aecli.cli.help import EXAMPLES
 from aecli.cli.topics import EXIT_CODES
 from aecli.config import EXPERIMENTS, shipped_configs

@@ -18,16 +18,14 @@ ROOT = Path(aecli.__file__).parent
 LEVELS = [
     {"__main__"},
     {"cli"},
-    {"launch"},
-    {"dryrun"},
     {"experiments"},
     {"codespace"},
     {"training"},
     {"measure", "runs", "figures", "chapter"},
     {"codecs"},
     {"data"},
-    {"config", "terminal", "expect", "options", "interrupts"},
-    {"pathnames"},
+    {"config"},
+    {"terminal", "interrupts", "pathnames"},
     {"errors", "strictjson", "bars", "counts"},
 ]
 
@@ -54,7 +52,7 @@ def level_of(name):
 
 
 def test_imports_point_inwards():
-    type_only = {("terminal", "training"), ("expect", "config")}
+    type_only = {("terminal", "training")}
     for path, name in modules():
         if name == "__init__":
             continue

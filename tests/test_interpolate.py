@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from aecli import codecs, expect, figures
+from aecli import codecs, figures
+from aecli.cli import expect
 from aecli.codecs import Codec, Pca
 from aecli.codespace.lines import CodeSpace, walk
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig

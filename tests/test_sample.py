@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from aecli import chapter, codecs, data, expect, figures
+from aecli import chapter, codecs, data, figures
+from aecli.cli import expect
 from aecli.codespace.region import OccupiedRegion, Whitening
 from aecli.codespace.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.config import DataConfig, DctConfig, MlpConfig

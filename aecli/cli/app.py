@@ -39,8 +39,7 @@ from aecli.cli.flags import (
 )
 from aecli.cli.help import Command, Group, explain
 from aecli.cli.house import configs_app, data_app, show_help, show_runs, show_schema
-from aecli.errors import AecliError, Interrupted, UsageError, run_of
-from aecli.options import (
+from aecli.cli.options import (
     AS_JSON,
     DATA_DIR,
     EXPECT,
@@ -50,6 +49,7 @@ from aecli.options import (
     Options,
     with_common_options,
 )
+from aecli.errors import AecliError, Interrupted, UsageError, run_of
 from aecli.terminal import Terminal
 
 app = typer.Typer(
@@ -338,7 +338,7 @@ def resume_run(
     A run that is completed already is not trained again: its metrics are held against --expect, and
     printed with --json.
     """
-    from aecli.launch import Many, resume
+    from aecli.cli.launch import Many, resume
 
     options = Options.only(
         runs_dir=runs_dir,
@@ -360,7 +360,7 @@ def _launch(
     fail_fast: bool = False,
     job_timeout: float | None = None,
 ) -> None:
-    from aecli.launch import Many, launch  # imports pydantic, which --help has no use for
+    from aecli.cli.launch import Many, launch  # imports pydantic, which --help has no use for
 
     launch(experiment, options, flags, sys.argv, Many(continued, fail_fast, job_timeout))
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from aecli.cli.help import Command, Group, nearest
+from aecli.cli.options import DATA_DIR, RUNS_DIR
 from aecli.errors import UsageError
-from aecli.options import DATA_DIR, RUNS_DIR
 from aecli.terminal import Terminal, one_line
 
 configs_app = typer.Typer(cls=Group)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from aecli import expect
+from aecli.cli import expect
 from aecli.cli.help import listing, paragraphs
 
 EXIT_CODES: dict[int, str] = {

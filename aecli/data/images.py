@@ -1,6 +1,6 @@
 """The one form in which images travel through the program."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +107,20 @@ def require_batch(size: int, n_train: int, dataset: str) -> None:
             f"batch_size={size} must be at most {n_train} (training images of {dataset}); take"
             f" more images, or --batch-size {smaller}"
         )
+
+
+def with_held_out(images: Images) -> Images:
+    """The same images with the first half of the test set as validation split.
+
+    For codecs that all training images train, as in the chapter: holes are calibrated on this half,
+    and paths and samples measured on the other.
+    """
+    half = len(images.test) // 2
+    first, second = (
+        Split(images.test.images[part], images.test.labels[part])
+        for part in (slice(half), slice(half, None))
+    )
+    return replace(images, val=first, test=second)
 
 
 def to_unit(images: Tensor) -> Tensor:

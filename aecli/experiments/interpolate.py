@@ -29,12 +29,12 @@ from aecli.experiments.trained import (
     load_subject,
     noted_classifier,
     require_trainable,
-    settled,
     training_in_words,
 )
 from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
+from aecli.runs.subject import settled
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
 _DRAWS = 50  # of an end, until one decodes as the digit it is

@@ -24,6 +24,7 @@ from aecli.config import (
 )
 from aecli.counts import count
 from aecli.data import Images, to_unit
+from aecli.data.images import with_held_out
 from aecli.errors import JobsFailedError
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.pca_compare import measure_comparison
@@ -31,7 +32,7 @@ from aecli.experiments.possible import require_images
 from aecli.experiments.result import Result
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.sweep_codedim import measure_sweep
-from aecli.experiments.trained import Subject, noted_classifier, with_held_out
+from aecli.experiments.trained import Subject, noted_classifier
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.measure import metrics
 from aecli.measure.baselines import full_pca

@@ -13,6 +13,7 @@ from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import SampleConfig
 from aecli.data import Images, to_unit
+from aecli.data.images import with_held_out
 from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.trained import (
@@ -20,9 +21,7 @@ from aecli.experiments.trained import (
     load_subject,
     noted_classifier,
     require_trainable,
-    settled,
     training_in_words,
-    with_held_out,
 )
 from aecli.measure import metrics, sample_metrics
 from aecli.measure.classifier import Classifier
@@ -30,6 +29,7 @@ from aecli.measure.distances import nearest_distances
 from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
+from aecli.runs.subject import settled
 
 _HELD_OUT = {
     "val": "validation images",

@@ -1,7 +1,7 @@
 """The one trained codec that interpolate and sample look into: one of a run, or one trained now."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,26 +10,17 @@ import torch
 from aecli import codecs, data
 from aecli.codecs import Codec
 from aecli.config import (
-    EXPERIMENTS,
-    NetworkConfig,
     TrainedConfig,
-    flat_settings,
-    idle_settings,
-    is_given,
-    resolve,
-    undecided,
-    with_values,
-    yaml_layer,
 )
-from aecli.data import Images, Split
-from aecli.errors import DataError, UsageError
+from aecli.data import Images
+from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words
 from aecli.measure import classifier
 from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir
-from aecli.runs.registry import find_run
+from aecli.runs.subject import settled
 from aecli.training import device
 from aecli.training.session import train_codec
 
@@ -46,23 +37,6 @@ class Subject:
     """Dataset, codec and code size, for figures."""
     untrained: Codec
     """The same codec before training, with the seed of this experiment."""
-
-
-def settled(config: Config, runs_dir: Path) -> Config:
-    """`config` with the codec, training and data of its run, so that it says what is looked into.
-
-    `latest` becomes a path, so that the same config repeats the same run later. A config without a
-    run comes back as it is. Raises DataError for a run without a model or a config, UsageError
-    where `config` asks for another codec, training or dataset than the run's.
-    """
-    if config.run is None:
-        return config
-    path = find_run(config.run, runs_dir)
-    trained = _config_of(path, config.run)
-    _require_same(config, trained, path)
-    where = with_values(trained, {"data.dir": config.data.dir}).data
-    update = {"run": str(path.resolve()), "codec": trained.codec, "train": trained.train}
-    return with_values(config, {**update, "data": where})
 
 
 def load_subject(
@@ -111,20 +85,6 @@ def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Class
     return judge
 
 
-def with_held_out(images: Images) -> Images:
-    """The same images with the first half of the test set as validation split.
-
-    For codecs that all training images train, as in the chapter: holes are calibrated on this half,
-    and paths and samples measured on the other.
-    """
-    half = len(images.test) // 2
-    first, second = (
-        Split(images.test.images[part], images.test.labels[part])
-        for part in (slice(half), slice(half, None))
-    )
-    return replace(images, val=first, test=second)
-
-
 def require_trainable(config: TrainedConfig) -> None:
     """Raises UsageError if the codec to train cannot be built; no run folder is needed."""
     if config.run is None:
@@ -141,38 +101,6 @@ def training_in_words(config: TrainedConfig, images: Images) -> str:
     return f"{how}, on {len(images.train):,} images" + (
         f" ({Path(config.run).name})" if config.run else f", seed {config.seed}"
     )
-
-
-def _config_of(path: Path, named: str) -> NetworkConfig:
-    try:
-        layer = yaml_layer(path / "config.yaml")
-        model = EXPERIMENTS.get(str(layer.values.get("experiment")))
-        if model is None or not issubclass(model, NetworkConfig):
-            raise DataError(f"--run {named}: its config.yaml names no experiment with a codec")
-        return resolve(model, [layer], recorded=True)
-    except UsageError as error:  # the run is damaged; nothing the user typed is wrong
-        raise DataError(f"--run {named}: its config cannot be read: {error}") from None
-
-
-def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:
-    """Raises UsageError, a line for each setting that was given and that the run has not."""
-    idle, there = idle_settings(trained), flat_settings(trained)
-    left = undecided(asked) | undecided(trained) | {"data.dir"}
-    mistakes = []
-    for key, wanted in flat_settings(asked).items():
-        section = key.partition(".")[0]
-        if section not in ("codec", "train", "data") or key in left or not is_given(asked, key):
-            continue
-        if key not in there:
-            was = f"has a {trained.codec.name}, which has no such setting"
-        elif key in idle:
-            was = f"was made without it: {idle[key].reason}"
-        else:
-            was = f"was trained with {there[key]}"
-        if key not in there or key in idle or wanted != there[key]:
-            mistakes.append(f"{key}={wanted}: --run {path.name} {was}; with a run, leave it out")
-    if mistakes:
-        raise UsageError("\n".join(mistakes))
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aecli import expect
+from aecli.cli import expect
+from aecli.cli.expect import Expectation
+from aecli.cli.options import Options
 from aecli.config import (
     EXPERIMENTS,
     ManyConfig,
@@ -35,8 +37,6 @@ from aecli.errors import (
     left_in,
     run_of,
 )
-from aecli.expect import Expectation
-from aecli.options import Options
 from aecli.runs import preflight, provenance
 from aecli.terminal import Terminal
 
@@ -317,7 +317,7 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
     from aecli.training import device
 
     if isinstance(config, TrainedConfig):
-        from aecli.experiments.trained import settled
+        from aecli.runs.subject import settled
 
         config = settled(config, runs_dir)
     return device.decided(config)
@@ -330,7 +330,7 @@ def _experiment(config: NetworkConfig) -> Any:
 
 def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
-    from aecli.dryrun import foresee
+    from aecli.cli.dryrun import foresee
 
     config, resumed = _continued(config, options.runs_dir, terminal, many)
     config = _decided(config, options.runs_dir)
