@@ -28,7 +28,7 @@ def prepare(folder: str, limit_train: int | None) -> float:
     Returns the test mse per pixel of PCA-32, solved on the same training images by aecli.
     """
     from aecli import data
-    from aecli.codecs import Pca
+    from aecli.codecs.pca import Pca
     from aecli.config import DataConfig, PcaConfig
     from aecli.data import Split
     from aecli.measure import metrics

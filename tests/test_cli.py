@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aecli import codecs, interrupts
+from aecli import interrupts
 from aecli.cli import expect
+from aecli.codecs import store
 from aecli.experiments import train
 from aecli.runs import folder as run_folder
 from tests.conftest import FEW_IMAGES, SMALL, environment
@@ -56,7 +57,7 @@ def test_the_metrics_are_the_contracts_and_agree_with_each_other(small_run):
     assert list(rows[0]) == ["epoch", "train_mse", "val_mse", "lr", "seconds"]
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert float(rows[-1]["val_mse"]) == pytest.approx(metrics["val_mse"])
-    assert codecs.load(small_run.run / "model").code_dim == 2
+    assert store.load(small_run.run / "model").code_dim == 2
 
 
 def test_messages_go_to_stderr_and_data_to_stdout(small_run):
@@ -206,7 +207,7 @@ def test_divergence_exits_4_and_keeps_a_finite_model(inside, tmp_path):
     assert done.run == run
     assert str(run) in done.stderr
     assert json.loads((run / "run.json").read_text())["status"] == "failed"
-    assert all(t.isfinite().all() for t in codecs.load(run / "model").state_dict().values())
+    assert all(t.isfinite().all() for t in store.load(run / "model").state_dict().values())
     assert not (tmp_path / "runs/latest").exists()
 
 

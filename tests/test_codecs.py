@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from sklearn.decomposition import PCA
 
 from aecli import codecs
-from aecli.codecs import CODECS, ClosedFormCodec
+from aecli.codecs import CODECS, store
 from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
 from aecli.errors import DataError, UsageError
 from aecli.measure import metrics
@@ -23,7 +23,7 @@ CONFIGS = {"mlp": MlpConfig, "linear": LinearConfig, "pca": PcaConfig, "dct": Dc
 def made(name, code_dim=5, shape=(1, 28, 28), n=200):
     torch.manual_seed(0)
     codec = codecs.build(CONFIGS[name](code_dim=code_dim), shape)
-    if isinstance(codec, ClosedFormCodec):
+    if codec.settings.solved:
         codec.solve(digits(n, shape=shape))
     return codec
 
@@ -132,7 +132,7 @@ def test_codes_that_a_codec_cannot_take_are_named(name, codes):
 def saved(tmp_path):
     """A model folder as a run leaves it, and the codec in it."""
     codec = made("mlp")
-    description, weights = codecs.pack(codec, MlpConfig(code_dim=5))
+    description, weights = store.pack(codec, MlpConfig(code_dim=5))
     (tmp_path / "config.json").write_text(json.dumps(description))
     (tmp_path / "model.safetensors").write_bytes(weights)
     return tmp_path, codec
@@ -141,15 +141,15 @@ def saved(tmp_path):
 def test_a_saved_model_loads_to_the_same_codec(saved):
     folder, codec = saved
     images = digits(9) / 255
-    assert torch.equal(codecs.load(folder)(images), codec(images))
-    assert torch.equal(codecs.load(str(folder))(images), codec(images))
+    assert torch.equal(store.load(folder)(images), codec(images))
+    assert torch.equal(store.load(str(folder))(images), codec(images))
 
 
 def test_a_run_folder_is_not_its_model(saved):
     folder, _ = saved
     (folder / "run" / "model").mkdir(parents=True)
     with pytest.raises(DataError, match=r"no model to read: .*; a run's model is in .*/run/model"):
-        codecs.load(folder / "run")
+        store.load(folder / "run")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other", "not json", "bad key"])
@@ -167,4 +167,4 @@ def test_a_damaged_model_is_refused(saved, damage):
     else:
         (folder / "config.json").write_text('{"codec": {"name": "x"}, "image_shape": [1, 2, 3]}')
     with pytest.raises(DataError, match="model"):
-        codecs.load(folder)
+        store.load(folder)

@@ -11,7 +11,9 @@ import torch
 
 from aecli import codecs, figures
 from aecli.cli import expect
-from aecli.codecs import Codec, Pca
+from aecli.codecs import store
+from aecli.codecs.base import Codec
+from aecli.codecs.pca import Pca
 from aecli.codespace.lines import CodeSpace, walk
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data import Images, Split
@@ -285,7 +287,7 @@ def test_a_run_leaves_what_the_contract_says(interpolate):
         "decoder_grid.png",
         "hole_rates.png",
     }
-    assert codecs.load(done.run / "model").code_dim == 2
+    assert store.load(done.run / "model").code_dim == 2
     assert "99% quantile of 333 held-out codes" in done.stdout
     assert_named(done.run)
     assert "right on the test images" in done.stdout
@@ -353,7 +355,7 @@ def test_a_bad_run_gets_one_clear_line_and_its_exit_code(interpolate, small_run,
 
     def other_size(run):
         config = DctConfig(code_dim=2)
-        description, weights = codecs.pack(codecs.build(config, (1, 14, 14)), config)
+        description, weights = store.pack(codecs.build(config, (1, 14, 14)), config)
         (run / "model/config.json").write_text(json.dumps(description))
         (run / "model/model.safetensors").write_bytes(weights)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from aecli.codecs import Codec
+from aecli.codecs.base import Codec
 from aecli.measure import metrics
 from tests.conftest import digits
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aecli import data
-from aecli.codecs import Pca
+from aecli.codecs.pca import Pca
 from aecli.config import DataConfig, PcaConfig
 from aecli.data import default_places, inventory
 from aecli.measure import metrics

@@ -11,6 +11,7 @@ import torch
 
 from aecli import chapter, codecs, data, figures
 from aecli.cli import expect
+from aecli.codecs import store
 from aecli.codespace.region import OccupiedRegion, Whitening
 from aecli.codespace.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.config import DataConfig, DctConfig, MlpConfig
@@ -367,7 +368,7 @@ def test_bad_input_gets_a_clear_line_and_its_exit_code(inside, tmp_path):
 def test_a_run_of_another_image_size_is_refused(inside):
     trained = inside("train", *FEW_IMAGES, "--codec", "dct", "--code-dim", "4").run
     config = DctConfig(code_dim=4)
-    description, weights = codecs.pack(codecs.build(config, (1, 14, 14)), config)
+    description, weights = store.pack(codecs.build(config, (1, 14, 14)), config)
     (trained / "model/config.json").write_text(json.dumps(description))
     (trained / "model/model.safetensors").write_bytes(weights)
     done = inside("sample", "--run", str(trained), "--offline")

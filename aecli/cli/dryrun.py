@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from aecli import codecs, data
+from aecli.codecs import store
 from aecli.config import (
     QUICK_IMAGES,
     NetworkConfig,
@@ -56,7 +57,7 @@ def _parameters(config: NetworkConfig) -> int:
     """
     shape = data.image_shape(config.data)
     if isinstance(config, TrainedConfig) and config.run is not None:
-        codec = codecs.load(Path(config.run) / "model")
+        codec = store.load(Path(config.run) / "model")
         if codec.image_shape != shape:
             raise UsageError(f"--run {Path(config.run).name} decodes images of another size")
         return codec.count_parameters()

@@ -9,28 +9,53 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aecli.codecs.settings import CodecSection
 from aecli.data.images import ImageShape
 from aecli.errors import UsageError
 
 
 class Codec(nn.Module, ABC):
-    """An encoder f and a decoder g (chapter, section 1), on image tensors of one shape."""
+    """An encoder f and a decoder g (chapter, section 1), on image tensors of one shape.
 
-    def __init__(self, image_shape: ImageShape, code_dim: int) -> None:
+    What a kind of codec can do, its `settings` say: whether it is solved for or trained, whether it
+    is linear. Nobody needs to ask which class it is.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        settings: CodecSection,
+        code_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """code_shape: shape of one code; None for a vector of `settings.code_dim` numbers."""
         super().__init__()
         self.image_shape = image_shape
-        self.code_dim = code_dim
+        self.settings = settings
+        self.code_shape = code_shape or (settings.code_dim,)
+
+    @property
+    def code_dim(self) -> int:
+        """Numbers in one code."""
+        return math.prod(self.code_shape)
+
+    def solve(self, images: Tensor) -> None:
+        """Set a codec that is solved for from training images (N, C, H, W) uint8.
+
+        Raises UsageError if they are too few.
+        """
+        raise NotImplementedError(f"{self.settings.name} is trained, not solved for")
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Codes (N, code_dim) float32 of images (N, C, H, W) float32 in [0, 1].
+        """Codes (N, *code_shape) float32 of images (N, C, H, W) float32 in [0, 1].
 
         Raises UsageError for images of another kind, type or shape, as `decode` does for codes.
         """
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """Images (N, C, H, W) float32 of codes (N, code_dim); a linear codec's may leave [0, 1]."""
+        """Images (N, C, H, W) float32 of codes (N, *code_shape); a linear codec's may leave
+        [0, 1]."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions, shaped like `images`."""
@@ -42,7 +67,7 @@ class Codec(nn.Module, ABC):
         _require("images", images, self.image_shape, hint)
 
     def _require_codes(self, codes: Tensor) -> None:
-        _require("codes", codes, (self.code_dim,), "one row for each image")
+        _require("codes", codes, self.code_shape, "one row for each image")
 
     @property
     def device(self) -> torch.device:
@@ -69,8 +94,8 @@ class Codec(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-class NetworkCodec(Codec):
-    """A codec that is trained: an encoder and a decoder of linear layers, ReLUs and a sigmoid."""
+class ChainCodec(Codec):
+    """A network whose encoder and decoder are chains of layers, on flattened images."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -90,17 +115,6 @@ class NetworkCodec(Codec):
         self._require_codes(codes)
         pixels: Tensor = self.decoder(codes)
         return pixels.unflatten(1, self.image_shape)
-
-
-class ClosedFormCodec(Codec):
-    """A codec that is solved for, not trained."""
-
-    @abstractmethod
-    def solve(self, images: Tensor) -> None:
-        """Set the codec from training images (N, C, H, W) uint8.
-
-        Raises UsageError if they are too few.
-        """
 
 
 def _require(what: str, given: Any, shape: tuple[int, ...], hint: str) -> None:

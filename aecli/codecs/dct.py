@@ -5,12 +5,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecli.codecs.base import ClosedFormCodec, require_at_most_pixels
-from aecli.config import DctConfig
+from aecli.codecs.base import Codec, require_at_most_pixels
+from aecli.codecs.settings import DctConfig
 from aecli.data.images import ImageShape
 
 
-class Dct(ClosedFormCodec):
+class Dct(Codec):
     """The k lowest-frequency coefficients of the whole image's orthonormal 2-D DCT-II.
 
     Frequencies are ordered by (u/H)^2 + (v/W)^2, each channel's coefficient in turn (Ahmed,
@@ -20,9 +20,9 @@ class Dct(ClosedFormCodec):
     basis: Tensor
     """(code_dim, pixels), orthonormal rows, by rising frequency."""
 
-    def __init__(self, image_shape: ImageShape, config: DctConfig) -> None:
-        require_at_most_pixels(config.code_dim, image_shape, "dct")
-        super().__init__(image_shape, config.code_dim)
+    def __init__(self, image_shape: ImageShape, settings: DctConfig) -> None:
+        require_at_most_pixels(settings.code_dim, image_shape, "dct")
+        super().__init__(image_shape, settings)
         self.register_buffer("basis", torch.zeros(self.code_dim, self.pixels))
         if not self.basis.is_meta:  # a codec on the meta device has no numbers
             self.basis.copy_(torch.from_numpy(_lowest_frequencies(image_shape, self.code_dim)))

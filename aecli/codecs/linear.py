@@ -2,18 +2,18 @@
 
 from torch import nn
 
-from aecli.codecs.base import NetworkCodec
-from aecli.config import LinearConfig
+from aecli.codecs.base import ChainCodec
+from aecli.codecs.settings import LinearConfig
 from aecli.data.images import ImageShape
 
 
-class Linear(NetworkCodec):
+class Linear(ChainCodec):
     """z = W_e x + b_e and x_hat = W_d z + b_d (section 3); the biases learn the centring."""
 
     encoder: nn.Linear
     decoder: nn.Linear
 
-    def __init__(self, image_shape: ImageShape, config: LinearConfig) -> None:
-        super().__init__(image_shape, config.code_dim)
-        self.encoder = nn.Linear(self.pixels, config.code_dim)
-        self.decoder = nn.Linear(config.code_dim, self.pixels)
+    def __init__(self, image_shape: ImageShape, settings: LinearConfig) -> None:
+        super().__init__(image_shape, settings)
+        self.encoder = nn.Linear(self.pixels, settings.code_dim)
+        self.decoder = nn.Linear(settings.code_dim, self.pixels)

@@ -5,21 +5,21 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from aecli.codecs.base import NetworkCodec
-from aecli.config import MlpConfig
+from aecli.codecs.base import ChainCodec
+from aecli.codecs.settings import MlpConfig
 from aecli.data.images import ImageShape
 
 
-class Mlp(NetworkCodec):
+class Mlp(ChainCodec):
     """Linear layers with ReLU between, a bare linear code, a sigmoid on the pixels (section 1).
 
     With the default widths: 784-256-64-k-64-256-784.
     """
 
-    def __init__(self, image_shape: ImageShape, config: MlpConfig) -> None:
-        super().__init__(image_shape, config.code_dim)
-        self._hidden = config.hidden
-        widths = (self.pixels, *config.hidden, config.code_dim)
+    def __init__(self, image_shape: ImageShape, settings: MlpConfig) -> None:
+        super().__init__(image_shape, settings)
+        self._hidden = settings.hidden
+        widths = (self.pixels, *settings.hidden, settings.code_dim)
         self.encoder = nn.Sequential(*_layers(widths))
         self.decoder = nn.Sequential(*_layers(widths[::-1]), nn.Sigmoid())
 

@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from aecli.codecs.base import ClosedFormCodec, require_at_most_pixels
-from aecli.config import PcaConfig
+from aecli.codecs.base import Codec, require_at_most_pixels
+from aecli.codecs.settings import PcaConfig
 from aecli.data.images import ImageShape, to_unit
 from aecli.errors import UsageError
 
 _BATCH = 8192  # images summed at once; bounds memory
 
 
-class Pca(ClosedFormCodec):
+class Pca(Codec):
     """Projection onto the top-k eigenvectors of the covariance (section 3, Eckart-Young-Mirsky).
 
     mean: (pixels,). components: (code_dim, pixels), orthonormal rows, by falling variance.
@@ -22,9 +22,9 @@ class Pca(ClosedFormCodec):
     components: Tensor
     variances: Tensor
 
-    def __init__(self, image_shape: ImageShape, config: PcaConfig) -> None:
-        require_at_most_pixels(config.code_dim, image_shape, "pca")
-        super().__init__(image_shape, config.code_dim)
+    def __init__(self, image_shape: ImageShape, settings: PcaConfig) -> None:
+        require_at_most_pixels(settings.code_dim, image_shape, "pca")
+        super().__init__(image_shape, settings)
         self.register_buffer("mean", torch.zeros(self.pixels))
         self.register_buffer("components", torch.zeros(self.code_dim, self.pixels))
         self.register_buffer("variances", torch.zeros(self.code_dim))

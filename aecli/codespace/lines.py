@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from aecli.codecs import Codec
+from aecli.codecs.base import Codec
 from aecli.codespace.region import OccupiedRegion, straight_path
 from aecli.data import Images
 from aecli.measure import metrics

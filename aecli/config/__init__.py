@@ -1,5 +1,12 @@
 """Settings: what can be set, where it comes from, and what is wrong with it."""
 
+from aecli.codecs.settings import (
+    CodecSection,
+    DctConfig,
+    LinearConfig,
+    MlpConfig,
+    PcaConfig,
+)
 from aecli.config.effects import (
     QUICK_IMAGES,
     as_recorded,
@@ -13,35 +20,26 @@ from aecli.config.effects import (
     with_quick_epochs,
     with_values,
 )
+from aecli.config.experiments import (
+    EXPERIMENTS,
+    ExperimentConfig,
+    InterpolateConfig,
+    ManyConfig,
+    NetworkConfig,
+    PcaCompareConfig,
+    ReproduceConfig,
+    SampleConfig,
+    SweepConfig,
+    TrainConfig,
+    TrainedConfig,
+    without_layers,
+)
 from aecli.config.files import (
     ShippedConfig,
     copy_config,
     find_config,
     shipped_config,
     shipped_configs,
-)
-from aecli.config.models import (
-    DATASET_NAMES,
-    EXPERIMENTS,
-    CodecConfig,
-    DataConfig,
-    DctConfig,
-    ExperimentConfig,
-    FitConfig,
-    InterpolateConfig,
-    LinearConfig,
-    ManyConfig,
-    MlpConfig,
-    NetworkConfig,
-    PcaCompareConfig,
-    PcaConfig,
-    ReproduceConfig,
-    SampleConfig,
-    Section,
-    SweepConfig,
-    TrainConfig,
-    TrainedConfig,
-    without_layers,
 )
 from aecli.config.resolve import (
     Layer,
@@ -52,12 +50,15 @@ from aecli.config.resolve import (
     to_yaml,
     yaml_layer,
 )
+from aecli.config.sections import DATASET_NAMES, CodecConfig, DataConfig, FitConfig
+from aecli.fields import Section
 
 __all__ = [
     "DATASET_NAMES",
     "EXPERIMENTS",
     "QUICK_IMAGES",
     "CodecConfig",
+    "CodecSection",
     "DataConfig",
     "DctConfig",
     "ExperimentConfig",

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aecli.config.models import (
+from aecli.config.experiments import (
     ExperimentConfig,
     ManyConfig,
     NetworkConfig,
     PcaCompareConfig,
     ReproduceConfig,
-    Section,
     SweepConfig,
     TrainedConfig,
 )
+from aecli.fields import Section
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from aecli.config import yaml12
 from aecli.config.effects import idle_settings, settings_of
-from aecli.config.models import EXPERIMENTS, ExperimentConfig, ManyConfig, Section
+from aecli.config.experiments import EXPERIMENTS, ExperimentConfig, ManyConfig
 from aecli.config.yaml12 import KeyPath
 from aecli.errors import UsageError
+from aecli.fields import Section
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)

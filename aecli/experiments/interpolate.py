@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli.codecs import Pca
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
-from aecli.config import InterpolateConfig, PcaConfig
+from aecli.config import InterpolateConfig
 from aecli.data import Images
 from aecli.errors import UsageError
 from aecli.experiments.interpolate_figures import a_digit, draw
@@ -31,6 +30,7 @@ from aecli.experiments.trained import (
     require_trainable,
     training_in_words,
 )
+from aecli.measure.baselines import pca_beside
 from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
@@ -258,13 +258,10 @@ def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:
 
 def _pca_space(own: CodeSpace, images: Images) -> CodeSpace | None:
     """PCA's code space, at the code dimension of `own`; None if PCA has fewer components."""
-    if isinstance(own.codec, Pca):
-        return own
-    if own.codec.code_dim > min(own.codec.pixels, len(images.train)):
+    pca = pca_beside(own.codec, images)
+    if pca is None:
         return None
-    pca = Pca(images.shape, PcaConfig(code_dim=own.codec.code_dim))
-    pca.solve(images.train.images)
-    return CodeSpace.of(pca, images)
+    return own if pca is own.codec else CodeSpace.of(pca, images)
 
 
 def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:

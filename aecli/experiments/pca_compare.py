@@ -9,7 +9,9 @@ import torch
 
 from aecli import chapter, data, figures
 from aecli.chapter import Advantage, LinearCheck
-from aecli.codecs import Dct, Linear, Pca
+from aecli.codecs.dct import Dct
+from aecli.codecs.linear import Linear
+from aecli.codecs.pca import Pca
 from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
 from aecli.counts import count
 from aecli.data import Images

@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 
 from aecli import chapter, codecs, figures
 from aecli.chapter import Evidence, ledger
-from aecli.codecs import Codec, Pca
+from aecli.codecs.base import Codec
+from aecli.codecs.pca import Pca
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import (
     QUICK_IMAGES,

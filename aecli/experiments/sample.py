@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, figures
-from aecli.codecs import ClosedFormCodec, Codec
+from aecli.codecs.base import Codec
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import SampleConfig
@@ -169,7 +169,7 @@ def _sets(
             drawn = sampler(references.codes, n, generator)
         found |= drawn.found
         sets.append(_Set(name, _decode(codec, drawn.codes), drawn.codes))
-        if name == "standard-normal" and not isinstance(codec, ClosedFormCodec):
+        if name == "standard-normal" and not codec.settings.solved:
             sets.append(_Set(UNTRAINED, _decode(subject.untrained, drawn.codes), None))
     return sets
 

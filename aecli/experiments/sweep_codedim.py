@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aecli import chapter, data
 from aecli.chapter import CodeReading
-from aecli.codecs import Pca
+from aecli.codecs.pca import Pca
 from aecli.config import CodecConfig, FitConfig, SweepConfig, without_layers
 from aecli.counts import count
 from aecli.data import Images, Split, to_unit

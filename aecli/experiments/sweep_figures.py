@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from aecli import chapter, figures
-from aecli.codecs import Pca
+from aecli.codecs.pca import Pca
 from aecli.counts import count
 from aecli.data import Images, to_unit
 from aecli.measure import metrics

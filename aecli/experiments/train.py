@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, codecs, data, figures
-from aecli.codecs import ClosedFormCodec, Codec, Dct, Linear, Pca
-from aecli.config import PcaConfig, TrainConfig
+from aecli.codecs.base import Codec
+from aecli.codecs.pca import Pca
+from aecli.config import TrainConfig
 from aecli.data import Images, to_unit
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
 from aecli.measure import metrics
+from aecli.measure.baselines import pca_beside
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device
@@ -79,7 +81,6 @@ class _Outcome:
     def numbers(self) -> dict[str, Any]:
         """The content of metrics.json."""
         codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
-        itself = isinstance(codec, Pca)
         return {
             "dataset": images.name,
             "code_dim": codec.code_dim,
@@ -90,7 +91,7 @@ class _Outcome:
             "test_mse": self.test_mse,
             "psnr_db": metrics.psnr_db(self.test_mse),
             "pca_test_mse": pca_mse,
-            "beats_pca": None if itself or pca_mse is None else self.test_mse < pca_mse,
+            "beats_pca": None if self.pca is codec or pca_mse is None else self.test_mse < pca_mse,
             "mean_image_test_mse": self.mean_image_test_mse,
             "mean_abs_correlation": metrics.mean_abs_correlation(metrics.correlations(self.codes)),
             "epochs": len(self.records),
@@ -99,12 +100,7 @@ class _Outcome:
 
 
 def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outcome:
-    pca: Pca | None = None
-    if isinstance(codec, Pca):
-        pca = codec
-    elif codec.code_dim <= min(codec.pixels, len(images.train)):
-        pca = Pca(images.shape, PcaConfig(code_dim=codec.code_dim))
-        pca.solve(images.train.images)
+    pca = pca_beside(codec, images)
     test = images.test.images
     return _Outcome(
         codec,
@@ -188,20 +184,20 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
     ]
     if pca_mse is None:
         rows.append((f"PCA-{codec.code_dim}", "none: more components than pixels or images"))
-    elif isinstance(codec, Pca):
+    elif outcome.pca is codec:
         rows.append(("chapter's sanity check", "does not apply: this is PCA itself"))
     else:
         rows.append((f"PCA-{codec.code_dim} test mse", f"{pca_mse:.5f}"))
-        if isinstance(codec, Dct | Linear):
+        if codec.settings.linear:
             rows.append(("beside PCA", chapter.compare_linear(test_mse, pca_mse)))
         else:
             verdict = chapter.judge_sanity_check(test_mse, pca_mse)
             held = "holds" if verdict.holds else "fails"
             rows.append(("chapter's sanity check", f"{held}: {verdict.reason}"))
     on = f"{len(outcome.images.train):,} images"
-    if isinstance(codec, Dct):
-        return [*rows, ("trained", "not at all: DCT is the same for all images")]
-    if isinstance(codec, ClosedFormCodec):
+    if codec.settings.fixed:
+        return [*rows, ("trained", f"not at all: {codec.settings.name} is the same for all images")]
+    if codec.settings.solved:
         return [*rows, ("solved", f"in closed form, on {on}")]
     how = recipe_in_words(config.train, where)
     return [*rows, ("trained", f"{how}, seed {config.seed}, on {on}")]

@@ -8,7 +8,8 @@ from typing import TypeVar
 import torch
 
 from aecli import codecs, data
-from aecli.codecs import Codec
+from aecli.codecs import store
+from aecli.codecs.base import Codec
 from aecli.config import (
     TrainedConfig,
 )
@@ -68,7 +69,7 @@ def load_subject(
         run_dir.save_model(codec, config)
         return Subject(codec.cpu().eval(), images, title, untrained)
     run_dir.note(subject=config.run)
-    codec = codecs.load(Path(config.run) / "model")
+    codec = store.load(Path(config.run) / "model")
     if codec.image_shape != images.shape:
         raise UsageError(
             f"--run {Path(config.run).name} decodes {_by(codec.image_shape)} images,"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from aecli.codecs import Codec
+from aecli.codecs.base import Codec
 from aecli.data.images import to_unit
 
 BATCH = 4096  # images measured at once; bounds memory, changes no result beyond rounding

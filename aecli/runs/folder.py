@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from aecli.codecs import Codec
+    from aecli.codecs.base import Codec
 
 # Facts that decide the last bits of the numbers, and nothing more.
 _COSTS_BITS = ("torch", "threads", "precision", "muon_precision", "device")
@@ -120,7 +120,7 @@ class RunDir:
 
     def save_model(self, codec: "Codec", config: NetworkConfig) -> None:
         """model/: config.json and model.safetensors; no pickle."""
-        from aecli.codecs import pack
+        from aecli.codecs.store import pack
 
         description, weights = pack(codec, config.codec)
         self._write("model/config.json", _json(description))

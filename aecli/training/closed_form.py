@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from aecli.codecs import NetworkCodec
+from aecli.codecs.base import ChainCodec
 
 
 class FlatParameters:
@@ -69,7 +69,7 @@ class Backpropagation:
     """
 
     def __init__(
-        self, codec: NetworkCodec, parameters: FlatParameters, batch_size: int, dtype: torch.dtype
+        self, codec: ChainCodec, parameters: FlatParameters, batch_size: int, dtype: torch.dtype
     ) -> None:
         _require_known(codec.layers)
         self._parameters = parameters
@@ -135,7 +135,7 @@ class Backpropagation:
             if self._layers[i - 1].relu:  # a ReLU's slope is zero where its output is
                 torch.ops.aten.threshold_backward.grad_input(delta, outputs[i], 0, grad_input=delta)
 
-    def _chain(self, codec: NetworkCodec, batch_size: int) -> Iterator[_Layer]:
+    def _chain(self, codec: ChainCodec, batch_size: int) -> Iterator[_Layer]:
         view, weights, gradient = self._parameters.view_of, self._weights, self._gradient
         for module, activation in itertools.pairwise([*codec.layers, None]):
             if isinstance(module, nn.Linear):

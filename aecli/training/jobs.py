@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from aecli import codecs
-from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
+from aecli.codecs.base import Codec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data import Images, ImageShape
@@ -186,11 +186,11 @@ def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
         codec = codecs.build(job.codec, shared.image_shape)
         train, val = torch.from_numpy(shared.train), torch.from_numpy(shared.val)
         records: list[EpochRecord] = []
-        if isinstance(codec, NetworkCodec):
+        if codec.settings.solved:
+            codec.solve(train)
+        else:
             order = torch.Generator().manual_seed(job.seed)
             records = list(fit(codec, train, val, job.fit, order))
-        elif isinstance(codec, ClosedFormCodec):
-            codec.solve(train)
     finally:
         torch.set_num_threads(threads_before)
     return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}, records

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli.codecs import NetworkCodec
+from aecli.codecs.base import ChainCodec, Codec
 from aecli.config import FitConfig
 from aecli.errors import DataError, DivergedError
 from aecli.measure import metrics
@@ -67,7 +67,7 @@ State = dict[str, Tensor]
 
 
 def fit(
-    codec: NetworkCodec,
+    codec: Codec,
     train: Tensor,
     val: Tensor,
     config: FitConfig,
@@ -132,7 +132,7 @@ class _Training:
     """A training under way: what it steps, and where it stands."""
 
     def __init__(
-        self, codec: NetworkCodec, images: int, config: FitConfig, generator: torch.Generator
+        self, codec: Codec, images: int, config: FitConfig, generator: torch.Generator
     ) -> None:
         self._config, self._generator = config, generator
         self.steps_per_epoch = math.ceil(images / config.batch_size)
@@ -144,6 +144,7 @@ class _Training:
         self._parameters = FlatParameters(codec)
         dtype = device.product_dtype(config.precision, codec.device)
         batch_size = min(config.batch_size, images)
+        assert isinstance(codec, ChainCodec)
         self._gradient = Backpropagation(codec, self._parameters, batch_size, dtype)
         self._optimizers = _build_optimizers(self._parameters, config, codec.device)
         self._losses = torch.zeros(self.steps_per_epoch, device=codec.device)

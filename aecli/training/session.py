@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 
 from aecli import interrupts
-from aecli.codecs import ClosedFormCodec, Codec, NetworkCodec
+from aecli.codecs.base import Codec
 from aecli.config import NetworkConfig
 from aecli.counts import count
 from aecli.data import Images
@@ -24,12 +24,11 @@ def train_codec(
 
     On divergence the last good weights are saved before DivergedError is passed on.
     """
-    if isinstance(codec, ClosedFormCodec):
+    if codec.settings.solved:
         with context.terminal.working(f"solving for {config.codec.name}"):
             codec.solve(images.train.images)
         run_dir.write_csv("history.csv", [])
         return []
-    assert isinstance(codec, NetworkCodec)
     images.require_batch(config.train.batch_size)
     train, val = (split.images.to(codec.device) for split in (images.train, images.val))
     order = torch.Generator().manual_seed(config.seed)

@@ -15,7 +15,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from aecli import codecs
-from aecli.codecs import Codec
+from aecli.codecs import store
+from aecli.codecs.base import Codec
 from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
 from aecli.errors import DataError
 from tests.conftest import digits
@@ -67,9 +68,9 @@ def saved(name: str, seed: int = 0, code_dim: int = 3, width: int = 8) -> Files:
     if isinstance(config, MlpConfig):
         config = config.model_copy(update={"hidden": (width,)})
     codec = codecs.build(config, _SHAPE)
-    if isinstance(codec, codecs.ClosedFormCodec):
+    if config.solved:
         codec.solve(digits(20, seed=seed, shape=_SHAPE))
-    description, weights = codecs.pack(codec, config)
+    description, weights = store.pack(codec, config)
     return {"config.json": json.dumps(description, indent=2).encode(), "model.safetensors": weights}
 
 
@@ -78,7 +79,7 @@ def load_files(folder: Path, files: Files) -> Codec:
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    return codecs.load(folder)
+    return store.load(folder)
 
 
 def _damages(whole: Files, rng: np.random.Generator, thorough: bool) -> Iterator[tuple[str, Files]]:
@@ -201,5 +202,5 @@ def _no_plain_files(outcome: Outcome, scratch: Path) -> None:
                     content.truncate(8 * 2**30)
             with outcome.fault(f"{file}: {fault}"), within(), bounded_memory():  # noqa: SIM117
                 with refused(DataError, file):
-                    codecs.load(folder)
+                    store.load(folder)
             shutil.rmtree(folder)

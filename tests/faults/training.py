@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aecli import codecs
+from aecli.codecs import store
 from aecli.config import FitConfig, LinearConfig, MlpConfig, TrainConfig
 from aecli.errors import DivergedError
 from aecli.runs import folder as run_folder
@@ -62,7 +63,7 @@ def divergence(scratch: Path, thorough: bool) -> Outcome:
             assert "training diverged" in done.stderr
             [run] = [path for path in (scratch / lr).iterdir() if path.is_dir()]
             assert json.loads((run / "run.json").read_text())["status"] == "failed"
-            _require_finite(codecs.load(run / "model").state_dict())
+            _require_finite(store.load(run / "model").state_dict())
             assert not (scratch / lr / "latest").exists()
     return outcome
 
