@@ -43,20 +43,21 @@ def from_yaml(tmp_path):
 def test_flag_over_set_over_yaml_over_default(from_yaml):
     yaml = from_yaml("seed: 1\ntrain: {epochs: 10, batch_size: 10, lr: 0.1}")
     sets = set_layer(["train.epochs=20", "train.batch_size=20"])
-    flags = flag_layer({"--epochs": ("train.epochs", 30), "--lr": ("train.lr", None)})
+    flags = flag_layer({"--epochs": ("train.epochs", 30), "--lr": ("train.optimizer.lr", None)})
     config = resolve(TrainConfig, [yaml, sets, flags])
-    assert (config.train.epochs, config.train.batch_size, config.train.lr, config.seed) == (
-        30,
-        20,
-        0.1,
-        1,
-    )
-    assert config.train.momentum == FitConfig().momentum
+    fit = config.train
+    assert (fit.epochs, fit.batch_size, fit.optimizer.lr, config.seed) == (30, 20, 0.1, 1)
+    assert fit.optimizer.momentum == FitConfig().optimizer.momentum
 
 
 def test_the_chapter_recipe_is_the_chapters():
     fit = FitConfig(recipe="chapter")
-    assert (fit.optimizer, fit.lr, fit.batch_size, fit.epochs) == ("adam", 1e-3, 256, 5)
+    assert (fit.optimizer.name, fit.optimizer.lr, fit.batch_size, fit.epochs) == (
+        "adam",
+        1e-3,
+        256,
+        5,
+    )
     assert (fit.schedule, fit.warmup, fit.precision) == ("constant", 0, "fp32")
 
 
@@ -79,7 +80,7 @@ def test_another_recipe_starts_the_section_over(from_yaml):
     yaml = from_yaml("train: {recipe: muon, lr: 0.5, epochs: 99}")
     same = resolve(TrainConfig, [yaml, flag_layer({"--recipe": ("train.recipe", "muon")})])
     other = resolve(TrainConfig, [yaml, flag_layer({"--recipe": ("train.recipe", "chapter")})])
-    assert (same.train.lr, same.train.epochs) == (0.5, 99)
+    assert (same.train.optimizer.lr, same.train.epochs) == (0.5, 99)
     assert other.train == FitConfig(recipe="chapter")
 
 
@@ -96,7 +97,7 @@ def test_naming_the_default_keeps_what_is_set_below(from_yaml, through):
         case _:
             named = flag_layer({f"--{name}": (key, name) for key, name in names})
     config = resolve(TrainConfig, [from_yaml(settings), named])
-    assert (config.train.epochs, config.train.lr) == (50, 0.01)
+    assert (config.train.epochs, config.train.optimizer.lr) == (50, 0.01)
     assert (config.codec.code_dim, config.codec.hidden) == (16, (512,))
 
 
@@ -122,7 +123,10 @@ def test_naming_the_default_codec_keeps_interpolates_code_of_2(from_yaml):
 
 
 def test_values_beside_a_recipe_win_over_it(from_yaml):
-    assert resolve(TrainConfig, [from_yaml("train: {recipe: chapter, lr: 0.5}")]).train.lr == 0.5
+    assert (
+        resolve(TrainConfig, [from_yaml("train: {recipe: chapter, lr: 0.5}")]).train.optimizer.lr
+        == 0.5
+    )
 
 
 def test_another_codec_keeps_only_the_code_dimension(from_yaml):
@@ -144,7 +148,7 @@ def test_every_mistake_at_once_with_its_place(from_yaml):
             "seed: no\ncodec:\n  code_dm: 3\n  hidden: [256, -4]\ntrain:\n  epochs: 0\nfoo: 1"
         ),
         set_layer(["data.dataset=mnits"]),
-        flag_layer({"--lr": ("train.lr", -1.0)}),
+        flag_layer({"--lr": ("train.optimizer.lr", -1.0)}),
     )
     found = "\n".join(lines)
     for place, message in [
@@ -154,7 +158,7 @@ def test_every_mistake_at_once_with_its_place(from_yaml):
         ("c.yaml:6:3", "train.epochs=0 must be at least 1"),
         ("c.yaml:7:1", "unknown key 'foo'; the keys here are experiment, name"),
         ("--set data.dataset=mnits", "data.dataset='mnits' must be one of 'auto', 'mnist'"),
-        ("--lr", "train.lr=-1.0 must be greater than 0"),
+        ("--lr", "train.optimizer.lr=-1.0 must be greater than 0"),
     ]:
         assert f"{place}: {message}" in found
     assert len(lines) == 7
@@ -169,7 +173,7 @@ def test_every_mistake_at_once_with_its_place(from_yaml):
         ("codec=3", "codec=3 must be a section of keys and values"),
         ("codec.name=foo", "codec.name='foo' must be one of 'mlp'"),
         ("codec.name=[1]", "codec.name=[1] must be one of 'mlp'"),
-        ("train.lr=.inf", "train.lr=inf must be a finite number"),
+        ("train.lr=.inf", "train.optimizer.lr=inf must be a finite number"),
         ("train.warmup=.nan", "train.warmup=nan must be a finite number"),
         ("train.recipe=[1]", "train.recipe=[1] must be one of"),
         ("train=1", "train=1 must be a section of keys and values"),
@@ -229,7 +233,7 @@ def test_a_resolved_config_reads_back_to_itself(seed, lr, folder, hidden):
             "seed": seed,
             "data": {"dir": folder},
             "codec": {"name": "mlp", "hidden": hidden},
-            "train": {"lr": lr},
+            "train": {"optimizer": {"lr": lr}},
         }
     )
     from aecli.config import yaml12

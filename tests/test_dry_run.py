@@ -84,7 +84,7 @@ def test_nothing_is_left_open(inside, experiment):
     assert config["device"] in (("cpu",) if many else ("cpu", "cuda"))
     assert config["threads"] == (1 if many else device.usable_cores())
     assert config["train"]["precision"] in ("fp32", "bf16")
-    assert config["train"]["muon_precision"] in ("fp32", "bf16")
+    assert config["train"]["optimizer"]["precision"] in ("fp32", "bf16")
     assert config["data"]["dataset"] == "mnist-5k"
 
 

@@ -4,9 +4,10 @@ import pytest
 
 from aecli.config import (
     EXPERIMENTS,
-    FitConfig,
+    AdamConfig,
     Layer,
     MlpConfig,
+    MuonConfig,
     PcaConfig,
     ReproduceConfig,
     SampleConfig,
@@ -32,21 +33,18 @@ from tests.conftest import FEW_IMAGES, SMALL
 
 # Experiment, the settings given, the key without effect, the reason.
 IDLE = [
-    ("train", ["train.optimizer=adam", "train.momentum=0.5"], "train.momentum", "optimizer=adam"),
-    ("train", ["train.recipe=chapter", "train.adam_lr=0.5"], "train.adam_lr", "optimizer=adam"),
-    ("train", ["train.noise_level=0.1"], "train.noise_level", "train.noise=none"),
     ("train", ["train.elastic_fraction=0.1"], "train.elastic_fraction", "train.elastic=0"),
     ("train", ["codec.name=pca", "train.epochs=3"], "train.epochs", "solved for"),
     ("train", ["codec.name=dct", "train.recipe=muon"], "train.recipe", "solved for"),
     ("train", ["codec.name=pca", "checkpoint_seconds=3"], "checkpoint_seconds", "solved for"),
-    ("sample", ["codec.name=pca", "train.lr=1"], "train.lr", "solved for"),
+    ("sample", ["codec.name=pca", "train.warmup=0"], "train.warmup", "solved for"),
     ("sample", ["run=x", "checkpoint_seconds=1"], "checkpoint_seconds", "nothing is trained"),
     ("sample", ["run=x", "device=cuda"], "device", "on the CPU"),
     ("sweep-codedim", ["checkpoint_seconds=1"], "checkpoint_seconds", "when it is done"),
     ("sweep-codedim", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
     ("sweep-codedim", ["codec.name=dct", "variants=[sparse]"], "variants", "solved for"),
     ("sweep-codedim", ["variants=[masking]", "train.noise=gaussian"], "train.noise", "variants="),
-    ("sweep-codedim", ["variants=[sparse]", "train.l1=0.1"], "train.l1", "variants="),
+    ("sweep-codedim", ["variants=[sparse]", "train.loss=sparse"], "train.loss", "variants="),
     ("pca-compare", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
     ("reproduce", ["codec.code_dim=8"], "codec.code_dim", "the claims say"),
 ]
@@ -90,18 +88,55 @@ def test_what_is_named_above_lets_settings_below_give_way(tmp_path):
     (tmp_path / "c.yaml").write_text("train: {recipe: muon, momentum: 0.5, lr: 0.1}")
     yaml = yaml_layer(tmp_path / "c.yaml")
     adam = resolve(TrainConfig, [yaml, set_layer(["train.optimizer=adam"])])
-    assert (adam.train.lr, adam.train.momentum) == (0.1, FitConfig().momentum)
-    assert not is_given(adam, "train.momentum")
+    assert adam.train.optimizer == AdamConfig()
+    assert not is_given(adam, "train.optimizer.lr")
     pca = resolve(TrainConfig, [yaml, flag_layer({"--codec": ("codec.name", "pca")})])
     assert "train" not in settings_of(pca)
-    flags = flag_layer({"--codec": ("codec.name", "pca"), "--lr": ("train.lr", 0.5)})
-    with pytest.raises(UsageError, match=r"--lr: train\.lr=0\.5 has no effect: pca is solved for"):
+    flags = flag_layer({"--codec": ("codec.name", "pca"), "--lr": ("train.optimizer.lr", 0.5)})
+    with pytest.raises(UsageError, match=r"--lr: train\.optimizer\.lr=0\.5 has no effect: pca"):
         resolve(TrainConfig, [yaml, flags])
 
 
 def test_a_setting_in_braces_is_refused_with_its_place_too():
-    with pytest.raises(UsageError, match=r"--set train={.*}: train\.momentum=0\.5 has no effect"):
-        resolve(TrainConfig, [set_layer(["train={optimizer: adam, momentum: 0.5}"])])
+    with pytest.raises(UsageError, match=r"--set train={.*}: train\.elastic_fraction=0\.5 has no"):
+        resolve(TrainConfig, [set_layer(["train={elastic_fraction: 0.5}"])])
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        ("train: {lr: 0.5, momentum: 0.8}", "train: {optimizer: {lr: 0.5, momentum: 0.8}}"),
+        ("train: {adam_lr: 0.5}", "train: {optimizer: {name: muon, adam_lr: 0.5}}"),
+        ("train: {optimizer: adam, lr: 0.5}", "train: {optimizer: {name: adam, lr: 0.5}}"),
+        ("train: {optimizer: adam, muon_precision: fp32}", "train: {optimizer: {name: adam}}"),
+        ("train: {muon_precision: fp32}", "train: {optimizer: {precision: fp32}}"),
+        ("train: {recipe: chapter, lr: 0.5}", "train: {recipe: chapter, optimizer: {lr: 0.5}}"),
+        (
+            "train: {noise: masking, noise_level: 0.7}",
+            "train: {noise: {name: masking, level: 0.7}}",
+        ),
+        ("train: {l1: 0.2}", "train: {loss: {name: sparse, l1: 0.2}}"),
+        ("train: {l1: 0.0}", "{}"),
+    ],
+)
+def test_keys_of_former_versions_mean_what_they_meant(former, now):
+    configs = []
+    for text in (former, now):
+        document = yaml12.read(text.encode(), "c.yaml")
+        configs.append(resolve(TrainConfig, [Layer(document.data, document.places)]))
+    assert configs[0] == configs[1]
+
+
+def test_naming_the_optimizer_that_the_recipe_has_keeps_what_is_set_below():
+    below = set_layer(["train.recipe=chapter", "train.optimizer.lr=0.5"])
+    config = resolve(TrainConfig, [below, set_layer(["train.optimizer=adam"])])
+    assert config.train.optimizer == AdamConfig(lr=0.5)
+    other = resolve(SweepConfig, [below, set_layer(["train.optimizer=muon"])])
+    assert other.train.optimizer == MuonConfig()
+    back = resolve(
+        SweepConfig, [set_layer(["train.optimizer=adam"]), set_layer(["train.optimizer=muon"])]
+    )
+    assert back.train.optimizer == MuonConfig(momentum=0.95)
 
 
 def test_fields_set_are_the_keys_that_were_given():
@@ -120,12 +155,12 @@ def test_fields_set_are_the_keys_that_were_given():
 def test_numbers_do_not_depend_on_what_cannot_change_them():
     config = SweepConfig()
     same = ("jobs", 2), ("checkpoint_seconds", 0.0), ("name", "x"), ("data.dir", "/elsewhere")
-    for key, value in (*same, ("train.momentum", 0.5), ("codec.code_dim", 5)):
+    for key, value in (*same, ("train.optimizer.momentum", 0.5), ("codec.code_dim", 5)):
         idle = key in idle_settings(config)
         assert (numbers_of(with_values(config, {key: value})) == numbers_of(config)) == (
             idle or (key, value) in same
         )
-    for key, value in (("seed", 1), ("seeds", 2), ("threads", 2), ("train.lr", 0.5)):
+    for key, value in (("seed", 1), ("seeds", 2), ("threads", 2), ("train.optimizer.lr", 0.5)):
         there = with_values(config, {key: value})
         assert other_numbers(there, config) == {key: (value, numbers_of(config)[key])}
 
@@ -135,7 +170,7 @@ def test_a_run_asked_for_with_auto_is_the_one_recorded_as_decided():
         "device": "cpu",
         "threads": 1,
         "train.precision": "bf16",
-        "train.muon_precision": "bf16",
+        "train.optimizer.precision": "bf16",
         "data.dataset": "mnist-5k",
     }
     asked, recorded = SweepConfig(jobs=1), with_values(SweepConfig(jobs=2), decided)
@@ -145,16 +180,6 @@ def test_a_run_asked_for_with_auto_is_the_one_recorded_as_decided():
     assert there.jobs == 1
     assert other_numbers(with_values(asked, {"threads": 2}), recorded) == {"threads": (2, 1)}
     assert other_numbers(with_values(asked, {"train.precision": "fp32"}), recorded)
-
-
-@pytest.mark.parametrize("experiment", ["pca-compare", "reproduce", "sweep-codedim"])
-def test_muon_trains_a_comparisons_linear_autoencoder_beside_adam_too(experiment):
-    """So what it multiplies in stands in config.yaml and decides numbers there, and only there."""
-    config = resolve(EXPERIMENTS[experiment], [set_layer(["train.optimizer=adam"])])
-    other = with_values(config, {"train.muon_precision": "bf16"})
-    matters = experiment != "sweep-codedim"
-    assert ("muon_precision" in settings_of(config)["train"]) == matters
-    assert (numbers_of(config) != numbers_of(other)) == matters
 
 
 def test_a_quick_look_finds_its_own_run():

@@ -18,7 +18,7 @@ CONFIG_KEYS = {
     "--recipe": "train.recipe",
     "--epochs": "train.epochs",
     "--batch-size": "train.batch_size",
-    "--lr": "train.lr",
+    "--lr": "train.optimizer.lr",
     "--precision": "train.precision",
     "--dataset": "data.dataset",
     "--seed": "seed",

@@ -7,7 +7,15 @@ import torch
 from torch.nn import functional as F
 
 from aecli import codecs
-from aecli.config import FitConfig, LinearConfig, MlpConfig, PcaConfig
+from aecli.config import (
+    AdamConfig,
+    FitConfig,
+    LinearConfig,
+    MlpConfig,
+    MuonConfig,
+    PcaConfig,
+    with_values,
+)
 from aecli.errors import DivergedError
 from aecli.measure import metrics
 from aecli.training.loop import fit, learning_rate_factor
@@ -78,7 +86,7 @@ def test_any_batch_size_uses_every_image_once(batch_size):
     codec = network()
     expected = metrics.mse(codec, digits(200))
     config = FitConfig(
-        recipe="chapter", epochs=1, batch_size=batch_size, lr=1e-30, precision="fp32"
+        recipe="chapter", epochs=1, batch_size=batch_size, optimizer=AdamConfig(lr=1e-30)
     )
     assert run(codec, config)[0].train_mse == pytest.approx(expected, rel=1e-5)
 
@@ -94,7 +102,11 @@ def test_a_linear_codec_reaches_pca_and_never_passes_it():
     linear = codecs.build(LinearConfig(code_dim=4), (1, 28, 28))
     pca = codecs.build(PcaConfig(code_dim=4), (1, 28, 28))
     pca.solve(images)
-    run(linear, FitConfig(epochs=150, batch_size=50, lr=0.05, precision="fp32"), images)
+    run(
+        linear,
+        FitConfig(epochs=150, batch_size=50, optimizer=MuonConfig(lr=0.05), precision="fp32"),
+        images,
+    )
     bound = metrics.mse(pca, images)
     assert bound * (1 - 1e-6) <= metrics.mse(linear, images) <= bound * 1.01
 
@@ -123,9 +135,11 @@ def test_divergence_names_step_and_rate_and_keeps_the_last_good_weights():
 def test_a_huge_rate_diverges_after_a_good_epoch():
     torch.manual_seed(0)
     codec = codecs.build(LinearConfig(code_dim=4), (1, 28, 28))
-    config = FitConfig(optimizer="adam", schedule="constant", lr=1e4, epochs=400, batch_size=200)
+    config = FitConfig(
+        optimizer=AdamConfig(lr=1e4), schedule="constant", epochs=400, batch_size=200
+    )
     with pytest.raises(DivergedError, match="diverged"):
-        run(codec, FitConfig(**{**config.model_dump(), "lr": 1e18}))
+        run(codec, with_values(config, {"optimizer.lr": 1e18}))
     assert math.isfinite(metrics.mse(codec, digits(50)))
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from aecli.config import FitConfig
 from aecli.training import device, optimizers
 from aecli.training.optimizers import Adam, Muon, orthogonalized
 
@@ -70,4 +71,5 @@ def test_muon_leaves_bfloat16_where_it_is_slow_and_not_asked_for(
     monkeypatch, fast, precision, dtype
 ):
     monkeypatch.setattr(device, "fast_bf16", lambda where: fast)
-    assert device.muon_dtype(precision, torch.device("cpu")) is dtype
+    fit = FitConfig(precision=precision)
+    assert device.muon_dtype(fit, torch.device("cpu")) is dtype

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from aecli.chapter import CLAIMS
-from aecli.config import FitConfig, ReproduceConfig, yaml_layer
+from aecli.config import FitConfig, MuonConfig, ReproduceConfig, SparseLoss, yaml_layer
 from aecli.errors import StorageError
 from aecli.experiments import reproduce, sweep_codedim
 from aecli.experiments.wording import recipe_in_words, settings_in_words
@@ -146,10 +146,13 @@ def test_an_unfinished_quick_look_is_gone_on_with(inside, judged_only, monkeypat
         (FitConfig(), "recipe muon, batch 256, 5 epochs"),
         (FitConfig(recipe="chapter", epochs=1), "recipe chapter, batch 256, 1 epoch"),
         (
-            FitConfig(optimizer="adam", momentum=0.5),
+            FitConfig(optimizer="adam"),
             "recipe muon (optimizer=adam), batch 256, 5 epochs",
         ),
-        (FitConfig(lr=0.5, l1=0.1), "recipe muon (lr=0.5, l1=0.1), batch 256, 5 epochs"),
+        (
+            FitConfig(optimizer=MuonConfig(lr=0.5), loss=SparseLoss(l1=0.1)),
+            "recipe muon (lr=0.5, loss=sparse, l1=0.1), batch 256, 5 epochs",
+        ),
     ],
 )
 def test_settings_are_said_in_words(fit, words):

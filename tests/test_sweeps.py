@@ -12,8 +12,12 @@ from aecli import codecs
 from aecli.chapter import CodeReading
 from aecli.config import (
     FitConfig,
+    GaussianNoise,
+    MaskingNoise,
     MlpConfig,
+    MseLoss,
     PcaCompareConfig,
+    SparseLoss,
     SweepConfig,
     resolve,
     with_values,
@@ -103,7 +107,7 @@ def test_rows_trained_otherwise_are_named(images):
     config = SweepConfig(code_dims=(2, 784), variants=("plain", "masking"), seeds=2)
     said = sweep_codedim._settings(config, images)
     assert "; those without hidden layers with recipe muon (optimizer=adam, lr=0.005" in said
-    assert "; masking with recipe muon (momentum=0.95, noise=masking, noise_level=0.5)" in said
+    assert "; masking with recipe muon (momentum=0.95, noise=masking, level=0.5)" in said
     assert said.endswith("; on 400 images of blobs, 2 seeds (0 to 1).")
 
 
@@ -135,10 +139,10 @@ def test_noise_is_what_it_says():
     images = torch.full((50, 1, 28, 28), 0.5)
     generator = torch.Generator().manual_seed(0)
     assert corrupt(images, FitConfig(), generator) is images
-    noisy = corrupt(images, FitConfig(noise="gaussian", noise_level=0.2), generator)
+    noisy = corrupt(images, GaussianNoise(level=0.2), generator)
     assert noisy.mean().item() == pytest.approx(0.5, abs=0.01)
     assert noisy.std().item() == pytest.approx(0.2, abs=0.01)
-    masked = corrupt(images, FitConfig(noise="masking", noise_level=0.3), generator)
+    masked = corrupt(images, MaskingNoise(level=0.3), generator)
     assert sorted(masked.unique().tolist()) == [0, 0.5]
     assert (masked == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
 
@@ -151,7 +155,8 @@ def test_an_l1_penalty_makes_codes_smaller(images):
     for l1 in (0.0, 0.1):
         torch.manual_seed(0)
         codec = codecs.build(MlpConfig(code_dim=8, hidden=(32,)), (1, 28, 28))
-        config = FitConfig(epochs=5, batch_size=50, l1=l1)
+        loss = SparseLoss(l1=l1) if l1 else MseLoss()
+        config = FitConfig(epochs=5, batch_size=50, loss=loss)
         list(
             fit(
                 codec,
@@ -198,10 +203,10 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
 @pytest.mark.parametrize("decided", ["fp32", "bf16"])
 def test_the_linear_autoencoder_is_trained_as_the_config_decided(monkeypatch, decided):
     monkeypatch.setattr(device, "fast_bf16", lambda where: decided == "fp32")  # another CPU
-    config = with_values(PcaCompareConfig(), {"train.muon_precision": decided})
+    config = with_values(PcaCompareConfig(), {"train.optimizer.precision": decided})
     fit, cpu = linear_fit(config), torch.device("cpu")
-    assert device.facts(cpu, fit.precision, fit.muon_precision)["muon_precision"] == decided
-    assert device.facts(cpu, fit.precision, fit.muon_precision)["precision"] == "fp32"
+    assert device.facts(cpu, fit)["muon_precision"] == decided
+    assert device.facts(cpu, fit)["precision"] == "fp32"
 
 
 def test_pca_compare_where_pca_leaves_no_error(inside):

@@ -152,6 +152,6 @@ def network_flags(
         "--recipe": ("train.recipe", recipe),
         "--epochs": ("train.epochs", epochs),
         "--batch-size": ("train.batch_size", batch_size),
-        "--lr": ("train.lr", lr),
+        "--lr": ("train.optimizer.lr", lr),
         "--limit-train": ("data.limit_train", limit_train),
     }

@@ -1,6 +1,6 @@
 """Settings that have no effect beside others, and those that decide a run's numbers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -8,7 +8,6 @@ from aecli.config.experiments import (
     ExperimentConfig,
     ManyConfig,
     NetworkConfig,
-    PcaCompareConfig,
     ReproduceConfig,
     SweepConfig,
     TrainedConfig,
@@ -25,7 +24,7 @@ _UNDECIDED = {
     "device": "auto",
     "threads": None,
     "train.precision": "auto",
-    "train.muon_precision": "auto",
+    "train.optimizer.precision": "auto",
     "data.dataset": "auto",
 }
 # Values that `reproduce --quick` takes where none are given; fewer images where there are fewer.
@@ -42,7 +41,7 @@ class Idle:
 
 
 def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
-    """The settings that change nothing in a run of `config`: {"train.momentum": Idle(...)}."""
+    """The settings that change nothing in a run of `config`: {"train.epochs": Idle(...)}."""
     idle: dict[str, Idle] = {}
     if isinstance(config, ManyConfig):
         idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
@@ -60,8 +59,11 @@ def settings_of(config: ExperimentConfig) -> dict[str, Any]:
     """The settings of `config` that have an effect, nested as in YAML, as JSON's types."""
     settings = config.model_dump(mode="json")
     for key in idle_settings(config):
-        section, _, name = key.rpartition(".")
-        (settings[section] if section else settings).pop(name, None)
+        *above, name = key.split(".")
+        section = settings
+        for each in above:
+            section = section.get(each, {})
+        section.pop(name, None)
     return {key: value for key, value in settings.items() if value != {}}
 
 
@@ -128,24 +130,24 @@ def with_quick_epochs(config: Config) -> Config:
 
 def is_given(config: ExperimentConfig, key: str) -> bool:
     """True if a key, as "train.epochs", was given: by a flag, `--set` or YAML, not by default."""
-    section, _, name = key.rpartition(".")
-    fields: Any = getattr(config, section) if section else config
-    return name in fields.model_fields_set
+    *above, name = key.split(".")
+    section: Any = config
+    for each in above:
+        section = getattr(section, each)
+    return name in section.model_fields_set
 
 
-def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+def with_values(config: AnySection, values: Mapping[str, Any]) -> AnySection:
     """`config` with other values, as {"train.precision": "bf16"}; none of them counts as given."""
     for key, value in values.items():
-        section, _, name = key.rpartition(".")
-        if section:
-            changed = _replaced(getattr(config, section), name, value)
-            config = _replaced(config, section, changed)
-        else:
-            config = _replaced(config, name, value)
+        config = _with_value(config, key.split("."), value)
     return config
 
 
-def _replaced(section: AnySection, name: str, value: Any) -> AnySection:
+def _with_value(section: AnySection, path: Sequence[str], value: Any) -> AnySection:
+    name, *below = path
+    if below:
+        value = _with_value(getattr(section, name), below, value)
     values = {**dict(section), name: value}
     return type(section).model_construct(set(section.model_fields_set), **values)
 
@@ -160,13 +162,6 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
             idle["variants"] = solved
         return idle
     idle = {}
-    if train.optimizer == "adam":
-        adam = Idle("train.optimizer=adam does not use it", ("train.optimizer", "train.recipe"))
-        idle |= dict.fromkeys(["train.momentum", "train.adam_lr"], adam)
-        if not isinstance(config, PcaCompareConfig | ReproduceConfig):
-            idle["train.muon_precision"] = adam  # in those Muon trains the linear autoencoder
-    if train.noise == "none":
-        idle["train.noise_level"] = Idle("train.noise=none", ("train.noise", "train.recipe"))
     if train.elastic == 0:
         bent = Idle("train.elastic=0 bends no image", ("train.elastic", "train.recipe"))
         idle["train.elastic_fraction"] = bent
@@ -174,9 +169,9 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
         variants = set(config.variants)
         own = Idle(f"variants={sorted(variants)} set it themselves", ("variants",))
         if variants <= {"gaussian", "masking"}:
-            idle |= {"train.noise": own, "train.noise_level": own}
+            idle["train.noise"] = own
         if variants == {"sparse"}:
-            idle["train.l1"] = own
+            idle["train.loss"] = own
     return idle
 
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, Strict, field_validator, model_valid
 from pydantic_core import PydanticCustomError
 
 from aecli.codecs.settings import CodecSection, MlpConfig
-from aecli.config.sections import CodecConfig, DataConfig, FitConfig
+from aecli.config.sections import CodecConfig, DataConfig, FitConfig, MuonConfig
 from aecli.fields import Section, UserPath, Widths, Workers
 
 PIXELS_OF_THE_CHAPTER = 28 * 28
@@ -77,7 +77,7 @@ class ManyConfig(NetworkConfig):
     """Device to compute on: many trainings run on the CPU, each on `threads` of its threads."""
     data: DataConfig = DataConfig(val=0)
     """Images."""
-    train: FitConfig = FitConfig(recipe="muon", batch_size=128, momentum=0.95)
+    train: FitConfig = FitConfig(recipe="muon", batch_size=128, optimizer=MuonConfig(momentum=0.95))
     """Training of each codec. Half the batch size of `aecli train` takes twice the time and
     reaches a lower error at small codes."""
 

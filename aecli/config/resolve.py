@@ -13,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from aecli.config import yaml12
 from aecli.config.effects import idle_settings, settings_of
 from aecli.config.experiments import EXPERIMENTS, ExperimentConfig, ManyConfig
+from aecli.config.former import in_new_terms
+from aecli.config.sections import NAMED, RECIPES
 from aecli.config.yaml12 import KeyPath
 from aecli.errors import UsageError
 from aecli.fields import Section
@@ -21,10 +23,12 @@ Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)
 
 # Keys whose new value starts their section over, but for keys that mean the same for every value.
-_STARTS_OVER = {("codec", "name"): {"code_dim"}, ("train", "recipe"): set[str]()}
+_STARTS_OVER: dict[KeyPath, set[str]] = {("train", "recipe"): set()}
+_STARTS_OVER |= {(*path, "name"): set() for path in NAMED}
+_STARTS_OVER["codec", "name"] = {"code_dim"}
 
 Given = dict[KeyPath, int]
-"""Keys that were given, at most two deep, and the number of the uppermost layer that gave each."""
+"""Keys that were given, and the number of the uppermost layer that gave each."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def resolve(model: type[Config], layers: Sequence[Layer], recorded: bool = False
     values = _section_defaults(model)
     places: dict[KeyPath, str] = {}
     given: Given = {}
-    for height, layer in enumerate(layers):
+    for height, layer in enumerate(map(_in_new_terms, layers)):
         _start_over(values, given, layer.values, model)
         _merge(values, layer.values)
         given |= dict.fromkeys(_keys_of(layer.values), height)
@@ -173,6 +177,12 @@ def _section_defaults(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
+def _in_new_terms(layer: Layer) -> Layer:
+    values, places = _copy(layer.values), dict(layer.places)
+    in_new_terms(values, places)
+    return Layer(values, places)
+
+
 def _start_over(
     below: dict[str, Any], given: Given, above: dict[str, Any], model: type[BaseModel]
 ) -> None:
@@ -181,26 +191,51 @@ def _start_over(
     A layer that names the default comes back to the experiment's defaults.
     """
     defaults = _section_defaults(model)
-    for (section, key), kept in _STARTS_OVER.items():
-        old, new = below.get(section), above.get(section)
+    for (*section, key), kept in _STARTS_OVER.items():
+        old, new = _at(below, section), _at(above, section)
         if not isinstance(old, dict) or not isinstance(new, dict):
             continue  # a section missing, or not a section: nothing to forget
-        default = getattr(model.model_fields[section].default, key)
+        own = _default(model, (*section, key))
+        default = _name_by_recipe(below, section) or own
         if key in new and new[key] != old.get(key, default):
-            fresh = defaults[section] if new[key] == default else {}
-            below[section] = fresh | {name: old[name] for name in kept & old.keys()}
+            fresh = _at(defaults, section) if new[key] == default == own else {}
+            left = _copy(fresh or {}) | {name: old[name] for name in kept & old.keys()}
+            old.clear()
+            old.update(left)
             for path in list(given):
-                if path[0] == section and path[-1] not in kept:
+                if path[: len(section)] == tuple(section) and path[-1] not in kept:
                     del given[path]
 
 
-def _keys_of(values: Mapping[str, Any]) -> Iterable[KeyPath]:
+def _at(values: Any, path: Sequence[str | int]) -> Any:
+    """The value at a path of nested mappings; None if there is none."""
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def _name_by_recipe(below: dict[str, Any], section: Sequence[str | int]) -> str | None:
+    """The name that the recipe of the layers below gives to a section of `train`, if it does."""
+    recipe = RECIPES.get(str(_at(below, ("train", "recipe"))), {})
+    name: str | None = _at(recipe, (*section[1:], "name")) if section[0] == "train" else None
+    return name
+
+
+def _default(model: type[BaseModel], path: Sequence[str | int]) -> Any:
+    first, *others = path
+    value = model.model_fields[str(first)].default
+    for key in others:
+        value = getattr(value, str(key))
+    return value
+
+
+def _keys_of(values: Mapping[str, Any], above: KeyPath = ()) -> Iterable[KeyPath]:
     """The keys of a layer, those of a section one by one."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from ((key, name) for name in value)
+            yield from _keys_of(value, (*above, key))
         else:
-            yield (key,)
+            yield (*above, key)
 
 
 def _without_effect(
@@ -216,25 +251,26 @@ def _without_effect(
     mistakes = []
     for key, idle in idle_settings(config).items():
         path: KeyPath = tuple(key.split("."))
-        if path not in given:
-            continue
         causes = [given.get(tuple(cause.split(".")), -1) for cause in idle.causes]
-        if recorded or given[path] < max(causes, default=-1):
-            passed_over.add(path)
-            continue
-        section, _, name = key.rpartition(".")
-        value = (values[section] if section else values)[name]
-        mistakes.append(f"{_place(path, places)}{key}={_show(value)} has no effect: {idle.reason}")
+        for each, height in given.items():
+            if each[: len(path)] != path:
+                continue
+            if recorded or height < max(causes, default=-1):
+                passed_over.add(each)
+                continue
+            shown = each[:-1] if each[-1] == "name" and each[:-1] in NAMED else each
+            setting = f"{'.'.join(map(str, shown))}={_show(_at(values, each))}"
+            mistakes.append(f"{_place(each, places)}{setting} has no effect: {idle.reason}")
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return passed_over
 
 
 def _without(values: dict[str, Any], paths: Iterable[KeyPath]) -> dict[str, Any]:
-    """`values` without some of its keys, one or two deep."""
-    left = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
-    for path in paths:
-        (left if len(path) == 1 else left[str(path[0])]).pop(str(path[-1]))
+    """`values` without some of its keys."""
+    left: dict[str, Any] = _copy(values)
+    for *above, key in paths:
+        _at(left, above).pop(key)
     return left
 
 

@@ -7,19 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from aecli.codecs.settings import CODECS, CodecSection
 from aecli.fields import Fraction, PositiveFloat, PositiveInt, Section, UserPath
 
-# The chapter's recipe, value by value; the other recipe, `muon`, is the defaults of FitConfig.
-RECIPES: dict[str, dict[str, Any]] = {
-    "muon": {},
-    "chapter": {
-        "epochs": 5,
-        "batch_size": 256,
-        "optimizer": "adam",
-        "lr": 1e-3,
-        "schedule": "constant",
-        "warmup": 0.0,
-        "precision": "fp32",
-    },
-}
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class DataConfig(Section):
@@ -41,8 +29,15 @@ DATASET_NAMES: tuple[str, ...] = get_args(DataConfig.model_fields["dataset"].ann
 """Name of every dataset, without `auto`."""
 
 
-def _name_the_default_codec(values: Any) -> Any:
-    return {"name": "mlp"} | values if isinstance(values, dict) else values
+def _named(default: str) -> BeforeValidator:
+    """`masking` for `{name: masking}`, and the default's name where none is given."""
+
+    def spell_out(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        return {"name": default} | value if isinstance(value, dict) else value
+
+    return BeforeValidator(spell_out)
 
 
 if TYPE_CHECKING:
@@ -50,8 +45,97 @@ if TYPE_CHECKING:
 else:
     CodecConfig = Annotated[
         Annotated[Union[tuple(CODECS.values())], Field(discriminator="name")],  # noqa: UP007
-        BeforeValidator(_name_the_default_codec),
+        _named("mlp"),
     ]
+
+
+class MuonConfig(Section):
+    """Muon for the weight matrices, Adam for the biases."""
+
+    name: Literal["muon"] = "muon"
+    lr: PositiveFloat = 0.03
+    """Highest learning rate of the matrices."""
+    adam_lr: PositiveFloat = 0.01
+    """Highest learning rate of the biases."""
+    momentum: Fraction = 0.9
+    """Muon's momentum."""
+    precision: Precision = "auto"
+    """Number format of the matrix products inside a step. `auto` is bf16, unless the training's
+    `precision` is fp32 and the hardware slow at bf16."""
+
+
+class AdamConfig(Section):
+    """Adam for all weights."""
+
+    name: Literal["adam"] = "adam"
+    lr: PositiveFloat = 1e-3
+    """Highest learning rate."""
+
+
+class NoNoise(Section):
+    """No noise: input and target are the same image."""
+
+    name: Literal["none"] = "none"
+
+
+class GaussianNoise(Section):
+    """Gaussian noise added to the input."""
+
+    name: Literal["gaussian"] = "gaussian"
+    level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
+    """Standard deviation."""
+
+
+class MaskingNoise(Section):
+    """Pixels of the input set to zero."""
+
+    name: Literal["masking"] = "masking"
+    level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
+    """Fraction of the pixels."""
+
+
+class MseLoss(Section):
+    """Mean squared error per pixel."""
+
+    name: Literal["mse"] = "mse"
+
+
+class SparseLoss(Section):
+    """Mean squared error, and a penalty on the size of the codes, as in a sparse autoencoder."""
+
+    name: Literal["sparse"] = "sparse"
+    l1: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    """Weight of the codes' mean absolute value."""
+
+
+OptimizerConfig = Annotated[
+    Annotated[MuonConfig | AdamConfig, Field(discriminator="name")], _named("muon")
+]
+NoiseConfig = Annotated[
+    Annotated[NoNoise | GaussianNoise | MaskingNoise, Field(discriminator="name")], _named("none")
+]
+LossConfig = Annotated[Annotated[MseLoss | SparseLoss, Field(discriminator="name")], _named("mse")]
+
+NAMED: dict[tuple[str, ...], str] = {
+    ("codec",): "mlp",
+    ("train", "optimizer"): "muon",
+    ("train", "noise"): "none",
+    ("train", "loss"): "mse",
+}
+"""Keys whose value is one of several sections, each with the name of the default one."""
+
+# Recipes by name: the values that each sets where they are not given; `muon` is the defaults.
+RECIPES: dict[str, dict[str, Any]] = {
+    "muon": {},
+    "chapter": {
+        "epochs": 5,
+        "batch_size": 256,
+        "optimizer": {"name": "adam", "lr": 1e-3},
+        "schedule": "constant",
+        "warmup": 0.0,
+        "precision": "fp32",
+    },
+}
 
 
 class FitConfig(Section):
@@ -65,34 +149,23 @@ class FitConfig(Section):
     """Number of passes over the training images."""
     batch_size: PositiveInt = 256
     """Number of images in a step."""
-    optimizer: Literal["muon", "adam"] = "muon"
-    """Optimiser; `muon` steps the weight matrices by Muon and the biases by Adam."""
-    lr: PositiveFloat = 0.03
-    """Highest learning rate; under the optimiser muon, the matrices' one."""
-    adam_lr: PositiveFloat = 0.01
-    """Highest learning rate of the biases under the optimiser muon; unused under adam."""
-    momentum: Fraction = 0.9
-    """Muon's momentum; unused under adam."""
+    optimizer: OptimizerConfig = MuonConfig()
+    """Optimiser, and its learning rates."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Fall of the learning rate after the warm-up; `linear` and `cosine` end at zero."""
     warmup: Fraction = 0.05
     """Fraction of all steps in which the learning rate rises to its highest value."""
-    noise: Literal["none", "gaussian", "masking"] = "none"
+    noise: NoiseConfig = NoNoise()
     """Noise on the input but not on the target, as in a denoising autoencoder."""
-    noise_level: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.3
-    """Standard deviation of gaussian noise; for masking, the fraction of pixels set to zero."""
+    loss: LossConfig = MseLoss()
+    """Loss that training minimises."""
     elastic: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
     """Distance in pixels by which training images are bent, input and target alike (0: none)."""
     elastic_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
     """Fraction of each batch that is bent."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """Number format of the matrix products in training; measurements are always fp32. `auto` is
     bf16 where the hardware is faster at it, else fp32."""
-    muon_precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the matrix products inside Muon's step. `auto` is bf16, unless `precision`
-    is fp32 and the hardware slow at bf16."""
-    l1: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Weight of the codes' mean absolute value in the loss, as in a sparse autoencoder."""
 
     @model_validator(mode="before")
     @classmethod
@@ -100,4 +173,11 @@ class FitConfig(Section):
         if not isinstance(values, dict):
             return values
         recipe = values.get("recipe", "muon")
-        return RECIPES.get(recipe, {}) | values if isinstance(recipe, str) else values
+        filled = dict(RECIPES.get(recipe, {}) if isinstance(recipe, str) else {})
+        for key, value in values.items():
+            below = filled.get(key)
+            if isinstance(below, dict) and isinstance(value, dict):
+                same = value.get("name", below["name"]) == below["name"]
+                value = {**below, **value} if same else value
+            filled[key] = value
+        return filled

@@ -12,7 +12,14 @@ from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs.dct import Dct
 from aecli.codecs.linear import Linear
 from aecli.codecs.pca import Pca
-from aecli.config import DctConfig, FitConfig, LinearConfig, PcaCompareConfig
+from aecli.config import (
+    DctConfig,
+    FitConfig,
+    LinearConfig,
+    MuonConfig,
+    PcaCompareConfig,
+    with_values,
+)
 from aecli.counts import count
 from aecli.data import Images
 from aecli.errors import UsageError
@@ -27,7 +34,9 @@ from aecli.training import device
 from aecli.training.jobs import Job, facts_of_jobs, train_all
 
 # Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
-LINEAR_FIT = FitConfig(recipe="muon", epochs=20, lr=0.1, precision="fp32")
+LINEAR_FIT = FitConfig(
+    recipe="muon", epochs=20, optimizer=MuonConfig(lr=0.1, precision="fp32"), precision="fp32"
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,9 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
 def linear_fit(config: PcaCompareConfig) -> FitConfig:
     """Training of the linear autoencoder: LINEAR_FIT, with what Muon multiplies in as the config
     has decided it, so that the run repeats on another CPU."""
-    return LINEAR_FIT.model_copy(update={"muon_precision": config.train.muon_precision})
+    if not isinstance(config.train.optimizer, MuonConfig):
+        return LINEAR_FIT
+    return with_values(LINEAR_FIT, {"optimizer.precision": config.train.optimizer.precision})
 
 
 def measure_comparison(

@@ -11,7 +11,17 @@ from torch import Tensor
 from aecli import chapter, data
 from aecli.chapter import CodeReading
 from aecli.codecs.pca import Pca
-from aecli.config import CodecConfig, FitConfig, SweepConfig, without_layers
+from aecli.config import (
+    AdamConfig,
+    CodecConfig,
+    FitConfig,
+    GaussianNoise,
+    MaskingNoise,
+    MuonConfig,
+    SparseLoss,
+    SweepConfig,
+    without_layers,
+)
 from aecli.counts import count
 from aecli.data import Images, Split, to_unit
 from aecli.errors import UsageError
@@ -32,14 +42,12 @@ N_PROBE = 5_000  # training and test images that the probes read; more change th
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "gaussian": {"noise": "gaussian", "noise_level": 0.3},
-    "masking": {"noise": "masking", "noise_level": 0.5},
-    "sparse": {"l1": 0.01},
+    "gaussian": {"noise": GaussianNoise(level=0.3)},
+    "masking": {"noise": MaskingNoise(level=0.5)},
+    "sparse": {"loss": SparseLoss(l1=0.01)},
 }
-_WIDE = {"optimizer": "adam", "lr": 5e-3, "warmup": 0.2, "batch_size": 256}
-_DENOISING = FitConfig(
-    noise="gaussian", noise_level=0.3
-)  # noise that every row's denoising is tested with
+_WIDE = {"optimizer": AdamConfig(lr=5e-3), "warmup": 0.2, "batch_size": 256}
+_DENOISING = GaussianNoise(level=0.3)  # noise that every row's denoising is tested with
 
 
 @dataclass(frozen=True)
@@ -201,7 +209,7 @@ def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
     A widened row is two square matrices as large as the image, on which a step of Muon costs tens
     of times what it does on the chapter's; Adam, warmed up and decayed, serves it instead.
     """
-    adam = _WIDE if spec.wide and config.train.optimizer == "muon" else {}
+    adam = _WIDE if spec.wide and isinstance(config.train.optimizer, MuonConfig) else {}
     return config.train.model_copy(update={**adam, **_VARIANTS[spec.variant]})
 
 

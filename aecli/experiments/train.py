@@ -38,7 +38,7 @@ def run(config: TrainConfig, context: Context) -> Result:
     codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        facts = device.facts(where, config.train.precision, config.train.muon_precision)
+        facts = device.facts(where, config.train)
         context.terminal.warn(run_dir.note(**facts))
         context.tell_machine(run_dir.path, facts)
         images, config = load_images(config, context, run_dir)

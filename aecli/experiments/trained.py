@@ -55,7 +55,7 @@ def load_subject(
     if config.run is not None:
         context.terminal.say(f"looking into the run {Path(config.run).name}")
     where = device.prepare(config)
-    facts = device.facts(where, config.train.precision, config.train.muon_precision)
+    facts = device.facts(where, config.train)
     context.terminal.warn(run_dir.note(**facts))
     context.tell_machine(run_dir.path, facts)
     images, config = load_images(config, context, run_dir)

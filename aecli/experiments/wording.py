@@ -1,16 +1,17 @@
 """Sentences that several experiments print: how codecs were trained, and whether that failed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
 from aecli.config import FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data import Images
+from aecli.fields import Section
 from aecli.training import device
 
-_SAID_APART = {"recipe", "epochs", "batch_size", "precision", "muon_precision"}
-_OF_MUON = {"momentum", "adam_lr"}  # the optimiser adam uses neither
+_SAID_APART = {"recipe", "epochs", "batch_size", "precision"}
 
 
 def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
@@ -20,11 +21,11 @@ def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
     `where`, and left out for None.
     """
     recipe = FitConfig(recipe=fit.recipe)
-    left_out = _SAID_APART | (_OF_MUON if fit.optimizer == "adam" else set())
     changed = [
-        f"{key}={value}"
+        text
         for key, value in fit
-        if key not in left_out and value != getattr(recipe, key)
+        if key not in _SAID_APART and value != getattr(recipe, key)
+        for text in _changes(key, value, getattr(recipe, key))
     ]
     parts = [
         f"recipe {fit.recipe}" + (f" ({', '.join(changed)})" if changed else ""),
@@ -58,6 +59,20 @@ def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | No
         f"test mse {test_mse:.5f} is above {mean_image_test_mse:.5f}, the error of giving the mean"
         " training image for every image: this codec is worse than a constant picture"
     )
+
+
+def _changes(key: str, value: Any, usual: Any) -> Iterator[str]:
+    """Words on a setting that differs: of a section its name, if that does, and what differs."""
+    if not isinstance(value, Section):
+        yield f"{key}={value}"
+        return
+    named: Any = value
+    if named.name != usual.name:
+        yield f"{key}={named.name}"
+        usual = type(value)()
+    for name, each in value:
+        if name not in ("name", "precision") and each != getattr(usual, name):
+            yield f"{name}={each}"
 
 
 def _seeds(config: ManyConfig) -> str:

@@ -4,7 +4,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from aecli.config import ExperimentConfig, ManyConfig, NetworkConfig, TrainedConfig, with_values
+from aecli.config import (
+    ExperimentConfig,
+    FitConfig,
+    ManyConfig,
+    MuonConfig,
+    NetworkConfig,
+    TrainedConfig,
+    with_values,
+)
 from aecli.errors import UsageError
 from aecli.runs.machine import usable_cores
 from aecli.training import neighbours
@@ -24,11 +32,12 @@ def decided(config: Config) -> Config:
     decisions: dict[str, Any] = {"device": where.type, "threads": threads}
     if isinstance(config, NetworkConfig):
         fit = config.train
-        dtypes = {"precision": torch.float32, "muon_precision": torch.float32}
-        if not config.codec.solved:
-            dtypes["precision"] = product_dtype(fit.precision, where)
-            dtypes["muon_precision"] = muon_dtype(fit.precision, where, fit.muon_precision)
-        decisions |= {f"train.{key}": _name(dtype) for key, dtype in dtypes.items()}
+        solved = config.codec.solved
+        product = torch.float32 if solved else product_dtype(fit.precision, where)
+        decisions["train.precision"] = _name(product)
+        if isinstance(fit.optimizer, MuonConfig):
+            inside = torch.float32 if solved else muon_dtype(fit, where)
+            decisions["train.optimizer.precision"] = _name(inside)
     return with_values(config, decisions)
 
 
@@ -55,17 +64,17 @@ def _device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-def facts(
-    where: torch.device, precision: str, muon_precision: str = "auto"
-) -> dict[str, str | int]:
+def facts(where: torch.device, fit: FitConfig) -> dict[str, str | int]:
     """Facts on the hardware's part in the numbers, for run.json."""
-    return {
+    told: dict[str, str | int] = {
         "torch": torch.__version__,
         "device": str(where),
         "threads": torch.get_num_threads(),
-        "precision": _name(product_dtype(precision, where)),
-        "muon_precision": _name(muon_dtype(precision, where, muon_precision)),
+        "precision": _name(product_dtype(fit.precision, where)),
     }
+    if isinstance(fit.optimizer, MuonConfig):
+        told["muon_precision"] = _name(muon_dtype(fit, where))
+    return told
 
 
 def seed_and_limit(seed: int, threads: int) -> None:
@@ -84,12 +93,13 @@ def product_dtype(precision: str, where: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def muon_dtype(precision: str, where: torch.device, asked: str = "auto") -> torch.dtype:
+def muon_dtype(fit: FitConfig, where: torch.device) -> torch.dtype:
     """Type of the products inside Muon's step: as asked for, or bfloat16, as in the papers, unless
-    that is slow here and `precision` does not ask for it."""
+    that is slow here and `fit.precision` does not ask for it."""
+    asked = getattr(fit.optimizer, "precision", "auto")
     if asked != "auto":
         return torch.bfloat16 if asked == "bf16" else torch.float32
-    fast = precision == "bf16" or fast_bf16(where)
+    fast = fit.precision == "bf16" or fast_bf16(where)
     return torch.bfloat16 if fast else torch.float32
 
 

@@ -74,8 +74,7 @@ class Trainings:
 
 def facts_of_jobs(config: ManyConfig) -> dict[str, str | int]:
     """Facts on the hardware's part in the numbers of each job, on the CPU, for run.json."""
-    fit = config.train
-    told = device.facts(torch.device("cpu"), fit.precision, fit.muon_precision)
+    told = device.facts(torch.device("cpu"), config.train)
     return {**told, "threads": config.threads or 1}
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import ChainCodec, Codec
-from aecli.config import FitConfig
+from aecli.config import AdamConfig, FitConfig, GaussianNoise, MaskingNoise
+from aecli.config.sections import NoiseConfig
 from aecli.errors import DataError, DivergedError
 from aecli.measure import metrics
 from aecli.training import device
@@ -165,9 +166,9 @@ class _Training:
         if self._config.elastic:
             pixels, fraction = self._config.elastic, self._config.elastic_fraction
             images = elastic(images, pixels, fraction, self._generator)
-        noisy = corrupt(images, self._config, self._generator)
+        noisy = corrupt(images, self._config.noise, self._generator)
         i = self.step % self.steps_per_epoch
-        self._losses[i] = self._gradient(noisy, images, self._config.l1)
+        self._losses[i] = self._gradient(noisy, images, getattr(self._config.loss, "l1", 0.0))
         for optimizer, peak in self._optimizers:
             optimizer.step(peak * factor)
         self.step += 1
@@ -198,7 +199,7 @@ class _Training:
         first = int((~self._losses.isfinite()).nonzero()[0])
         epoch = (self.step - 1) // self.steps_per_epoch
         step = epoch * self.steps_per_epoch + first
-        lr = self._config.lr * learning_rate_factor(step, steps, self._config)
+        lr = self._config.optimizer.lr * learning_rate_factor(step, steps, self._config)
         return DivergedError(
             f"training diverged: loss {self._losses[first].item()} at step {step + 1} of {steps}"
             f" (epoch {epoch + 1} of {self._config.epochs}, lr={lr:.3g}); a lower --lr may help"
@@ -254,27 +255,28 @@ def _build_optimizers(
     """Optimisers and their peak rates: Adam on everything; or, under `muon`, Muon on the weight
     matrices and Adam on the rest."""
     vector, gradient = parameters.vector, parameters.gradient
-    if config.optimizer == "adam":
-        return [(Adam(vector, gradient), config.lr)]
+    settings = config.optimizer
+    if isinstance(settings, AdamConfig):
+        return [(Adam(vector, gradient), settings.lr)]
     n = sum(shape.numel() for shape in parameters.matrices)
-    dtype = device.muon_dtype(config.precision, where, config.muon_precision)
-    muon = Muon(vector[:n], gradient[:n], parameters.matrices, config.momentum, dtype)
-    return [(muon, config.lr), (Adam(vector[n:], gradient[n:]), config.adam_lr)]
+    dtype = device.muon_dtype(config, where)
+    muon = Muon(vector[:n], gradient[:n], parameters.matrices, settings.momentum, dtype)
+    return [(muon, settings.lr), (Adam(vector[n:], gradient[n:]), settings.adam_lr)]
 
 
-def corrupt(images: Tensor, config: FitConfig, generator: torch.Generator) -> Tensor:
+def corrupt(images: Tensor, noise: NoiseConfig, generator: torch.Generator) -> Tensor:
     """Images as a denoising autoencoder sees them; `images` themselves if there is no noise.
 
     images: float32 in [0, 1]. generator: a CPU generator. Gaussian noise is added, masking sets
     pixels to zero (Vincent et al., "Stacked Denoising Autoencoders", JMLR 2010, section 3.3).
     """
-    if config.noise == "none":
-        return images
-    if config.noise == "gaussian":
-        noise = torch.randn(images.shape, generator=generator).to(images.device)
-        return images + config.noise_level * noise
-    kept = torch.rand(images.shape, generator=generator) >= config.noise_level
-    return images * kept.to(images.device)
+    if isinstance(noise, GaussianNoise):
+        drawn = torch.randn(images.shape, generator=generator).to(images.device)
+        return images + noise.level * drawn
+    if isinstance(noise, MaskingNoise):
+        kept = torch.rand(images.shape, generator=generator) >= noise.level
+        return images * kept.to(images.device)
+    return images
 
 
 def learning_rate_factor(step: int, steps: int, config: FitConfig) -> float:

@@ -54,7 +54,7 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "5,000 hexadecimal digits": ("seed: 0x" + "f" * 5000, ("c.yaml:1:7: an integer of 5,002",)),
     "5,000 digits, then a point": (
         "train: {lr: " + "9" * 5000 + ".0}",
-        ("c.yaml:1:9: train.lr=inf must be a finite number",),
+        ("c.yaml:1:9: train.optimizer.lr=inf must be a finite number",),
     ),
     "2,000 deep in brackets": ("[" * 2000 + "]" * 2000, ("c.yaml:1:17: nested more than 16",)),
     "2,000 deep in braces": ("{a: " * 2000 + "}" * 2000, ("nested more than 16 deep",)),
@@ -86,19 +86,23 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         ("c.yaml:1:1: a key must be a string, not 1", "c.yaml:2:1", "c.yaml:3:1", "c.yaml:4:1"),
     ),
     "nan and infinity": (
-        "train: {lr: .nan, momentum: .inf, l1: -.inf, noise_level: .NaN, warmup: .nan}",
+        "train: {lr: .nan, momentum: .inf, l1: -.inf, noise: {name: masking, level: .NaN},"
+        " warmup: .nan}",
         tuple(
             f"train.{key}={value} must be a finite number"
             for key, value in (
-                ("lr", "nan"),
-                ("momentum", "inf"),
-                ("l1", "-inf"),
-                ("noise_level", "nan"),
+                ("optimizer.lr", "nan"),
+                ("optimizer.momentum", "inf"),
+                ("loss.l1", "-inf"),
+                ("noise.level", "nan"),
                 ("warmup", "nan"),
             )
         ),
     ),
-    "overflow to infinity": ("train: {lr: 1e999}", ("train.lr=inf must be a finite number",)),
+    "overflow to infinity": (
+        "train: {lr: 1e999}",
+        ("train.optimizer.lr=inf must be a finite number",),
+    ),
     "wrong types": (
         "seed: 1.0\nname: [a]\nthreads: yes\ndevice: 3\ndata: mnist\n"
         "codec: {code_dim: '8', hidden: 256}\ntrain: {epochs: true, lr: fast, recipe: {a: b}}",
@@ -111,29 +115,33 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
             "c.yaml:6:9: codec.code_dim='8' must be a whole number",
             "c.yaml:6:24: codec.hidden=256 must be a list",
             "c.yaml:7:9: train.epochs=true must be a whole number",
-            "c.yaml:7:23: train.lr='fast' must be a number",
+            "c.yaml:7:23: train.optimizer.lr='fast' must be a number",
             "c.yaml:7:33: train.recipe={'a': 'b'} must be one of 'muon' or 'chapter'",
         ),
     ),
     "out of range": (
         "seed: -1\nthreads: 99999999999\ncodec: {code_dim: 99999999999999999999}\n"
-        "train: {epochs: 0, batch_size: -5, momentum: 1, noise_level: 2}",
+        "train: {epochs: 0, batch_size: -5, momentum: 1, noise: {name: masking, level: 2}}",
         (
             "c.yaml:1:1: seed=-1 must be at least 0",
             "c.yaml:2:1: threads=99999999999 must be at most 1024",
             "c.yaml:3:9: codec.code_dim=99999999999999999999 must be at most 1000000000",
             "c.yaml:4:9: train.epochs=0 must be at least 1",
             "c.yaml:4:20: train.batch_size=-5 must be at least 1",
-            "c.yaml:4:36: train.momentum=1 must be less than 1",
-            "c.yaml:4:49: train.noise_level=2 must be at most 1",
+            "c.yaml:4:36: train.optimizer.momentum=1 must be less than 1",
+            "c.yaml:4:66: train.noise.level=2 must be at most 1",
+        ),
+    ),
+    "keys that what is named beside them has not": (
+        "train: {optimizer: adam, momentum: 0.5, noise_level: 0.1}",
+        (
+            "c.yaml:1:26: unknown key 'train.optimizer.momentum'; the keys here are name, lr",
+            "c.yaml:1:41: unknown key 'train.noise.level'; the keys here are name",
         ),
     ),
     "keys without effect": (
-        "train: {optimizer: adam, momentum: 0.5, noise_level: 0.1}",
-        (
-            "c.yaml:1:26: train.momentum=0.5 has no effect: train.optimizer=adam",
-            "c.yaml:1:41: train.noise_level=0.1 has no effect: train.noise=none",
-        ),
+        "train: {elastic_fraction: 0.1}",
+        ("c.yaml:1:9: train.elastic_fraction=0.1 has no effect: train.elastic=0",),
     ),
     "a training of what is solved for": (
         "codec: {name: pca}\ntrain: {epochs: 3}",

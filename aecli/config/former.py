@@ -1,0 +1,51 @@
+"""Keys as former versions of aecli wrote them, read as what they are called now."""
+
+from typing import Any
+
+from aecli.config.sections import NAMED
+
+# Former key of `train` -> the section that has it now, and its name there.
+_MOVED = {
+    "lr": ("optimizer", "lr"),
+    "adam_lr": ("optimizer", "adam_lr"),
+    "momentum": ("optimizer", "momentum"),
+    "muon_precision": ("optimizer", "precision"),
+    "noise_level": ("noise", "level"),
+    "l1": ("loss", "l1"),
+}
+
+Places = dict[tuple[str | int, ...], str]
+
+
+def in_new_terms(values: dict[str, Any], places: Places) -> None:
+    """Change the settings of a layer, in place, from former keys to those of now.
+
+    `optimizer: adam` becomes `optimizer: {name: adam}`, as it still may be written; `momentum`
+    becomes `optimizer.momentum`; `l1` becomes the loss `sparse`. What fits nowhere is left for the
+    errors to name.
+    """
+    for path in NAMED:
+        *above, key = path
+        section = values
+        for name in above:
+            section = section.get(name, {}) if isinstance(section, dict) else {}
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = {"name": section[key]}
+    train = values.get("train")
+    if not isinstance(train, dict):
+        return
+    for key in _MOVED.keys() & train.keys():
+        section_name, name = _MOVED[key]
+        section = train.get(section_name, {})
+        if not isinstance(section, dict):
+            continue
+        value, place = train.pop(key), places.pop(("train", key), None)
+        if key == "l1":
+            if value == 0:
+                continue
+            section = {"name": "sparse"} | section
+        if key == "muon_precision" and section.get("name") == "adam":
+            continue  # written beside Adam where a linear autoencoder is trained by Muon
+        train[section_name] = section | {name: value}
+        if place is not None:
+            places["train", section_name, name] = place
