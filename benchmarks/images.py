@@ -27,14 +27,14 @@ def prepare(folder: str, limit_train: int | None) -> float:
 
     Returns the test mse per pixel of PCA-32, solved on the same training images by aecli.
     """
-    from aecli import data
     from aecli.codecs.pca import Pca
     from aecli.config import DataConfig, PcaConfig
-    from aecli.data import Split
+    from aecli.data import datasets, sources
+    from aecli.data.images import Split
     from aecli.measure import metrics
 
     config = DataConfig(dataset="mnist", val=0, limit_train=limit_train)
-    images = data.load(config, data.default_places(), say=lambda _: None)
+    images = datasets.load(config, sources.default_places(), say=lambda _: None)
     raw = Path(folder) / "MNIST" / "raw"
     raw.mkdir(parents=True)
 

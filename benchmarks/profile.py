@@ -11,8 +11,9 @@ import torch
 import yaml
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from aecli import codecs, data
+from aecli import codecs
 from aecli.config import DataConfig, FitConfig, MlpConfig
+from aecli.data import datasets, sources
 from aecli.training import device
 from aecli.training.closed_form import Backpropagation
 from aecli.training.loop import Progress, fit
@@ -71,7 +72,7 @@ def _run(config: FitConfig, options: argparse.Namespace, profiled: bool) -> Step
     device.seed_and_limit(0, options.threads)
     codec = codecs.build(MlpConfig(), (1, 28, 28))
     wanted = DataConfig(dataset="mnist", val=0)
-    images = data.load(wanted, data.default_places(), _say).train.images
+    images = datasets.load(wanted, sources.default_places(), _say).train.images
     order = torch.Generator().manual_seed(0)
     profiler = profile(activities=[ProfilerActivity.CPU])
     first = start = seconds = count = 0.0

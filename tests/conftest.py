@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from aecli.data import Images, Split
+from aecli.data.images import Images, Split
 
 FEW_IMAGES = ("--dataset", "mnist-5k", "--limit-train", "300", "--offline")
 # Enough of a run to leave every file, in about a second of training and drawing.

@@ -20,7 +20,7 @@ from aecli.config import (
     to_yaml,
     yaml_layer,
 )
-from aecli.data import DATASETS
+from aecli.data.known import DATASETS
 from aecli.errors import UsageError
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from aecli import data
 from aecli.config import DataConfig, FitConfig, PcaConfig, SampleConfig, SweepConfig, TrainConfig
-from aecli.data import DATASETS, Dataset, Places, default_places, inventory
+from aecli.data import datasets, inventory
 from aecli.data.idx import parse_idx
 from aecli.data.images import Raw
-from aecli.data.sources import NotFoundError, read_files
+from aecli.data.known import DATASETS, Dataset
+from aecli.data.sources import NotFoundError, Places, default_places, read_files
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.terminal import Terminal
 from tests.mirror import CONTENT, put, remote, serving
@@ -35,7 +35,7 @@ def places(tmp_path):
 
 @pytest.fixture
 def five_thousand(tmp_path):
-    return lambda **settings: data.load(
+    return lambda **settings: datasets.load(
         DataConfig(dataset="mnist-5k", **settings), Places(None, tmp_path, True), ignore
     )
 
@@ -72,7 +72,7 @@ def test_a_split_that_does_not_fit_is_refused(five_thousand, settings, message):
     with pytest.raises(UsageError, match=message):
         five_thousand(**settings)
     with pytest.raises(UsageError, match=message):  # and before anything is read
-        data.check_sizes(TrainConfig(data=DataConfig(dataset="mnist-5k", **settings)))
+        datasets.check_sizes(TrainConfig(data=DataConfig(dataset="mnist-5k", **settings)))
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_a_split_that_does_not_fit_is_refused(five_thousand, settings, message):
 def test_sizes_are_checked_before_a_run_is_begun(tmp_path, config, message):
     nowhere = Places(None, tmp_path)
     with pytest.raises(UsageError, match=message) if message else contextlib.nullcontext():
-        data.check(config, nowhere)
+        datasets.check(config, nowhere)
 
 
 def test_auto_is_checked_for_what_stands_in_for_mnist(tmp_path):
     config = TrainConfig(data=DataConfig(limit_train=4000))
-    data.check(config, Places(None, tmp_path))
+    datasets.check(config, Places(None, tmp_path))
     with pytest.raises(UsageError, match="limit_train=4000 must be at most 3667"):
-        data.check(config, Places(None, tmp_path, offline=True))
+        datasets.check(config, Places(None, tmp_path, offline=True))
 
 
 @pytest.mark.parametrize("command", ["train", "sweep-codedim", "interpolate", "sample"])
@@ -118,14 +118,14 @@ def test_a_constant_image_has_an_error_to_beat(images):
 def test_auto_falls_back_loudly_and_an_explicit_name_never(tmp_path):
     said = []
     nowhere = Places(None, tmp_path, offline=True)
-    assert data.load(DataConfig(), nowhere, said.append).name == "mnist-5k"
+    assert datasets.load(DataConfig(), nowhere, said.append).name == "mnist-5k"
     assert "WARNING: MNIST is not available" in "\n".join(said)
     with pytest.raises(DataError, match="no source has it"):
-        data.load(DataConfig(dataset="mnist"), nowhere, ignore)
+        datasets.load(DataConfig(dataset="mnist"), nowhere, ignore)
 
 
 def test_the_fall_back_is_told_even_under_quiet(capsys, tmp_path):
-    data.load(DataConfig(), Places(None, tmp_path, offline=True), Terminal(quiet=True).say)
+    datasets.load(DataConfig(), Places(None, tmp_path, offline=True), Terminal(quiet=True).say)
     told = capsys.readouterr().err.splitlines()
     assert told
     assert all(line.startswith("WARNING") for line in told)
@@ -134,7 +134,7 @@ def test_the_fall_back_is_told_even_under_quiet(capsys, tmp_path):
 def test_auto_does_not_fall_back_from_damaged_files(tmp_path):
     put(tmp_path / "MNIST/raw", {f.name: b"x" for f in DATASETS["mnist"].remote.files})
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte: 1 bytes, expected 47,040,016"):
-        data.load(DataConfig(), Places(tmp_path, tmp_path / "cache", True), ignore)
+        datasets.load(DataConfig(), Places(tmp_path, tmp_path / "cache", True), ignore)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "auto", "fashion-mnist"])
@@ -167,7 +167,7 @@ def test_a_folder_of_the_environments_is_passed_over_with_a_warning(
     (tmp_path / "photos").mkdir()
     for folder, told in (("photos", "photos is empty"), ("gone", "gone is no folder")):
         monkeypatch.setenv("AECLI_DATA_DIR", folder)
-        data.load(DataConfig(), default_places(offline=True), Terminal(quiet=True).say)
+        datasets.load(DataConfig(), default_places(offline=True), Terminal(quiet=True).say)
         first, *others = capsys.readouterr().err.splitlines()
         assert first.startswith(f"WARNING: AECLI_DATA_DIR={folder} has no MNIST: no train-images")
         assert told in first
@@ -258,7 +258,7 @@ def test_fetch_says_the_folder_and_fails_where_nothing_can_be_kept(tmp_path, ser
         found = read_files(known, places, say)
         return Raw(None, None, found.source, "", found.folder)
 
-    monkeypatch.setitem(DATASETS, "toy", Dataset("a toy", (1, 1, 1), 1, read))
+    monkeypatch.setitem(DATASETS, "toy", Dataset("a toy", (1, 1, 1), 1, 1, read))
     said = []
     cache = tmp_path / "cache"
     assert inventory.fetch("toy", Places(None, cache), said.append) == cache / "Set/raw"

@@ -16,7 +16,7 @@ from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codespace.lines import CodeSpace, walk
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
-from aecli.data import Images, Split
+from aecli.data.images import Images, Split
 from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.experiments.interpolate_figures import _plane

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from aecli import data
 from aecli.codecs.pca import Pca
 from aecli.config import DataConfig, PcaConfig
-from aecli.data import default_places, inventory
+from aecli.data import datasets, inventory
+from aecli.data.sources import default_places
 from aecli.measure import metrics
 
 
@@ -15,7 +15,7 @@ def mnist():
     places = default_places(offline=True)
     if {name: where for name, where, _ in inventory.overview(places)}["mnist"] == "not here":
         pytest.skip("no MNIST on this machine")
-    return data.load(DataConfig(dataset="mnist", val=0), places, lambda _: None)
+    return datasets.load(DataConfig(dataset="mnist", val=0), places, lambda _: None)
 
 
 def test_mnist_has_its_known_digits(mnist):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aecli.config import TrainConfig, resolve, set_layer
-from aecli.data import default_places
+from aecli.data.sources import default_places
 from aecli.errors import UsageError
 from aecli.pathnames import user_path
 from tests.conftest import FEW_IMAGES

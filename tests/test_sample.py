@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from aecli import chapter, codecs, data, figures
+from aecli import chapter, codecs, figures
 from aecli.cli import expect
 from aecli.codecs import store
 from aecli.codespace.region import OccupiedRegion, Whitening
 from aecli.codespace.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.config import DataConfig, DctConfig, MlpConfig
-from aecli.data import to_unit
+from aecli.data import datasets, sources
+from aecli.data.images import to_unit
 from aecli.experiments import sample
 from aecli.measure import classifier, sample_metrics
 from aecli.measure.sample_metrics import Moments, frechet_distance
@@ -155,8 +156,8 @@ def test_pixels_ink_and_the_nearest_image():
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     """Real digits, and the classifier that has learned them."""
-    places = data.default_places(offline=True)
-    images = data.load(DataConfig(dataset="mnist-5k"), places, print)
+    places = sources.default_places(offline=True)
+    images = datasets.load(DataConfig(dataset="mnist-5k"), places, print)
     cache = tmp_path_factory.mktemp("classifiers")
     judge = classifier.judge(images, cache, Terminal(quiet=True))
     return images, judge, Moments.of(judge.features(images.train.images)), cache

@@ -23,7 +23,8 @@ from aecli.config import (
     with_values,
     yaml_layer,
 )
-from aecli.data import Split, default_places
+from aecli.data.images import Split
+from aecli.data.sources import default_places
 from aecli.errors import UsageError
 from aecli.experiments import sweep_codedim
 from aecli.experiments.pca_compare import linear_fit

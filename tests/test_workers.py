@@ -8,7 +8,7 @@ import torch
 from safetensors.numpy import load, save
 
 from aecli.config import FitConfig, MlpConfig, SweepConfig
-from aecli.data import default_places
+from aecli.data.sources import default_places
 from aecli.runs import provenance, storage
 from aecli.runs.context import Context
 from aecli.runs.folder import new_run

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from aecli import codecs, data
+from aecli import codecs
 from aecli.codecs import store
 from aecli.config import (
     QUICK_IMAGES,
@@ -15,6 +15,7 @@ from aecli.config import (
     TrainedConfig,
     with_values,
 )
+from aecli.data import datasets, sources
 from aecli.errors import StorageError, UsageError
 from aecli.runs import preflight
 from aecli.terminal import Terminal
@@ -31,9 +32,9 @@ def foresee(
     Raises what the run would: DataError for a dataset or a model that is not available, UsageError
     for what does not fit it, StorageError if no run folder could be made.
     """
-    places = data.default_places(config.data.dir, offline)
-    data.check(config, places)
-    images = data.foresee(config.data, places)
+    places = sources.default_places(config.data.dir, offline)
+    datasets.check(config, places)
+    images = datasets.foresee(config.data, places)
     terminal.warn(images.warnings)
     n_train = images.n_train
     found: dict[str, Any] = {"data.dataset": images.name}
@@ -55,7 +56,7 @@ def _parameters(config: NetworkConfig) -> int:
 
     Raises UsageError if a codec does not fit the images, DataError for a model that is damaged.
     """
-    shape = data.image_shape(config.data)
+    shape = datasets.image_shape(config.data)
     if isinstance(config, TrainedConfig) and config.run is not None:
         codec = store.load(Path(config.run) / "model")
         if codec.image_shape != shape:

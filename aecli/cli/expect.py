@@ -192,11 +192,11 @@ def parse(text: str, experiment: str) -> Expectation:
 
 
 def _require_known_dataset(name: str, text: str) -> None:
-    from aecli.config import DATASET_NAMES
+    from aecli.data.known import DATASETS
 
-    if name not in DATASET_NAMES:
-        near = difflib.get_close_matches(name, DATASET_NAMES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DATASET_NAMES)}"
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DATASETS)}"
         raise UsageError(f"--expect {text!r}: no dataset is called {name!r}; {hint}")
 
 

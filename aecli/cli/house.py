@@ -132,7 +132,8 @@ def configs_copy(
 def _data(context: typer.Context) -> None:
     """List the datasets: where each is on this machine, and what it is."""
     if context.invoked_subcommand is None:
-        from aecli.data import default_places, inventory
+        from aecli.data import inventory
+        from aecli.data.sources import default_places
 
         Terminal().columns(inventory.overview(default_places()))
 
@@ -145,7 +146,8 @@ def data_fetch(
     data_dir: Annotated[str | None, DATA_DIR] = None,
 ) -> None:
     """Get a dataset, downloaded into the user's cache if need be, and print its folder."""
-    from aecli.data import default_places, inventory
+    from aecli.data import inventory
+    from aecli.data.sources import default_places
 
     terminal = Terminal()
     places = replace(default_places(data_dir), working=terminal.working)
@@ -165,7 +167,8 @@ def data_verify(
     data_dir: Annotated[str | None, DATA_DIR] = None,
 ) -> None:
     """Check every file that is on this machine; exit 3 if one is damaged."""
-    from aecli.data import default_places, inventory
+    from aecli.data import inventory
+    from aecli.data.sources import default_places
 
     terminal = Terminal()
     terminal.columns(inventory.verify(name, default_places(data_dir), terminal.say))

@@ -170,13 +170,13 @@ def _carry_out(
     try:
         config = _decided(config, options.runs_dir)
 
-        from aecli import data
+        from aecli.data import datasets, sources
         from aecli.experiments.result import Result
         from aecli.runs.context import Context
 
-        places = data.default_places(config.data.dir, options.offline)
+        places = sources.default_places(config.data.dir, options.offline)
         places = replace(places, working=terminal.working)
-        data.check(config, places)
+        datasets.check(config, places)
         context = Context(
             options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
         )

@@ -63,7 +63,7 @@ class Codec(nn.Module, ABC):
         return reconstructions
 
     def _require_images(self, images: Tensor) -> None:
-        hint = "with pixels in [0, 1] (aecli.data.to_unit divides uint8 by 255)"
+        hint = "with pixels in [0, 1] (aecli.data.images.to_unit divides uint8 by 255)"
         _require("images", images, self.image_shape, hint)
 
     def _require_codes(self, codes: Tensor) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aecli.codecs.base import Codec
 from aecli.codespace.region import OccupiedRegion, straight_path
-from aecli.data import Images
+from aecli.data.images import Images
 from aecli.measure import metrics
 from aecli.measure.classifier import Classifier
 from aecli.terminal import Advance, show_nothing

@@ -51,7 +51,6 @@ from aecli.config.resolve import (
     yaml_layer,
 )
 from aecli.config.sections import (
-    DATASET_NAMES,
     AdamConfig,
     CodecConfig,
     DataConfig,
@@ -65,7 +64,6 @@ from aecli.config.sections import (
 from aecli.fields import Section
 
 __all__ = [
-    "DATASET_NAMES",
     "EXPERIMENTS",
     "QUICK_IMAGES",
     "AdamConfig",

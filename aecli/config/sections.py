@@ -1,19 +1,25 @@
 """Sections of a config: the images, the codec, its training."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from aecli.codecs.settings import CODECS, CodecSection
+from aecli.data.known import DATASETS
 from aecli.fields import Fraction, PositiveFloat, PositiveInt, Section, UserPath
 
 Precision = Literal["auto", "fp32", "bf16"]
+
+if TYPE_CHECKING:
+    DatasetName = str
+else:
+    DatasetName = Literal[("auto", *DATASETS)]
 
 
 class DataConfig(Section):
     """The images, and how they are split."""
 
-    dataset: Literal["auto", "mnist", "fashion-mnist", "mnist-5k"] = "auto"
+    dataset: DatasetName = "auto"
     """Name of the dataset; `auto` is mnist where it can be had, else mnist-5k."""
     dir: UserPath | None = None
     """Folder with the dataset's files in torchvision's layout, MNIST/raw/... (null: the folder in
@@ -23,10 +29,6 @@ class DataConfig(Section):
     is 5,000 of mnist's)."""
     limit_train: PositiveInt | None = None
     """Number of images to train on, the first ones (null: all)."""
-
-
-DATASET_NAMES: tuple[str, ...] = get_args(DataConfig.model_fields["dataset"].annotation)[1:]
-"""Name of every dataset, without `auto`."""
 
 
 def _named(default: str) -> BeforeValidator:

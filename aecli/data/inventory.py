@@ -4,9 +4,9 @@ import dataclasses
 import difflib
 from pathlib import Path
 
-from aecli.data import DATASETS, Dataset
 from aecli.data.downloads import Say
 from aecli.data.images import Raw
+from aecli.data.known import DATASETS, Dataset
 from aecli.data.sources import Places, locate
 from aecli.errors import DataError, StorageError, UsageError
 

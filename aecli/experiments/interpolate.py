@@ -18,7 +18,7 @@ from torch import Tensor
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
 from aecli.config import InterpolateConfig
-from aecli.data import Images
+from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.interpolate_figures import a_digit, draw
 from aecli.experiments.possible import require_held_out, require_images

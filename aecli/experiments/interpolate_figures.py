@@ -11,7 +11,7 @@ from torch import Tensor
 from aecli import figures
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
-from aecli.data import Images, to_unit
+from aecli.data.images import Images, to_unit
 from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from aecli import chapter, data, figures
+from aecli import chapter, figures
 from aecli.chapter import Advantage, LinearCheck
 from aecli.codecs.dct import Dct
 from aecli.codecs.linear import Linear
@@ -21,7 +21,8 @@ from aecli.config import (
     with_values,
 )
 from aecli.counts import count
-from aecli.data import Images
+from aecli.data import datasets
+from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.result import Result
 from aecli.experiments.wording import settings_in_words, worse_than_constant
@@ -78,7 +79,7 @@ def check(config: PcaCompareConfig, images: int | None) -> None:
             f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"
             " comparison beside whatever network is trained"
         )
-    shape = data.image_shape(config.data)
+    shape = datasets.image_shape(config.data)
     pixels = math.prod(shape)
     for most, what in (
         (pixels, f"{'x'.join(map(str, shape))} pixels"),

@@ -6,7 +6,7 @@ import torch
 
 from aecli import codecs
 from aecli.config import CodecConfig
-from aecli.data import ImageShape
+from aecli.data.images import ImageShape
 from aecli.errors import UsageError
 
 FEWEST_HELD_OUT = 100  # images whose 99% quantile is not simply their largest value

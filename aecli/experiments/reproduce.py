@@ -24,8 +24,7 @@ from aecli.config import (
     SweepConfig,
 )
 from aecli.counts import count
-from aecli.data import Images, to_unit
-from aecli.data.images import with_held_out
+from aecli.data.images import Images, to_unit, with_held_out
 from aecli.errors import JobsFailedError
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.pca_compare import measure_comparison

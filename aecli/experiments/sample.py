@@ -12,8 +12,7 @@ from aecli.codecs.base import Codec
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import SampleConfig
-from aecli.data import Images, to_unit
-from aecli.data.images import with_held_out
+from aecli.data.images import Images, to_unit, with_held_out
 from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.trained import (

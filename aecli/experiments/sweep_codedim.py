@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aecli import chapter, data
+from aecli import chapter
 from aecli.chapter import CodeReading
 from aecli.codecs.pca import Pca
 from aecli.config import (
@@ -23,7 +23,8 @@ from aecli.config import (
     without_layers,
 )
 from aecli.counts import count
-from aecli.data import Images, Split, to_unit
+from aecli.data import datasets
+from aecli.data.images import Images, Split, to_unit
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
@@ -121,7 +122,7 @@ def check(config: SweepConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after trainings; images: the number, if known."""
     require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
     every = [spec.codec for spec in row_specs(config)]
-    require_codecs(every, data.image_shape(config.data), images)
+    require_codecs(every, datasets.image_shape(config.data), images)
 
 
 def run(config: SweepConfig, context: Context) -> Result:
@@ -193,7 +194,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
 def row_specs(config: SweepConfig) -> list[RowSpec]:
     """The rows of a sweep: each code dimension in each variant, and, for a code as large as the
     image behind narrower layers, one more without hidden layers, where an identity is possible."""
-    pixels = math.prod(data.image_shape(config.data))
+    pixels = math.prod(datasets.image_shape(config.data))
     codecs = []
     for code_dim in config.code_dims:
         codec = config.codec.model_copy(update={"code_dim": code_dim})

@@ -8,7 +8,7 @@ import torch
 from aecli import chapter, figures
 from aecli.codecs.pca import Pca
 from aecli.counts import count
-from aecli.data import Images, to_unit
+from aecli.data.images import Images, to_unit
 from aecli.measure import metrics
 from aecli.measure.seeds import mean, spread
 from aecli.runs.folder import RunDir

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aecli import chapter, codecs, data, figures
+from aecli import chapter, codecs, figures
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.config import TrainConfig
-from aecli.data import Images, to_unit
+from aecli.data import datasets
+from aecli.data.images import Images, to_unit
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
@@ -28,14 +29,14 @@ _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the 
 
 def check(config: TrainConfig, images: int | None) -> None:
     """Raises UsageError for a codec that cannot be built; images: the number, if known."""
-    require_codecs([config.codec], data.image_shape(config.data), images)
+    require_codecs([config.codec], datasets.image_shape(config.data), images)
 
 
 def run(config: TrainConfig, context: Context) -> Result:
     """Train one codec and leave its run folder. Raises every AecliError."""
     where = device.prepare(config)
     check(config, config.data.limit_train)
-    codec = codecs.build(config.codec, data.image_shape(config.data)).to(where)
+    codec = codecs.build(config.codec, datasets.image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         facts = device.facts(where, config.train)

@@ -7,13 +7,14 @@ from typing import TypeVar
 
 import torch
 
-from aecli import codecs, data
+from aecli import codecs
 from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.config import (
     TrainedConfig,
 )
-from aecli.data import Images
+from aecli.data import datasets
+from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words
@@ -89,7 +90,7 @@ def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Class
 def require_trainable(config: TrainedConfig) -> None:
     """Raises UsageError if the codec to train cannot be built; no run folder is needed."""
     if config.run is None:
-        shape = data.image_shape(config.data)
+        shape = datasets.image_shape(config.data)
         require_codecs([config.codec], shape, config.data.limit_train)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from aecli.config import FitConfig, ManyConfig
 from aecli.counts import count
-from aecli.data import Images
+from aecli.data.images import Images
 from aecli.fields import Section
 from aecli.training import device
 

@@ -5,7 +5,7 @@ import math
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.config import PcaConfig
-from aecli.data import Images
+from aecli.data.images import Images
 
 
 def pca_beside(codec: Codec, images: Images) -> Pca | None:

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from aecli.data import Images, to_unit
 from aecli.data.files import keep
+from aecli.data.images import Images, to_unit
 from aecli.errors import StorageError
 from aecli.terminal import Terminal
 

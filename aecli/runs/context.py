@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aecli import data
 from aecli.config import ExperimentConfig, with_values
 from aecli.counts import count
-from aecli.data import Images, Places, Split
+from aecli.data import datasets
+from aecli.data.images import Images, Split
+from aecli.data.sources import Places
 from aecli.runs.folder import RunDir
 from aecli.terminal import Terminal
 
@@ -52,7 +53,7 @@ def load_images(
 
     most: number of training images taken, the first ones, where `config` does not limit them.
     """
-    images = data.load(config.data, context.places, context.terminal.say)
+    images = datasets.load(config.data, context.places, context.terminal.say)
     found: dict[str, Any] = {"data.dataset": images.name}
     if most is not None and config.data.limit_train is None:
         train = Split(images.train.images[:most], images.train.labels[:most])

@@ -14,7 +14,7 @@ from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.counts import count
-from aecli.data import Images, ImageShape
+from aecli.data.images import Images, ImageShape
 from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.runs import machine, provenance
 from aecli.runs.context import Context

@@ -10,7 +10,7 @@ from aecli import interrupts
 from aecli.codecs.base import Codec
 from aecli.config import NetworkConfig
 from aecli.counts import count
-from aecli.data import Images
+from aecli.data.images import Images
 from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir

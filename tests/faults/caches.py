@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from aecli.data import Places, sources
+from aecli.data import sources
+from aecli.data.sources import Places
 from aecli.errors import DataError
 from tests.faults.outcome import Outcome, refused, within
 from tests.mirror import CONTENT, put, remote, serving, zipped

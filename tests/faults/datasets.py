@@ -14,10 +14,11 @@ from unittest import mock
 
 import numpy as np
 
-from aecli.data import Places, mnist5k, sources
 from aecli.data import downloads as public
 from aecli.data import files as local
+from aecli.data import mnist5k, sources
 from aecli.data.mnist import read_mnist
+from aecli.data.sources import Places
 from aecli.errors import DataError
 from tests.faults.outcome import Outcome, bounded_memory, refused, within
 from tests.faults.program import inside

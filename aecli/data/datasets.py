@@ -1,0 +1,157 @@
+"""A dataset as Images: train, val and test, from the first source that has it."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from aecli.config import DataConfig, NetworkConfig
+from aecli.data.downloads import Say
+from aecli.data.images import Images, ImageShape, Split, require_batch
+from aecli.data.known import DATASETS
+from aecli.data.sources import NotFoundError, Places, locate, read_files
+from aecli.errors import UsageError
+
+_FALL_BACK = (
+    "MNIST is not available; using mnist-5k, 5,000 of its digits.",
+    "every figure of this run is mnist-5k's, not MNIST's; for so few images",
+    "`--config offline` trains longer, as they need.",
+)
+
+
+def load(config: DataConfig, places: Places, say: Say) -> Images:
+    """The dataset a config asks for, split.
+
+    `auto` is mnist, or, with a warning through `say`, mnist-5k where mnist cannot be had.
+    Raises DataError if no source has it or a file is damaged, UsageError if the split does not fit.
+    """
+    name = config.dataset
+    if name == "auto":
+        try:
+            return _load("mnist", config, places, say)
+        except NotFoundError as error:
+            say(str(error))
+            for line in _FALL_BACK:
+                say(f"WARNING: {line}")
+            name = "mnist-5k"
+    return _load(name, config, places, say)
+
+
+def check(config: NetworkConfig, places: Places) -> None:
+    """Raise the errors of `load` and the first step that can be known before a run is begun.
+
+    Nothing is downloaded. Raises DataError if the dataset is not available, UsageError if it has
+    too few training images. A config that looks into a run must have that run's data.
+    """
+    _refuse_idle_folder(config.data, places)
+    name = "mnist" if config.data.dataset == "auto" else config.data.dataset
+    remote = DATASETS[name].remote
+    if remote is not None and (places.named or places.offline) and locate(remote, places) is None:
+        try:
+            read_files(remote, dataclasses.replace(places, offline=True), lambda _: None)
+        except NotFoundError:
+            if config.data.dataset != "auto":
+                raise
+            name = "mnist-5k"
+    _check_sizes(config, name)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """Facts of a dataset that is not read yet."""
+
+    name: str
+    """Name of the dataset; `auto` if it depends on a download."""
+    source: str
+    """Source that it would come from, in words."""
+    n_train: int
+    n_val: int
+    warnings: tuple[str, ...] = ()
+
+
+def foresee(config: DataConfig, places: Places) -> Foreseen:
+    """A forecast of `load`, without reading or downloading. Raises UsageError for sizes.
+
+    Errors that `check` raises are not raised again.
+    """
+    name = "mnist" if config.dataset == "auto" else config.dataset
+    remote = DATASETS[name].remote
+    if remote is None:
+        return Foreseen(name, "installed with aecli", *_sizes(DATASETS[name].n_train, config))
+    found = locate(remote, places)
+    if found is not None:
+        source = f"{found[0]} {found[1]}"
+        return Foreseen(name, source, *_sizes(DATASETS[name].n_train, config))
+    if places.offline:
+        sizes = _sizes(DATASETS["mnist-5k"].n_train, config)
+        return Foreseen("mnist-5k", "installed with aecli", *sizes, _FALL_BACK)
+    source = f"would be downloaded ({remote.title})"
+    return Foreseen(config.dataset, source, *_sizes(DATASETS[name].n_train, config))
+
+
+def check_sizes(config: NetworkConfig) -> None:
+    """Raises UsageError if a dataset has too few training images for `config`; reads nothing.
+
+    `auto` is taken for mnist: only later is it known if mnist-5k replaces it.
+    """
+    _check_sizes(config, "mnist" if config.data.dataset == "auto" else config.data.dataset)
+
+
+def _check_sizes(config: NetworkConfig, name: str) -> None:
+    n_train, _ = _sizes(DATASETS[name].n_train, config.data)
+    if not config.codec.solved:
+        require_batch(config.train.batch_size, n_train, name)
+    code_dim = max(getattr(config, "code_dims", (config.codec.code_dim,)))
+    if config.codec.name == "pca" and code_dim > n_train:
+        raise UsageError(
+            f"code_dim={code_dim} must be at most {n_train} (training images) for codec 'pca'"
+        )
+
+
+def image_shape(config: DataConfig) -> ImageShape:
+    """The shape of the images that a config asks for, known before they are read."""
+    return DATASETS["mnist" if config.dataset == "auto" else config.dataset].image_shape
+
+
+def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
+    _refuse_idle_folder(config, places)
+    raw = DATASETS[name].read(places, say)
+    train, val = _split(raw.train, config)
+    return Images(name, raw.source, raw.sha256, train, val, raw.test)
+
+
+def _refuse_idle_folder(config: DataConfig, places: Places) -> None:
+    """Raises UsageError if a folder is named for a dataset that is not read from a folder."""
+    if places.named and config.dataset != "auto" and DATASETS[config.dataset].remote is None:
+        raise UsageError(
+            f"data.dir={places.data_dir}: {config.dataset} comes with aecli and is read from no"
+            " folder; leave --data-dir out"
+        )
+
+
+def _split(everything: Split, config: DataConfig) -> tuple[Split, Split]:
+    """A fixed split into train and val, the same for every seed; smaller limits are nested.
+
+    The permutation is numpy's RandomState(0), whose stream numpy keeps frozen (NEP 19).
+    """
+    n = len(everything)
+    n_train, n_val = _sizes(n, config)
+    order = np.random.RandomState(0).permutation(n)
+    first, last = order[:n_train], order[n - n_val :]
+    return (
+        Split(everything.images[first], everything.labels[first]),
+        Split(everything.images[last], everything.labels[last]),
+    )
+
+
+def _sizes(n: int, config: DataConfig) -> tuple[int, int]:
+    """The numbers of images, out of `n`, that train and that validate. Raises UsageError."""
+    n_val = n // 12 if config.val is None else config.val
+    if n_val >= n:
+        raise UsageError(f"data.val={n_val} must be less than {n} (training images)")
+    n_train = n - n_val
+    if config.limit_train is not None:
+        if config.limit_train > n_train:
+            raise UsageError(f"data.limit_train={config.limit_train} must be at most {n_train}")
+        n_train = config.limit_train
+    return n_train, n_val
