@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aecli.bars import Bars
-    from aecli.training.loop import EpochRecord, Progress
+    from aecli.training.records import EpochRecord, Progress
 
 # Characters that a terminal would obey; a file name, run.json or a server's answer can have them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -173,9 +173,13 @@ class Terminal:
 
     def epoch(self, record: "EpochRecord", epochs: int) -> None:
         """Write a line for an epoch on stderr, counted from 1 for people."""
-        val = "" if record.val_mse != record.val_mse else f"  val_mse {record.val_mse:.5f}"
+        terms = [
+            f"{name} {value:.5f}"
+            for name, value in record.row().items()
+            if name.startswith(("train_", "val_")) and value == value
+        ]
         self.say(
-            f"{_epoch(record.epoch, epochs)}  train_mse {record.train_mse:.5f}{val}"
+            f"{_epoch(record.epoch, epochs)}  {'  '.join(terms)}"
             f"  lr {record.lr:.3g}  {record.seconds:.1f} s"
         )
 
@@ -217,13 +221,14 @@ class Terminal:
             def move(progress: "Progress") -> None:
                 elapsed = bars.tasks[bars.task_ids.index(task)].elapsed or 0
                 rate = progress.images / elapsed if elapsed else 0.0
+                terms = "  ".join(f"{name} {mean:.5f}" for name, mean in progress.terms.items())
                 bars.update(
                     task,
                     visible=True,
                     completed=progress.step,
                     total=progress.steps,
                     description=_epoch(progress.epoch, epochs),
-                    detail=f"mse {progress.mse:.5f}  {rate:,.0f} images/s",
+                    detail=f"{terms}  {rate:,.0f} images/s",
                 )
 
             yield move

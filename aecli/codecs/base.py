@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aecli.codecs.settings import CodecSection
-from aecli.data.images import ImageShape
+from aecli.data.images import ImageShape, Source
 from aecli.errors import UsageError
 
 
@@ -38,8 +38,8 @@ class Codec(nn.Module, ABC):
         """Numbers in one code."""
         return math.prod(self.code_shape)
 
-    def solve(self, images: Tensor) -> None:
-        """Set a codec that is solved for from training images (N, C, H, W) uint8.
+    def solve(self, source: Source) -> None:
+        """Set a codec that is solved for from training images.
 
         Raises UsageError if they are too few.
         """

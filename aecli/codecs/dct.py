@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aecli.codecs.base import Codec, require_at_most_pixels
 from aecli.codecs.settings import DctConfig
-from aecli.data.images import ImageShape
+from aecli.data.images import ImageShape, Source
 
 
 class Dct(Codec):
@@ -27,7 +27,7 @@ class Dct(Codec):
         if not self.basis.is_meta:  # a codec on the meta device has no numbers
             self.basis.copy_(torch.from_numpy(_lowest_frequencies(image_shape, self.code_dim)))
 
-    def solve(self, images: Tensor) -> None:
+    def solve(self, source: Source) -> None:
         """Change nothing: the transform does not depend on the images."""
 
     def encode(self, images: Tensor) -> Tensor:

@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec, require_at_most_pixels
+from aecli.codecs.principal import principal_components, why_none
 from aecli.codecs.settings import PcaConfig
-from aecli.data.images import ImageShape, to_unit
+from aecli.data.images import ImageShape, Source
 from aecli.errors import UsageError
-
-_BATCH = 8192  # images summed at once; bounds memory
 
 
 class Pca(Codec):
@@ -29,19 +28,14 @@ class Pca(Codec):
         self.register_buffer("components", torch.zeros(self.code_dim, self.pixels))
         self.register_buffer("variances", torch.zeros(self.code_dim))
 
-    def solve(self, images: Tensor) -> None:
-        if self.code_dim > len(images):
-            raise UsageError(
-                f"code_dim={self.code_dim} must be at most {len(images)} (training images)"
-                " for codec 'pca'"
-            )
-        mean, covariance = _moments(images)
-        variances, vectors = torch.linalg.eigh(covariance)  # variances rise
-        components = vectors.T.flip(0)[: self.code_dim]
+    def solve(self, source: Source) -> None:
+        if reason := why_none(self.code_dim, len(source), self.pixels):
+            raise UsageError(f"code_dim={self.code_dim}: codec 'pca' has {reason}")
+        mean, variances, components = principal_components(source, self.code_dim)
         largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
         self.mean.copy_(mean)
         self.components.copy_(components * largest.sign())  # a sign that does not depend on LAPACK
-        self.variances.copy_(variances.flip(0)[: self.code_dim].clamp_min(0))
+        self.variances.copy_(variances.clamp_min(0))
 
     def truncated(self, code_dim: int) -> "Pca":
         """PCA with the first `code_dim` of these components."""
@@ -61,18 +55,3 @@ class Pca(Codec):
 
     def count_parameters(self) -> int:
         return self.mean.numel() + self.components.numel()
-
-
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (pixels,) and covariance (pixels, pixels), float64, a batch at a time."""
-    batches = images.cpu().flatten(start_dim=1).split(_BATCH)
-    n, pixels = len(images), batches[0].shape[1]
-    total = torch.zeros(pixels, dtype=torch.float64)
-    for batch in batches:
-        total += to_unit(batch).sum(dim=0, dtype=torch.float64)
-    mean = total / n
-    scatter = torch.zeros((pixels, pixels), dtype=torch.float64)
-    for batch in batches:
-        centred = to_unit(batch) - mean.float()
-        scatter += centred.T @ centred
-    return mean, scatter / max(n - 1, 1)

@@ -31,7 +31,7 @@ class CodeSpace:
     @classmethod
     def of(cls, codec: Codec, images: Images) -> "CodeSpace":
         training, held_out, test = (
-            metrics.encode(codec, split.images) for split in (images.train, images.val, images.test)
+            metrics.encode(codec, split) for split in (images.train, images.val, images.test)
         )
         return cls(codec, training, test, OccupiedRegion.calibrated(training, held_out))
 
@@ -45,10 +45,9 @@ class CodeSpace:
         """The share of test images whose codes are in a hole."""
         return self.region.in_hole(self.test_codes).double().mean().item()
 
-    @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Images (N, C, H, W) as they are looked at, clipped to [0, 1]."""
-        return self.codec.decode(codes).clamp(0, 1)
+        return metrics.decode(self.codec, codes).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,11 @@ def walk(
         start, end = space.test_codes[some].unbind(dim=1)
         t, path = straight_path(start, end, steps)
         codes = path.flatten(end_dim=1)
-        decoded = space.codec.decode(codes)
+        decoded = metrics.decode(space.codec, codes)
         confidence, digits = classifier.probabilities(decoded.clamp(0, 1)).max(dim=1)
         whitened = space.region.whitening
         # Unclipped: a linear codec's cycle is exact only with what its decoder really gave.
-        again = space.codec.encode(decoded)
+        again = space.codec.encode(decoded).flatten(start_dim=1)
         cycle_errors = (whitened(again) - whitened(codes)).norm(dim=1)
         distances = space.region.distances(codes)
         met = (distances, distances > space.region.threshold, confidence, digits, cycle_errors)

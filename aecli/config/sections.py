@@ -1,6 +1,6 @@
 """Sections of a config: the images, the codec, its training."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -96,14 +96,31 @@ class MaskingNoise(Section):
     """Fraction of the pixels."""
 
 
-class MseLoss(Section):
+class LossSection(Section):
+    """Settings of one kind of loss."""
+
+    made_by: ClassVar[str]
+    """Module and function of the loss, imported where it is used."""
+    terms: ClassVar[tuple[str, ...]]
+    """Names of its terms; the first is minimised."""
+
+    name: str
+
+
+class MseLoss(LossSection):
     """Mean squared error per pixel."""
+
+    made_by: ClassVar[str] = "aecli.training.losses:mse"
+    terms: ClassVar[tuple[str, ...]] = ("mse",)
 
     name: Literal["mse"] = "mse"
 
 
-class SparseLoss(Section):
+class SparseLoss(LossSection):
     """Mean squared error, and a penalty on the size of the codes, as in a sparse autoencoder."""
+
+    made_by: ClassVar[str] = "aecli.training.losses:sparse"
+    terms: ClassVar[tuple[str, ...]] = ("loss", "mse", "l1")
 
     name: Literal["sparse"] = "sparse"
     l1: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
@@ -116,7 +133,16 @@ OptimizerConfig = Annotated[
 NoiseConfig = Annotated[
     Annotated[NoNoise | GaussianNoise | MaskingNoise, Field(discriminator="name")], _named("none")
 ]
-LossConfig = Annotated[Annotated[MseLoss | SparseLoss, Field(discriminator="name")], _named("mse")]
+
+LOSSES: dict[str, type[LossSection]] = {"mse": MseLoss, "sparse": SparseLoss}
+
+if TYPE_CHECKING:
+    LossConfig = LossSection
+else:
+    LossConfig = Annotated[
+        Annotated[Union[tuple(LOSSES.values())], Field(discriminator="name")],  # noqa: UP007
+        _named("mse"),
+    ]
 
 NAMED: dict[tuple[str, ...], str] = {
     ("codec",): "mlp",

@@ -4,10 +4,11 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from aecli.config import DataConfig, NetworkConfig
 from aecli.data.downloads import Say
-from aecli.data.images import Images, ImageShape, Split, require_batch
+from aecli.data.images import Images, ImageShape, Source, require_batch
 from aecli.data.known import DATASETS
 from aecli.data.sources import NotFoundError, Places, locate, read_files
 from aecli.errors import UsageError
@@ -129,7 +130,7 @@ def _refuse_idle_folder(config: DataConfig, places: Places) -> None:
         )
 
 
-def _split(everything: Split, config: DataConfig) -> tuple[Split, Split]:
+def _split(everything: Source, config: DataConfig) -> tuple[Source, Source]:
     """A fixed split into train and val, the same for every seed; smaller limits are nested.
 
     The permutation is numpy's RandomState(0), whose stream numpy keeps frozen (NEP 19).
@@ -138,10 +139,7 @@ def _split(everything: Split, config: DataConfig) -> tuple[Split, Split]:
     n_train, n_val = _sizes(n, config)
     order = np.random.RandomState(0).permutation(n)
     first, last = order[:n_train], order[n - n_val :]
-    return (
-        Split(everything.images[first], everything.labels[first]),
-        Split(everything.images[last], everything.labels[last]),
-    )
+    return everything.part(torch.from_numpy(first)), everything.part(torch.from_numpy(last))
 
 
 def _sizes(n: int, config: DataConfig) -> tuple[int, int]:

@@ -1,10 +1,14 @@
 """The one form in which images travel through the program."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.errors import UsageError
@@ -12,29 +16,164 @@ from aecli.errors import UsageError
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
 
-_BATCH = 8192  # images summed at once; bounds memory
+BATCH_BYTES = 4096 * 28 * 28 * 4
+"""Bytes of float32 pixels that are measured at once: 4,096 of MNIST's images. It bounds memory, and
+changes no result beyond rounding."""
+
+
+def batch_size(pixels: int, max_bytes: int = BATCH_BYTES) -> int:
+    """The number of images of so many pixels that have at most `max_bytes`; at least 1."""
+    return max(1, max_bytes // (4 * pixels))
 
 
 @dataclass(frozen=True)
-class Split:
-    """Images with a label each.
-
-    images: (N, C, H, W) uint8. labels: (N,) int64.
-    """
+class Batch:
+    """Images that are looked at together."""
 
     images: Tensor
-    labels: Tensor
+    """(n, C, H, W) float32 in [0, 1]; 0 where a pixel is not valid."""
+    mask: Tensor | None = None
+    """(n, 1, H, W) bool, True where a pixel is valid; None if all are."""
+    labels: Tensor | None = None
+    """(n,) int64; None without labels."""
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        parts = (self.images, self.mask, self.labels)
+        return Batch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
+
+class Source(ABC):
+    """Images of one shape that can be read by their indices, wherever they lie."""
+
+    shape: ImageShape
+    labels: Tensor | None = None
+    """(N,) int64, from 0; None without labels."""
+    masked: bool = False
+    """True if some pixels are not valid."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
+        """The images at `indices` (n,) int64.
+
+        out: buffer (at least n, C, H, W) float32 that the images may be read into.
+        """
+
+    def part(self, indices: Tensor) -> "Source":
+        """The images at `indices`, as a source."""
+        return _Part(self, indices)
+
+    def to(self, device: torch.device) -> "Source":
+        """The same images, held on a device if they lie in memory anyway."""
+        return self
+
+    @property
+    def pixels(self) -> int:
+        """Numbers in one image."""
+        channels, height, width = self.shape
+        return channels * height * width
+
+    @property
+    def classes(self) -> int:
+        """The number of different labels; 0 without labels."""
+        return 0 if self.labels is None else len(self.labels.unique())
+
+    def require_labels(self, why: str) -> Tensor:
+        """The labels. Raises UsageError where there are none; why: what needs them, in words."""
+        if self.labels is None:
+            raise UsageError(f"these images have no labels, which {why} needs")
+        return self.labels
+
+    def batches(self, max_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
+        """All images in order, in batches of at most so many bytes of float32 pixels."""
+        for indices in torch.arange(len(self)).split(batch_size(self.pixels, max_bytes)):
+            yield self.read(indices)
+
+    def all(self) -> Batch:
+        """All images at once, for what needs them so; they have to fit in memory."""
+        return self.read(torch.arange(len(self)))
+
+    def first(self, count: int) -> "Source":
+        """The first `count` images; all if there are fewer."""
+        return self if count >= len(self) else self.part(torch.arange(count))
+
+
+class InMemory(Source):
+    """Images in one tensor.
+
+    images: (N, C, H, W) uint8, or float32 in [0, 1]. mask: (N, 1, H, W) bool.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor | None = None, mask: Tensor | None = None
+    ) -> None:
+        channels, height, width = images.shape[1:]
+        self.shape = (channels, height, width)
+        self.images, self.labels, self.mask = images, labels, mask
+        self.masked = mask is not None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As arrays: torch's tensors would travel to worker processes through shared memory.
+        parts = (self.images, self.labels, self.mask)
+        return _in_memory, tuple(None if part is None else part.numpy() for part in parts)
+
+    def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
+        indices = indices.to(self.images.device)
+        images = self.images.index_select(0, indices)
+        if images.dtype == torch.uint8:
+            images = torch.div(images, 255, out=None if out is None else out[: len(indices)])
+        mask, labels = (
+            None if part is None else part.index_select(0, indices)
+            for part in (self.mask, self.labels)
+        )
+        return Batch(images if mask is None else images * mask, mask, labels)
+
+    def part(self, indices: Tensor) -> Source:
+        parts = (self.images, self.labels, self.mask)
+        return InMemory(*(None if part is None else part[indices] for part in parts))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> Source:
+        parts = (self.images, self.labels, self.mask)
+        return InMemory(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+
+
+class _Part(Source):
+    """Some images of another source."""
+
+    def __init__(self, whole: Source, indices: Tensor) -> None:
+        self.shape, self.masked = whole.shape, whole.masked
+        self.labels = None if whole.labels is None else whole.labels[indices]
+        self._whole, self._indices = whole, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
+        return self._whole.read(self._indices[indices], out)
+
+
+def _in_memory(
+    images: NDArray[Any], labels: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None
+) -> InMemory:
+    parts = (images, labels, mask)
+    return InMemory(*(None if part is None else torch.from_numpy(part) for part in parts))  # type: ignore[arg-type]
 
 
 class Raw(NamedTuple):
     """A dataset as its files have it."""
 
-    train: Split
+    train: Source
     """Training images, the validation images among them."""
-    test: Split
+    test: Source
     source: str
     """Source, in words."""
     sha256: str
@@ -52,9 +191,9 @@ class Images:
     """Source, in words."""
     sha256: str
     """SHA-256 of all its images and labels, before any split or limit."""
-    train: Split
-    val: Split
-    test: Split
+    train: Source
+    val: Source
+    test: Source
     aside: str = ""
     """Ending of the name in titles, such as `, quick look`."""
 
@@ -65,8 +204,7 @@ class Images:
 
     @property
     def shape(self) -> ImageShape:
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
+        return self.train.shape
 
     def require_batch(self, size: int) -> None:
         """Raises UsageError if there are fewer training images than `size`."""
@@ -77,15 +215,12 @@ class Images:
 
         A codec with a larger error has learned nothing that a constant picture does not say.
         """
-        total = torch.zeros(self.shape, dtype=torch.float64)
-        for batch in self.train.images.split(_BATCH):
-            total += to_unit(batch).sum(dim=0, dtype=torch.float64)
-        mean = total / len(self.train)
-        errors = [
-            (to_unit(batch) - mean).square().flatten(start_dim=1).mean(dim=1)
-            for batch in self.test.images.split(_BATCH)
-        ]
-        return torch.cat(errors).mean().item()
+        mean = mean_image(self.train)
+        errors, weights = zip(
+            *(squared_errors(mean, batch) for batch in self.test.batches(2 * BATCH_BYTES)),
+            strict=True,
+        )
+        return weighted_mean(torch.cat(errors), torch.cat(weights))
 
     def provenance(self) -> dict[str, str | int]:
         """Facts of the data for run.json."""
@@ -115,12 +250,38 @@ def with_held_out(images: Images) -> Images:
     For codecs that all training images train, as in the chapter: holes are calibrated on this half,
     and paths and samples measured on the other.
     """
-    half = len(images.test) // 2
-    first, second = (
-        Split(images.test.images[part], images.test.labels[part])
-        for part in (slice(half), slice(half, None))
+    first, second = torch.arange(len(images.test)).split(
+        [len(images.test) // 2, len(images.test) - len(images.test) // 2]
     )
-    return replace(images, val=first, test=second)
+    return replace(images, val=images.test.part(first), test=images.test.part(second))
+
+
+def mean_image(source: Source) -> Tensor:
+    """The mean (C, H, W) float64 of each pixel, where it is valid; 0 where it never is."""
+    total = torch.zeros(source.shape, dtype=torch.float64)
+    count = torch.zeros(1, *source.shape[1:], dtype=torch.float64)
+    for batch in source.batches(2 * BATCH_BYTES):
+        total += batch.images.sum(dim=0, dtype=torch.float64)
+        count += len(batch) if batch.mask is None else batch.mask.sum(dim=0)
+    return total / count.clamp_min(1)
+
+
+def squared_errors(reconstructions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The mean squared error of each image (n,) over its valid pixels, and its weight (n,) in a
+    mean over images: the share of its pixels that is valid."""
+    squared = (reconstructions - batch.images).square()
+    if batch.mask is None:
+        return squared.flatten(start_dim=1).mean(dim=1), squared.new_ones(len(batch))
+    shares = batch.mask.flatten(start_dim=1).to(squared.dtype).mean(dim=1)
+    errors = (squared * batch.mask).flatten(start_dim=1).mean(dim=1) / shares.clamp_min(1e-12)
+    return errors, shares
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> float:
+    """The mean of values (N,), each counting as its weight says; nan without any."""
+    if bool((weights == 1).all()):
+        return values.mean().item()
+    return ((values * weights).sum() / weights.sum()).item()
 
 
 def to_unit(images: Tensor) -> Tensor:

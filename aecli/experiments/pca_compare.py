@@ -148,7 +148,7 @@ def measure_comparison(
     trained = trainings.done
     with context.terminal.working("PCA of all components"):
         pca = full_pca(images)
-    test = images.test.images
+    test = images.test
     curve, advantages, checks = [], [], []
     for k in config.code_dims:
         ae = [metrics.mse(trained[job].codec, test) for job in networks[k]]
@@ -201,8 +201,8 @@ def _check_linear(linear: Linear, pca: Pca, images: Images) -> LinearCheck:
     return LinearCheck(
         code_dim=k,
         tail_mse=_tail(pca, k, len(images.train)),
-        train_mse=metrics.mse(linear, images.train.images),
-        pca_train_mse=metrics.mse(pca.truncated(k), images.train.images),
+        train_mse=metrics.mse(linear, images.train),
+        pca_train_mse=metrics.mse(pca.truncated(k), images.train),
         angle_degrees=math.degrees(math.acos(cosines.min().item())),
         mix_condition=torch.linalg.cond(mix).item(),
         own_axes=((mix.abs().max(dim=0).values / norms) ** 2).mean().item(),

@@ -24,7 +24,7 @@ from aecli.config import (
     SweepConfig,
 )
 from aecli.counts import count
-from aecli.data.images import Images, to_unit, with_held_out
+from aecli.data.images import Images, with_held_out
 from aecli.errors import JobsFailedError
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.pca_compare import measure_comparison
@@ -129,7 +129,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
 
     say("reproduce: judging the claims")
     thirty_two = [t.codec for t in networks["32"].trained]
-    test = images.test.images
+    test = images.test
     pca = full_pca(images)
     pca_codes = metrics.encode(pca.truncated(32), test)
     _draw_units(thirty_two[0], pca, images, run_dir)
@@ -139,7 +139,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     return Evidence(
         dataset=images.name,
         train_images=len(images.train),
-        classes=len(images.train.labels.unique()),
+        classes=images.train.classes,
         quick=config.quick,
         chapter_recipe=recipe_in_words(CHAPTER_FIT, torch.device("cpu")),
         recipe=_recipe(config),
@@ -228,7 +228,7 @@ def _subject(trained: Trained, images: Images, seed: int) -> Subject:
 def _shapes(codec: Codec, images: Images) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of 8 codes and of their 8 flattened reconstructions."""
     with torch.no_grad():
-        codes = codec.encode(to_unit(images.test.images[:8]))
+        codes = codec.encode(images.test.read(torch.arange(8)).images)
         return tuple(codes.shape), tuple(codec.decode(codes).flatten(start_dim=1).shape)
 
 
@@ -241,7 +241,7 @@ def _smear(codec: Codec, samples: int, seed: int) -> tuple[float, float]:
 
 def _unit_order(codec: Codec, images: Images) -> float:
     """The rank correlation of a unit's index and its variance; -1 if ordered as PCA's are."""
-    codes = metrics.encode(codec, images.test.images)
+    codes = metrics.encode(codec, images.test)
     order = spearmanr(np.arange(codec.code_dim), codes.var(dim=0).numpy())
     return float(order.statistic)
 
@@ -255,7 +255,7 @@ def _extremes(values: torch.Tensor) -> tuple[float, float]:
 
 
 def _draw_units(codec: Codec, pca: Pca, images: Images, run_dir: RunDir) -> None:
-    codes = metrics.encode(codec, images.test.images)
+    codes = metrics.encode(codec, images.test)
     run_dir.save_figure(
         "code_units",
         figures.code_units(

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from aecli import chapter, figures
-from aecli.codecs.base import Codec
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import SampleConfig
-from aecli.data.images import Images, to_unit, with_held_out
+from aecli.data.images import Images, InMemory, with_held_out
 from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.trained import (
@@ -109,12 +108,13 @@ class _References:
     @classmethod
     def of(cls, subject: Subject, judge: Classifier) -> "_References":
         splits = subject.images
-        codes = metrics.encode(subject.codec, splits.train.images)
+        codes = metrics.encode(subject.codec, splits.train)
+        training = splits.train.all().images
         return cls(
-            to_unit(splits.train.images),
+            training,
             codes,
-            Moments.of(judge.features(splits.train.images)),
-            OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val.images)),
+            Moments.of(judge.features(training)),
+            OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val)),
         )
 
 
@@ -159,17 +159,17 @@ def _sets(
     """The sets to judge, real images first; what the samplers found out goes into `found`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
-    codes = metrics.encode(codec, test)
-    sets = [_Set(REAL, test, codes), _Set(DECODED, _decode(codec, codes), codes)]
+    codes = metrics.encode(codec, InMemory(test))
+    sets = [_Set(REAL, test, codes), _Set(DECODED, metrics.decode(codec, codes), codes)]
     for name, sampler in SAMPLERS.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
         generator = torch.Generator().manual_seed(config.seed)
         with context.terminal.working(f"drawing {n:,} codes: {name}"):
             drawn = sampler(references.codes, n, generator)
         found |= drawn.found
-        sets.append(_Set(name, _decode(codec, drawn.codes), drawn.codes))
+        sets.append(_Set(name, metrics.decode(codec, drawn.codes), drawn.codes))
         if name == "standard-normal" and not codec.settings.solved:
-            sets.append(_Set(UNTRAINED, _decode(subject.untrained, drawn.codes), None))
+            sets.append(_Set(UNTRAINED, metrics.decode(subject.untrained, drawn.codes), None))
     return sets
 
 
@@ -178,12 +178,7 @@ def _some_test_images(images: Images, config: SampleConfig) -> Tensor:
     number, so that a floor from more images than samples could not be reached."""
     generator = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(images.test), generator=generator)
-    return to_unit(images.test.images[order[: config.samples]])
-
-
-@torch.no_grad()
-def _decode(codec: Codec, codes: Tensor) -> Tensor:
-    return torch.cat([codec.decode(batch) for batch in codes.split(metrics.BATCH)])
+    return images.test.read(order[: config.samples]).images
 
 
 def _row(each: _Set, references: _References, judge: Classifier) -> _Row:

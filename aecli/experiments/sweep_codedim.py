@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from aecli import chapter
 from aecli.chapter import CodeReading
@@ -24,7 +23,7 @@ from aecli.config import (
 )
 from aecli.counts import count
 from aecli.data import datasets
-from aecli.data.images import Images, Split, to_unit
+from aecli.data.images import Images, Source
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
@@ -149,7 +148,7 @@ def run(config: SweepConfig, context: Context) -> Result:
 def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
     """The measured table of `config`; its tables and figures are left in `run_dir`."""
     check(config, len(images.train))
-    if len(images.train.labels.unique()) < 2:
+    if images.train.require_labels("a table").unique().numel() < 2:
         raise UsageError(
             f"data.limit_train={len(images.train)}: all training images have one label, from which"
             " the probes of a table learn nothing; take more"
@@ -230,17 +229,19 @@ class _Reader:
     """The probes, on the same images for every codec, with what is read off the images once."""
 
     def __init__(self, images: Images) -> None:
-        self.train = _first(images.train)
-        self.test = _first(images.test)
-        self._slants = [probes.slant_degrees(part.images) for part in (self.train, self.test)]
-        self._thicknesses = [probes.thickness_pixels(p.images) for p in (self.train, self.test)]
+        self._train, self._test = images.train.first(N_PROBE), images.test.first(N_PROBE)
+        self._labels = [p.require_labels("a probe") for p in (self._train, self._test)]
+        self._images = [part.all().images for part in (self._train, self._test)]
+        self._slants = [probes.slant_degrees(some) for some in self._images]
+        self._thicknesses = [probes.thickness_pixels(some) for some in self._images]
 
     def read(self, trained: Trained, copies: bool) -> CodeReading:
         """The probes' reading of the codes of one codec."""
         codes, test_codes = (
-            metrics.encode(trained.codec, p.images) for p in (self.train, self.test)
+            metrics.encode(trained.codec, part) for part in (self._train, self._test)
         )
-        labels = (codes, self.train.labels, test_codes, self.test.labels)
+        train_labels, test_labels = self._labels
+        labels = (codes, train_labels, test_codes, test_labels)
         slant, test_slant = self._slants
         thickness, test_thickness = self._thicknesses
         with torch.no_grad():
@@ -250,26 +251,23 @@ class _Reader:
             knn_accuracy=probes.knn_accuracy(*labels),
             slant_r2=probes.linear_r2(codes, slant, test_codes, test_slant),
             thickness_r2=probes.linear_r2(codes, thickness, test_codes, test_thickness),
-            sharpness=probes.sharpness(decoded, to_unit(self.test.images)),
+            sharpness=probes.sharpness(decoded, self._images[1]),
             copies=copies,
         )
 
     def raw_accuracies(self) -> tuple[float, float]:
         """Accuracies of the linear probe and of the vote of the nearest on the pixels."""
-        pixels, test_pixels = (to_unit(p.images).flatten(1) for p in (self.train, self.test))
-        labels = (pixels, self.train.labels, test_pixels, self.test.labels)
+        pixels, test_pixels = (some.flatten(1) for some in self._images)
+        train_labels, test_labels = self._labels
+        labels = (pixels, train_labels, test_pixels, test_labels)
         return probes.linear_probe_accuracy(*labels), probes.knn_accuracy(*labels)
-
-
-def _first(split: Split) -> Split:
-    return Split(split.images[:N_PROBE], split.labels[:N_PROBE])
 
 
 def _measure(
     spec: RowSpec, trained: Sequence[Trained], images: Images, pca: Pca, reader: _Reader
 ) -> Row:
-    test = images.test.images
-    variance = to_unit(test).flatten(1).var(dim=0, correction=0).mean().item()
+    test = images.test
+    variance = test.all().images.flatten(1).var(dim=0, correction=0).mean().item()
     test_mse = [metrics.mse(t.codec, test) for t in trained]
     readings = [
         reader.read(t, mse < variance / 1000) for t, mse in zip(trained, test_mse, strict=True)
@@ -279,7 +277,7 @@ def _measure(
         spec,
         trained,
         test_mse,
-        [metrics.mse(t.codec, images.train.images) for t in trained],
+        [metrics.mse(t.codec, images.train) for t in trained],
         [_denoising_mse(t, test) for t in trained],
         metrics.mse(pca.truncated(k), test) if k <= pca.code_dim else None,
         CodeReading(
@@ -299,9 +297,9 @@ def _measure(
 
 
 @torch.no_grad()
-def _denoising_mse(trained: Trained, test: Tensor) -> float:
+def _denoising_mse(trained: Trained, test: Source) -> float:
     """The error against the clean images of what is decoded from noisy ones (Gaussian, sd 0.3)."""
-    clean = to_unit(test)
+    clean = test.all().images
     noisy = corrupt(clean, _DENOISING, torch.Generator().manual_seed(0))
     return (trained.codec(noisy) - clean).square().mean().item()
 

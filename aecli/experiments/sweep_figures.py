@@ -8,7 +8,7 @@ import torch
 from aecli import chapter, figures
 from aecli.codecs.pca import Pca
 from aecli.counts import count
-from aecli.data.images import Images, to_unit
+from aecli.data.images import Images
 from aecli.measure import metrics
 from aecli.measure.seeds import mean, spread
 from aecli.runs.folder import RunDir
@@ -26,7 +26,7 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
     if plain:
         most = max(row.spec.codec.code_dim for row in plain)
         dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
-        line = np.array([metrics.mse(pca.truncated(int(k)), images.test.images) for k in dims])
+        line = np.array([metrics.mse(pca.truncated(int(k)), images.test) for k in dims])
         run_dir.save_figure(
             "tradeoff",
             figures.tradeoff(
@@ -37,9 +37,9 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
                 f" {plain[0].spec.codec.name}, {count(seeds, 'seed')})",
             ),
         )
-    some = images.test.labels.unique()[:_SHOWN]
-    shown = [int((images.test.labels == label).nonzero()[0]) for label in some]
-    originals = to_unit(images.test.images[shown])
+    labels = images.test.require_labels("a table's figure")
+    shown = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:_SHOWN]])
+    originals = images.test.read(shown).images
     decoded = []
     with torch.no_grad():
         for row in sweep.rows:
@@ -61,11 +61,11 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
     )
     for row in plain:
         if row.spec.codec.code_dim == 2:
-            codes = metrics.encode(row.trained[0].codec, images.test.images)
+            codes = metrics.encode(row.trained[0].codec, images.test)
             title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"
             run_dir.save_figure(
                 "code_scatter",
-                figures.code_scatter(codes.numpy(), images.test.labels.numpy(), title),
+                figures.code_scatter(codes.numpy(), labels.numpy(), title),
             )
 
 

@@ -12,7 +12,7 @@ from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.config import TrainConfig
 from aecli.data import datasets
-from aecli.data.images import Images, to_unit
+from aecli.data.images import Images, weighted_mean
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
@@ -21,7 +21,7 @@ from aecli.measure.baselines import pca_beside
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device
-from aecli.training.loop import EpochRecord
+from aecli.training.records import EpochRecord
 from aecli.training.session import train_codec
 
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
@@ -67,6 +67,7 @@ class _Outcome:
     records: list[EpochRecord]
     errors: Tensor
     """(n_test,) mse per pixel of each test image."""
+    test_mse: float
     codes: Tensor
     """(n_test, code_dim)."""
     pca: Pca | None
@@ -74,10 +75,6 @@ class _Outcome:
     pca_test_mse: float | None
     mean_image_test_mse: float
     """The same constant picture for every test image: the mean of the training images."""
-
-    @property
-    def test_mse(self) -> float:
-        return self.errors.mean().item()
 
     def numbers(self) -> dict[str, Any]:
         """The content of metrics.json."""
@@ -87,8 +84,8 @@ class _Outcome:
             "code_dim": codec.code_dim,
             "compression_ratio": codec.compression_ratio,
             "parameters": codec.count_parameters(),
-            "train_mse": metrics.mse(codec, images.train.images),
-            "val_mse": metrics.mse(codec, images.val.images) if len(images.val) else None,
+            "train_mse": metrics.mse(codec, images.train),
+            "val_mse": metrics.mse(codec, images.val) if len(images.val) else None,
             "test_mse": self.test_mse,
             "psnr_db": metrics.psnr_db(self.test_mse),
             "pca_test_mse": pca_mse,
@@ -102,12 +99,14 @@ class _Outcome:
 
 def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outcome:
     pca = pca_beside(codec, images)
-    test = images.test.images
+    test = images.test
+    errors, weights = metrics.reconstruction_errors(codec, test)
     return _Outcome(
         codec,
         images,
         records,
-        errors=metrics.reconstruction_errors(codec, test),
+        errors=errors,
+        test_mse=weighted_mean(errors, weights),
         codes=metrics.encode(codec, test),
         pca=pca,
         pca_test_mse=None if pca is None else metrics.mse(pca, test),
@@ -119,7 +118,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     codec, images, errors, codes = outcome.codec, outcome.images, outcome.errors, outcome.codes
     ranks = torch.linspace(0, len(errors) - 1, min(_SHOWN, len(errors))).round().long()
     chosen = errors.argsort(stable=True)[ranks]
-    originals = to_unit(images.test.images[chosen])
+    originals = images.test.read(chosen).images
     decoded = [_decoded("decoded", codec, originals, outcome.test_mse)]
     if outcome.pca is not None and outcome.pca_test_mse is not None and outcome.pca is not codec:
         yardstick = outcome.pca, originals, outcome.pca_test_mse
@@ -154,10 +153,13 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
         ),
     )
     if codec.code_dim == 2:
+        labels = images.test.labels
+        if labels is None:
+            labels = torch.zeros(len(codes), dtype=torch.int64)
         run_dir.save_figure(
             "code_scatter",
             figures.code_scatter(
-                codes.numpy(), images.test.labels.numpy(), f"Codes of the test images ({title})"
+                codes.numpy(), labels.numpy(), f"Codes of the test images ({title})"
             ),
         )
 

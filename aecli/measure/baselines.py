@@ -4,6 +4,7 @@ import math
 
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
+from aecli.codecs.principal import why_none
 from aecli.config import PcaConfig
 from aecli.data.images import Images
 
@@ -11,14 +12,14 @@ from aecli.data.images import Images
 def pca_beside(codec: Codec, images: Images) -> Pca | None:
     """PCA of the same code dimension on the same training images; `codec` itself if it is that.
 
-    None where there is none: more components than pixels or training images.
+    None where there is none; `aecli.codecs.principal.why_none` has the reason.
     """
     if isinstance(codec, Pca):
         return codec
-    if codec.code_dim > min(codec.pixels, len(images.train)):
+    if why_none(codec.code_dim, len(images.train), codec.pixels):
         return None
     pca = Pca(images.shape, PcaConfig(code_dim=codec.code_dim))
-    pca.solve(images.train.images)
+    pca.solve(images.train)
     return pca
 
 
@@ -26,5 +27,5 @@ def full_pca(images: Images) -> Pca:
     """PCA with as many components as the training images have."""
     most = min(math.prod(images.shape), len(images.train))
     pca = Pca(images.shape, PcaConfig(code_dim=most))
-    pca.solve(images.train.images)
+    pca.solve(images.train)
     return pca

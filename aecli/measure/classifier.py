@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from aecli.data.files import keep
-from aecli.data.images import Images, to_unit
+from aecli.data.images import Batch, Images, Source, to_unit
 from aecli.errors import StorageError
 from aecli.terminal import Terminal
 
@@ -114,7 +114,8 @@ def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
 
 def _untrained(images: Images) -> _Network:
     torch.manual_seed(SEED)
-    return _Network(*images.shape, int(images.train.labels.max()) + 1)
+    labels = _labels(images.train)
+    return _Network(*images.shape, int(labels.max()) + 1)
 
 
 def _read(path: Path, network: _Network, terminal: Terminal) -> str | None:
@@ -157,8 +158,8 @@ def _train(network: _Network, images: Images, terminal: Terminal) -> None:
     with terminal.working(text, steps, "steps") as advance:
         for _ in range(EPOCHS):
             for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
-                logits = network(to_unit(images.train.images[index]))
-                loss = F.cross_entropy(logits, images.train.labels[index])
+                batch = images.train.read(index)
+                loss = F.cross_entropy(network(batch.images), _labels(batch))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -169,8 +170,14 @@ def _train(network: _Network, images: Images, terminal: Terminal) -> None:
 
 @torch.no_grad()
 def _accuracy(network: _Network, images: Images) -> float:
-    guesses = torch.cat([network(x).argmax(dim=1) for x in _batches(images.test.images)])
-    return (guesses == images.test.labels).double().mean().item()
+    size = _EVAL_BATCH * 4 * images.test.pixels
+    guesses = [network(batch.images).argmax(dim=1) for batch in images.test.batches(size)]
+    return (torch.cat(guesses) == _labels(images.test)).double().mean().item()
+
+
+def _labels(images: Source | Batch) -> Tensor:
+    assert images.labels is not None  # a classifier is asked for only where there are labels
+    return images.labels
 
 
 def _batches(images: Tensor) -> list[Tensor]:

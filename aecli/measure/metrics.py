@@ -1,37 +1,46 @@
 """Numbers from images and codes; every mean is over all images, never over batch means."""
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.data.images import to_unit
-
-BATCH = 4096  # images measured at once; bounds memory, changes no result beyond rounding
+from aecli.data.images import Source, batch_size, squared_errors, weighted_mean
 
 
 @torch.no_grad()
-def reconstruction_errors(codec: Codec, images: Tensor) -> Tensor:
-    """The mean squared error per pixel of each image's reconstruction, (N,) float64.
+def reconstruction_errors(codec: Codec, source: Source) -> tuple[Tensor, Tensor]:
+    """The mean squared error per valid pixel of each image's reconstruction, and its weight in a
+    mean over images, both (N,) float64 on the CPU."""
+    errors, weights = [], []
+    for batch in source.batches():
+        found = squared_errors(codec(batch.images.to(codec.device)), batch.to(codec.device))
+        # Move to the CPU first: Apple's GPUs have no float64.
+        error, weight = (each.cpu().double() for each in found)
+        errors.append(error)
+        weights.append(weight)
+    none = torch.empty(0, dtype=torch.float64)
+    return torch.cat([*errors, none]), torch.cat([*weights, none])
 
-    images: (N, C, H, W) uint8 or float32 in [0, 1].
-    """
-    errors = [_squared_error(codec(batch), batch) for batch in _unit_batches(images, codec)]
-    return torch.cat(errors) if errors else torch.empty(0, dtype=torch.float64)
+
+def mse(codec: Codec, source: Source) -> float:
+    """The mean squared error over all valid pixels; nan without images."""
+    return weighted_mean(*reconstruction_errors(codec, source))
 
 
 @torch.no_grad()
-def mse(codec: Codec, images: Tensor) -> float:
-    """The mean squared error per pixel over all images; nan without images."""
-    return reconstruction_errors(codec, images).mean().item()
+def encode(codec: Codec, source: Source) -> Tensor:
+    """The codes (N, code_dim) float32 of all images, on the CPU; other shapes are flattened."""
+    codes = [codec.encode(b.images.to(codec.device)).cpu() for b in source.batches()]
+    return torch.cat(codes).flatten(start_dim=1)
 
 
 @torch.no_grad()
-def encode(codec: Codec, images: Tensor) -> Tensor:
-    """The codes (N, code_dim) float32, on the CPU, of images (N, C, H, W) uint8 or float32."""
-    return torch.cat([codec.encode(batch).cpu() for batch in _unit_batches(images, codec)])
+def decode(codec: Codec, codes: Tensor) -> Tensor:
+    """Images (N, C, H, W) of codes (N, code_dim), a bounded number at once."""
+    shaped = codes.unflatten(1, codec.code_shape)
+    return torch.cat([codec.decode(some) for some in shaped.split(batch_size(codec.pixels))])
 
 
 def psnr_db(mse_per_pixel: float) -> float:
@@ -52,13 +61,3 @@ def mean_abs_correlation(matrix: Tensor) -> float:
     k = len(matrix)
     off_diagonal = matrix.abs().sum() - matrix.diagonal().abs().sum()
     return off_diagonal.item() / max(k * (k - 1), 1)
-
-
-def _squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
-    # Move to the CPU first: Apple's GPUs have no float64.
-    return (reconstructions - images).square_().flatten(start_dim=1).mean(dim=1).cpu().double()
-
-
-def _unit_batches(images: Tensor, codec: Codec) -> Iterator[Tensor]:
-    for batch in images.split(BATCH):
-        yield to_unit(batch.to(codec.device))

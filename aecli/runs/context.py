@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from aecli.config import ExperimentConfig, with_values
 from aecli.counts import count
 from aecli.data import datasets
-from aecli.data.images import Images, Split
+from aecli.data.images import Images
 from aecli.data.sources import Places
 from aecli.runs.folder import RunDir
 from aecli.terminal import Terminal
@@ -56,9 +56,8 @@ def load_images(
     images = datasets.load(config.data, context.places, context.terminal.say)
     found: dict[str, Any] = {"data.dataset": images.name}
     if most is not None and config.data.limit_train is None:
-        train = Split(images.train.images[:most], images.train.labels[:most])
-        images = replace(images, train=train)
-        found["data.limit_train"] = len(train)
+        images = replace(images, train=images.train.first(most))
+        found["data.limit_train"] = len(images.train)
     run_dir.note(dataset=images.provenance())
     context.tell_data(images)
     config = with_values(config, found)

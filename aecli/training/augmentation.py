@@ -1,26 +1,37 @@
 """Images bent a little, so that a network never sees the same one twice."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+
+from aecli.data.images import Batch
 
 _GRID = 5  # random displacements along each side, interpolated smoothly between them
 
 
-def elastic(images: Tensor, pixels: float, fraction: float, generator: torch.Generator) -> Tensor:
-    """Images of which the first `fraction` are distorted by a smooth random field.
+def elastic(batch: Batch, pixels: float, fraction: float, generator: torch.Generator) -> Batch:
+    """The batch with the first `fraction` of its images distorted by a smooth random field.
 
-    images: (N, C, H, W) float32 in [0, 1]; so is the result. pixels: the standard deviation of the
+    A pixel is valid where all that it is made of is. pixels: the standard deviation of the
     displacement where it is drawn. generator: a CPU generator. Simard, Steinkraus & Platt, "Best
     practices for convolutional neural networks", ICDAR 2003, with a coarse grid for the smoothing.
     """
+    images = batch.images
     n, (height, width) = round(fraction * len(images)), images.shape[2:]
     if n == 0:
-        return images
+        return batch
     field = torch.randn((n, 2, _GRID, _GRID), generator=generator).to(images.device)
     field = F.interpolate(field, (height, width), mode="bicubic", align_corners=True)
     field *= 2 * pixels / torch.tensor([width, height], device=images.device).view(1, 2, 1, 1)
     still = torch.eye(2, 3, device=images.device).expand(n, 2, 3)
     grid = F.affine_grid(still, [n, 1, height, width], align_corners=False)
-    bent = F.grid_sample(images[:n], grid + field.permute(0, 2, 3, 1), align_corners=False)
-    return torch.cat([bent.clamp_(0, 1), images[n:]])
+    grid = grid + field.permute(0, 2, 3, 1)
+    bent = torch.cat(
+        [F.grid_sample(images[:n], grid, align_corners=False).clamp_(0, 1), images[n:]]
+    )
+    if batch.mask is None:
+        return replace(batch, images=bent)
+    shares = F.grid_sample(batch.mask[:n].float(), grid, align_corners=False)
+    mask = torch.cat([shares > 0.999, batch.mask[n:]])
+    return replace(batch, images=bent * mask, mask=mask)

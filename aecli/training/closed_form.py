@@ -7,43 +7,17 @@ optimiser stay in float32.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from aecli.codecs.base import ChainCodec
-
-
-class FlatParameters:
-    """A codec's parameters as views of one vector, in which the weight matrices stand first.
-
-    One vector is stepped, copied and saved by one operation, however many layers there are.
-    """
-
-    def __init__(self, codec: nn.Module) -> None:
-        ordered = sorted(codec.parameters(), key=lambda parameter: parameter.ndim != 2)
-        self.shapes = [parameter.shape for parameter in ordered]
-        self._positions = {id(parameter): i for i, parameter in enumerate(ordered)}
-        self.vector = torch.cat([parameter.detach().flatten() for parameter in ordered])
-        self.gradient = torch.zeros_like(self.vector)
-        for parameter, view in zip(ordered, self.views(self.vector), strict=True):
-            parameter.data = view
-
-    @property
-    def matrices(self) -> list[torch.Size]:
-        """The shapes of the weight matrices, in their order."""
-        return [shape for shape in self.shapes if len(shape) == 2]
-
-    def views(self, vector: Tensor) -> list[Tensor]:
-        """Views of `vector`, a number per parameter, in the parameters' shapes and order."""
-        parts = vector.split([shape.numel() for shape in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-
-    def view_of(self, parameter: Tensor, vector: Tensor) -> Tensor:
-        """The part of `vector` that has the numbers of `parameter`, in its shape."""
-        return self.views(vector)[self._positions[id(parameter)]]
+from aecli.codecs.base import ChainCodec, Codec
+from aecli.config.sections import LossSection, SparseLoss
+from aecli.data.images import Batch
+from aecli.training.engine import Engine
+from aecli.training.parameters import FlatParameters
 
 
 @dataclass(frozen=True)
@@ -61,17 +35,24 @@ class _Layer:
     """(batch, inputs): the gradient with respect to the layer's input."""
 
 
-class Backpropagation:
-    """Mean squared error and its gradient of a codec whose layers are linear, ReLU and sigmoid.
-
-    dtype: type of the matrix products and their operands; loss and sigmoid are float32.
-    Raises TypeError for a codec with any other layer: its gradient would be wrong.
-    """
+class ClosedForm(Engine):
+    """The gradient of a chain of linear layers with ReLUs between and a sigmoid as the last."""
 
     def __init__(
-        self, codec: ChainCodec, parameters: FlatParameters, batch_size: int, dtype: torch.dtype
+        self,
+        codec: Codec,
+        parameters: FlatParameters,
+        loss: LossSection,
+        batch_size: int,
+        dtype: torch.dtype,
     ) -> None:
-        _require_known(codec.layers)
+        """dtype: type of the matrix products. Raises TypeError for a codec or a loss without a
+        closed form here."""
+        if reason := why_not(codec, loss):
+            raise TypeError(reason)
+        assert isinstance(codec, ChainCodec)
+        self._l1 = loss.l1 if isinstance(loss, SparseLoss) else 0.0
+        self.terms = ("loss", "mse", "l1") if self._l1 else ("mse",)
         self._parameters = parameters
         self._weights = parameters.vector.to(dtype)  # the vector itself if it has that dtype
         self._gradient = parameters.gradient.to(dtype)
@@ -85,21 +66,19 @@ class Backpropagation:
         self._delta = torch.empty_like(self._input)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, targets: Tensor, l1: float = 0.0) -> Tensor:
-        """The mean squared error (a scalar tensor); the gradient is in `parameters.gradient`.
-
-        images, targets: (n, ...) float32 with n at most the batch size. l1: the weight of the
-        codes' mean absolute value, which counts in the gradient but not in what is returned.
-        """
-        n = len(images)
+    def __call__(self, inputs: Tensor, batch: Batch) -> Tensor:
+        n = len(inputs)
         if self._weights is not self._parameters.vector:
             self._weights.copy_(self._parameters.vector)
-        outputs = self._forward(_in_dtype(images.view(n, -1), self._input))
-        loss, delta = self._compare(outputs[-1], targets.view(n, -1))
-        self._backward(outputs, delta, l1)
+        outputs = self._forward(_in_dtype(inputs.view(n, -1), self._input))
+        mse, delta = self._compare(outputs[-1], batch.images.view(n, -1))
+        self._backward(outputs, delta, self._l1)
         if self._gradient is not self._parameters.gradient:
             self._parameters.gradient.copy_(self._gradient)
-        return loss
+        if not self._l1:
+            return mse
+        size = outputs[self._code_layer].float().abs().mean()
+        return torch.stack([mse + self._l1 * size, mse, size])
 
     def _forward(self, first: Tensor) -> list[Tensor]:
         """The input of each layer, and the output of the last before its sigmoid."""
@@ -150,16 +129,23 @@ class Backpropagation:
                 )
 
 
-def _require_known(layers: Sequence[nn.Module]) -> None:
+def why_not(codec: Codec, loss: LossSection) -> str | None:
+    """The reason why there is no closed form for this codec and this loss; None if there is one."""
+    if loss.name not in ("mse", "sparse"):
+        return f"no closed-form gradient for the loss {loss.name}"
+    if not isinstance(codec, ChainCodec):
+        return f"no closed-form gradient for codec {codec.settings.name}: it is no chain of layers"
+    layers = codec.layers
     for i, layer in enumerate(layers):
         linear = isinstance(layer, nn.Linear) and layer.bias is not None
         relu = isinstance(layer, nn.ReLU) and i > 0 and isinstance(layers[i - 1], nn.Linear)
         sigmoid = isinstance(layer, nn.Sigmoid) and i + 1 == len(layers)
         if not (linear or relu or sigmoid):
-            raise TypeError(
+            return (
                 f"no closed-form gradient for layer {i}, {layer}: known are a Linear with a bias,"
                 " a ReLU behind one, and a Sigmoid as the last layer"
             )
+    return None
 
 
 def _in_dtype(tensor: Tensor, buffer: Tensor) -> Tensor:

@@ -3,10 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -14,13 +13,14 @@ from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.counts import count
-from aecli.data.images import Images, ImageShape
+from aecli.data.images import Images, ImageShape, Source
 from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.runs import machine, provenance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training import device
-from aecli.training.loop import EpochRecord, fit
+from aecli.training.loop import fit
+from aecli.training.records import EpochRecord
 from aecli.training.workers import Failure, do_here, do_in_workers
 
 State = dict[str, NDArray[Any]]
@@ -102,7 +102,7 @@ def train_all(
     names = {job: _name(job, images, threads) for job in jobs}
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
     missing = [job for job, found in done.items() if found is None]
-    shared = _Shared(images.shape, images.train.images.numpy(), images.val.images.numpy(), threads)
+    shared = _Shared(images.shape, images.train, images.val, threads)
     workers = min(config.jobs or machine.usable_cores(), len(missing))
     failed: dict[Job, str] = {}
     text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
@@ -121,7 +121,7 @@ def train_all(
                     raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
                 continue
             state, records = outcome
-            run_dir.save_job(names[job], state, [asdict(record) for record in records])
+            run_dir.save_job(names[job], state, [record.row() for record in records])
             done[job] = _trained(job, state, records, images.shape)
             last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
             context.terminal.say(f"trained {so_far}{last}")
@@ -137,7 +137,9 @@ def _kept(
         if found is None:
             return None
         state, rows = found
-        return _trained(job, state, [EpochRecord.from_row(row) for row in rows], image_shape)
+        return _trained(
+            job, state, [EpochRecord.from_row(row, job.fit.loss.terms) for row in rows], image_shape
+        )
     except (DataError, RuntimeError) as error:  # RuntimeError: from torch, at other names or shapes
         reason = str(error).splitlines()[0]
         context.terminal.warn([f"{job.title}: what was kept of it is trained anew: {reason}"])
@@ -172,8 +174,8 @@ class _Shared:
     """Everything that all jobs of a run have in common."""
 
     image_shape: ImageShape
-    train: NDArray[np.uint8]
-    val: NDArray[np.uint8]
+    train: Source
+    val: Source
     threads: int
 
 
@@ -183,13 +185,12 @@ def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
     device.seed_and_limit(job.seed, shared.threads)
     try:
         codec = codecs.build(job.codec, shared.image_shape)
-        train, val = torch.from_numpy(shared.train), torch.from_numpy(shared.val)
         records: list[EpochRecord] = []
         if codec.settings.solved:
-            codec.solve(train)
+            codec.solve(shared.train)
         else:
             order = torch.Generator().manual_seed(job.seed)
-            records = list(fit(codec, train, val, job.fit, order))
+            records = list(fit(codec, shared.train, shared.val, job.fit, order))
     finally:
         torch.set_num_threads(threads_before)
     return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}, records

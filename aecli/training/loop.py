@@ -1,209 +1,155 @@
-"""The only training loop: minibatch gradient descent on the mean squared reconstruction error."""
+"""The only training loop: minibatch gradient descent on a loss, one step at a time."""
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
 
-from aecli.codecs.base import ChainCodec, Codec
+from aecli.codecs.base import Codec
 from aecli.config import AdamConfig, FitConfig, GaussianNoise, MaskingNoise
 from aecli.config.sections import NoiseConfig
+from aecli.data.images import Source
 from aecli.errors import DataError, DivergedError
-from aecli.measure import metrics
-from aecli.training import device
+from aecli.training import closed_form, device
 from aecli.training.augmentation import elastic
-from aecli.training.closed_form import Backpropagation, FlatParameters
+from aecli.training.autograd import Autograd
+from aecli.training.closed_form import ClosedForm
+from aecli.training.engine import Engine
+from aecli.training.losses import evaluate
 from aecli.training.optimizers import Adam, Muon, Optimizer
+from aecli.training.parameters import FlatParameters
+from aecli.training.records import EpochRecord, Progress
 
 CHECK_EVERY = 32  # steps between looks at the loss; each look waits for the device
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """A row of history.csv."""
-
-    epoch: int
-    """Number of the epoch, from 0 as the chapter counts; messages to people count from 1."""
-    train_mse: float
-    """Running mean over the epoch, while the weights change: what the chapter prints."""
-    val_mse: float
-    """Mse on the validation images, after the epoch; nan if there are none."""
-    lr: float
-    """Learning rate of the epoch's last step."""
-    seconds: float
-    """Seconds of training; validation is not counted."""
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "EpochRecord":
-        """The record that was saved as `row`. Raises DataError if its keys or values are others."""
-        names = [field.name for field in fields(cls)]
-        numbers = all(isinstance(value, int | float) for value in row.values())
-        if sorted(row) != sorted(names) or not numbers:
-            raise DataError(
-                f"a history row {dict(row)}, where this version of aecli has numbers for"
-                f" {', '.join(names)}"
-            )
-        return cls(**row)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a training, for a display."""
-
-    step: int
-    steps: int
-    epoch: int
-    images: int
-    """Images seen so far, in all epochs."""
-    mse: float
-    """Running mean over the epoch."""
-
 
 State = dict[str, Tensor]
 """Tensors that a training's next step depends on, besides its images and config."""
 
 
 def fit(
-    codec: Codec,
-    train: Tensor,
-    val: Tensor,
-    config: FitConfig,
-    generator: torch.Generator,
-    watch: Callable[[Progress], None] = lambda progress: None,
-    keep: Callable[[Callable[[], State]], None] = lambda take: None,
-    resumed: State | None = None,
+    codec: Codec, train: Source, val: Source, config: FitConfig, generator: torch.Generator
 ) -> Iterator[EpochRecord]:
-    """Train `codec` in place, yielding a record after each epoch.
+    """Train `codec` in place to the end, yielding a record after each epoch.
 
-    train, val: images (N, C, H, W) uint8, on the codec's device; train not empty.
-    generator: a CPU generator; draws the order of the images, anew each epoch, and the noise.
-    watch: called every few steps.
-    keep: called after every step with a function that takes the state there.
-    resumed: such a state of a training with the same images and config; fit goes on from there, to
-    the same bits; records of epochs before it are not yielded again.
-    Raises DivergedError at a loss that is not finite; the codec then holds the weights of the last
-    epoch that ended well (or its first ones).
+    Takes and raises what `Training` does.
     """
-    training = _Training(codec, len(train), config, generator)
-    if resumed is not None:
-        training.restore(resumed)
-    steps = training.steps_per_epoch * config.epochs
-    while training.step < steps:
-        codec.train()
-        epoch, start = divmod(training.step, training.steps_per_epoch)
-        order = training.order().to(train.device)
-        started = time.perf_counter() - training.seconds
-        for i, batch in enumerate(_batches(train, order, config.batch_size, start), start):
-            lr = training.take_step(batch, learning_rate_factor(training.step, steps, config))
-            training.seconds = time.perf_counter() - started
-            if (i + 1) % CHECK_EVERY == 0 or i + 1 == training.steps_per_epoch:
-                mse = training.running_mse(i + 1)  # waits for a GPU
-                training.seconds = time.perf_counter() - started
-                if not math.isfinite(mse):
-                    raise training.diverged(steps)
-                images = epoch * len(train) + min((i + 1) * config.batch_size, len(train))
-                watch(Progress(training.step, steps, epoch, images, mse))
-            if i + 1 < training.steps_per_epoch:
-                keep(training.state)
-        seconds = training.seconds
-        if not training.is_finite():  # after the last step, which no loss has seen
-            training.take_back()
-            raise DivergedError(
-                f"training diverged: weights that are not finite after epoch {epoch + 1} of"
-                f" {config.epochs} (lr={lr:.3g})"
-            )
-        codec.eval()
-        val_mse = metrics.mse(codec, val)
-        if len(val) and not math.isfinite(val_mse):
-            training.take_back()
-            raise DivergedError(
-                f"training diverged: validation mse {val_mse} after epoch {epoch + 1} of"
-                f" {config.epochs} (lr={lr:.3g})"
-            )
-        training.end_epoch()
-        yield EpochRecord(epoch, mse, val_mse, lr, seconds)
-        keep(training.state)
+    training = Training(codec, train, val, config, generator)
+    while not training.is_done:
+        training.take_step()
+        if training.is_epoch_over:
+            yield training.end_epoch()
 
 
-class _Training:
-    """A training under way: what it steps, and where it stands."""
+class Training:
+    """A training under way: `take_step` until `is_epoch_over`, then `end_epoch`, until `is_done`.
+
+    train, val: images; train not empty. generator: a CPU generator; draws the order of the images,
+    anew each epoch, and the noise. A DivergedError, at a loss that is not finite, leaves the codec
+    with the weights of the last epoch that ended well (or its first ones).
+    """
 
     def __init__(
-        self, codec: Codec, images: int, config: FitConfig, generator: torch.Generator
+        self,
+        codec: Codec,
+        train: Source,
+        val: Source,
+        config: FitConfig,
+        generator: torch.Generator,
     ) -> None:
-        self._config, self._generator = config, generator
-        self.steps_per_epoch = math.ceil(images / config.batch_size)
+        self._codec, self._config, self._generator = codec, config, generator
+        self._train, self._val = train.to(codec.device), val.to(codec.device)
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        self.steps = self.steps_per_epoch * config.epochs
         self.step = 0
         """Steps done, in all epochs."""
         self.seconds = 0.0
         """Seconds spent on this epoch's steps."""
-        self._images = images
         self._parameters = FlatParameters(codec)
-        dtype = device.product_dtype(config.precision, codec.device)
-        batch_size = min(config.batch_size, images)
-        assert isinstance(codec, ChainCodec)
-        self._gradient = Backpropagation(codec, self._parameters, batch_size, dtype)
+        batch_size = min(config.batch_size, len(train))
+        self._engine = engine_for(codec, self._parameters, config, batch_size, train.masked)
         self._optimizers = _build_optimizers(self._parameters, config, codec.device)
-        self._losses = torch.zeros(self.steps_per_epoch, device=codec.device)
-        self._good = self._parameters.vector.clone()
-        self._before_order = generator.get_state()
-
-    def order(self) -> Tensor:
-        """This epoch's order of the images; a resumed training draws the same again."""
-        if self.step % self.steps_per_epoch == 0:
-            self._before_order = self._generator.get_state()
-            return torch.randperm(self._images, generator=self._generator)
-        again = torch.Generator()
-        again.set_state(self._before_order)
-        return torch.randperm(self._images, generator=again)
-
-    def take_step(self, images: Tensor, factor: float) -> float:
-        """One step on a batch, with the peak rates times `factor`; returns the first rate."""
-        if self._config.elastic:
-            pixels, fraction = self._config.elastic, self._config.elastic_fraction
-            images = elastic(images, pixels, fraction, self._generator)
-        noisy = corrupt(images, self._config.noise, self._generator)
-        i = self.step % self.steps_per_epoch
-        self._losses[i] = self._gradient(noisy, images, getattr(self._config.loss, "l1", 0.0))
-        for optimizer, peak in self._optimizers:
-            optimizer.step(peak * factor)
-        self.step += 1
-        return self._optimizers[0][1] * factor
-
-    def running_mse(self, steps: int) -> float:
-        """The mean over the images of this epoch's first `steps` steps."""
-        sizes = torch.full((steps,), float(self._config.batch_size), dtype=torch.float64)
-        if steps == self.steps_per_epoch:
-            sizes[-1] = self._images - self._config.batch_size * (steps - 1)
-        return (self._losses[:steps].cpu().double() @ sizes / sizes.sum()).item()
-
-    def is_finite(self) -> bool:
-        """True if every weight is finite."""
-        return bool(self._parameters.vector.isfinite().all())
-
-    def end_epoch(self) -> None:
-        self._good.copy_(self._parameters.vector)
-        self.seconds = 0.0
-
-    def take_back(self) -> None:
-        """Give the codec the weights of the last epoch that ended well."""
-        self._parameters.vector.copy_(self._good)
-
-    def diverged(self, steps: int) -> DivergedError:
-        """The error that says where; the last good weights are back."""
-        self.take_back()
-        first = int((~self._losses.isfinite()).nonzero()[0])
-        epoch = (self.step - 1) // self.steps_per_epoch
-        step = epoch * self.steps_per_epoch + first
-        lr = self._config.optimizer.lr * learning_rate_factor(step, steps, self._config)
-        return DivergedError(
-            f"training diverged: loss {self._losses[first].item()} at step {step + 1} of {steps}"
-            f" (epoch {epoch + 1} of {self._config.epochs}, lr={lr:.3g}); a lower --lr may help"
+        self._buffer = torch.empty((batch_size, *train.shape), device=codec.device)
+        self._terms = torch.zeros(
+            (self.steps_per_epoch, len(self._engine.terms)), device=codec.device
         )
+        self._weights = torch.zeros(self.steps_per_epoch, dtype=torch.float64)
+        self._good = {name: tensor.clone() for name, tensor in self._learned().items()}
+        self._before_order = generator.get_state()
+        self._order: Tensor | None = None
+        self._means: dict[str, float] = {}
+        self._lr = 0.0
+        codec.train()
+
+    @property
+    def is_done(self) -> bool:
+        """True if every step is taken and the last epoch ended."""
+        return self.step == self.steps and self._order is None
+
+    @property
+    def is_epoch_over(self) -> bool:
+        """True if the epoch's last step is taken and `end_epoch` is due."""
+        return self._order is not None and self.step % self.steps_per_epoch == 0
+
+    def take_step(self) -> None:
+        """Take one step: a batch in, its gradient, and the weights moved by it.
+
+        Raises DivergedError, though not before the loss is looked at, every 32 steps.
+        """
+        started, config = time.perf_counter(), self._config
+        if self._order is None:
+            self._order = self._draw_order()
+        i = self.step % self.steps_per_epoch
+        chosen = self._order[i * config.batch_size : (i + 1) * config.batch_size]
+        batch = self._train.read(chosen, self._buffer).to(self._codec.device)
+        if config.elastic:
+            batch = elastic(batch, config.elastic, config.elastic_fraction, self._generator)
+        inputs = corrupt(batch.images, config.noise, self._generator)
+
+        self._terms[i] = self._engine(inputs, batch)
+        factor = learning_rate_factor(self.step, self.steps, config)
+        for optimizer, highest_rate in self._optimizers:
+            optimizer.step(highest_rate * factor)
+
+        self._weights[i] = len(batch) if batch.mask is None else float(batch.mask.double().sum())
+        self._lr = self._optimizers[0][1] * factor
+        self.step += 1
+        if (i + 1) % CHECK_EVERY == 0 or i + 1 == self.steps_per_epoch:
+            self._look(i + 1)  # waits for a GPU
+        self.seconds += time.perf_counter() - started
+
+    def end_epoch(self) -> EpochRecord:
+        """The record of the epoch whose last step is taken. Raises DivergedError."""
+        epoch = self.step // self.steps_per_epoch - 1
+        where = f"after epoch {epoch + 1} of {self._config.epochs} (lr={self._lr:.3g})"
+        if not all(bool(tensor.isfinite().all()) for tensor in self._learned().values()):
+            self._take_back()  # after the last step, which no loss has seen
+            raise DivergedError(f"training diverged: weights that are not finite {where}")
+        self._codec.eval()
+        val = evaluate(self._config.loss, self._codec, self._val)
+        self._codec.train()
+        first = self._engine.terms[0]
+        if len(self._val) and not math.isfinite(val[first]):
+            self._take_back()
+            raise DivergedError(f"training diverged: validation {first} {val[first]} {where}")
+        for name, tensor in self._learned().items():
+            self._good[name].copy_(tensor)
+        record = EpochRecord(epoch, self._means, val, self._lr, self.seconds)
+        self.seconds, self._order = 0.0, None
+        if self.is_done:
+            self._codec.eval()
+        return record
+
+    @property
+    def progress(self) -> Progress | None:
+        """Progress at the last look at the loss; None if the last step was not looked at."""
+        i = (self.step - 1) % self.steps_per_epoch + 1
+        if not (i % CHECK_EVERY == 0 or i == self.steps_per_epoch):
+            return None
+        epoch, size = (self.step - 1) // self.steps_per_epoch, len(self._train)
+        images = epoch * size + min(i * self._config.batch_size, size)
+        return Progress(self.step, self.steps, epoch, images, self._means)
 
     def state(self) -> State:
         """The state: the tensors themselves, not copies."""
@@ -216,12 +162,17 @@ class _Training:
         }
 
     def restore(self, state: State) -> None:
-        """Go on from a state; raises DataError if it is not one of such a training."""
-        here = self.state().keys()
-        if state.keys() != here:
+        """Go on from a state of a training with the same images and config, to the same bits.
+
+        Raises DataError if it is not one of such a training.
+        """
+        here, state = self.state(), dict(state)
+        if "weights" not in state and "losses" in state:  # written before masks were
+            state["weights"] = self._full_weights()
+        if state.keys() != here.keys():
             raise DataError(
-                f"not the state of such a training: it lacks {_listed(here - state.keys())} and has"
-                f" {_listed(state.keys() - here)} that has no place here"
+                f"not the state of such a training: it lacks {_listed(here.keys() - state.keys())}"
+                f" and has {_listed(state.keys() - here.keys())} that has no place here"
             )
         try:
             for name, tensor in self._tensors().items():
@@ -232,17 +183,79 @@ class _Training:
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(f"not the state of such a training: {error}") from None
 
-    def _tensors(self) -> State:
-        return {
-            "parameters": self._parameters.vector,
-            "last_good": self._good,
-            "losses": self._losses,
-            **{
-                f"{type(optimizer).__name__.lower()}_{name}": tensor
-                for optimizer, _ in self._optimizers
-                for name, tensor in optimizer.state().items()
-            },
+    def _draw_order(self) -> Tensor:
+        """This epoch's order of the images; a resumed training draws the same again."""
+        if self.step % self.steps_per_epoch == 0:
+            self._before_order = self._generator.get_state()
+            return torch.randperm(len(self._train), generator=self._generator)
+        again = torch.Generator()
+        again.set_state(self._before_order)
+        return torch.randperm(len(self._train), generator=again)
+
+    def _look(self, steps: int) -> None:
+        """Take the running means over the epoch's first `steps` steps. Raises DivergedError."""
+        terms, weights = self._terms[:steps].cpu().double(), self._weights[:steps]
+        self._means = {
+            name: (terms[:, i] @ weights / weights.sum()).item()
+            for i, name in enumerate(self._engine.terms)
         }
+        if all(map(math.isfinite, self._means.values())):
+            return
+        self._take_back()
+        bad, term = (~terms.isfinite()).nonzero()[0].tolist()
+        step = (self.step - 1) // self.steps_per_epoch * self.steps_per_epoch + bad
+        epoch = step // self.steps_per_epoch
+        lr = self._config.optimizer.lr * learning_rate_factor(step, self.steps, self._config)
+        what = "loss" if len(self._engine.terms) == 1 else self._engine.terms[term]
+        raise DivergedError(
+            f"training diverged: {what} {terms[bad, term].item()} at step {step + 1} of"
+            f" {self.steps} (epoch {epoch + 1} of {self._config.epochs}, lr={lr:.3g}); a lower --lr"
+            " may help"
+        )
+
+    def _take_back(self) -> None:
+        """Give the codec the weights of the last epoch that ended well."""
+        for name, tensor in self._learned().items():
+            tensor.copy_(self._good[name])
+
+    def _learned(self) -> State:
+        """The numbers that training changes in the codec: its parameters, and buffers."""
+        buffers = {f"buffer_{name}": tensor for name, tensor in self._codec.named_buffers()}
+        return {"parameters": self._parameters.vector, **buffers}
+
+    def _tensors(self) -> State:
+        """Every tensor of the state that is changed in place."""
+        good = {
+            "last_good" if name == "parameters" else f"last_good_{name}": tensor
+            for name, tensor in self._good.items()
+        }
+        optimizers = {
+            f"{type(optimizer).__name__.lower()}_{name}": tensor
+            for optimizer, _ in self._optimizers
+            for name, tensor in optimizer.state().items()
+        }
+        terms = {"losses": self._terms, "weights": self._weights}
+        return {**self._learned(), **good, **terms, **optimizers}
+
+    def _full_weights(self) -> Tensor:
+        """The weights of an epoch's steps where no pixel is masked."""
+        sizes = torch.full_like(self._weights, float(self._config.batch_size))
+        sizes[-1] = len(self._train) - self._config.batch_size * (self.steps_per_epoch - 1)
+        return sizes
+
+
+def engine_for(
+    codec: Codec,
+    parameters: FlatParameters,
+    config: FitConfig,
+    batch_size: int,
+    masked: bool = False,
+) -> Engine:
+    """The engine of a training: the closed form where there is one, else autograd."""
+    dtype = device.product_dtype(config.precision, codec.device)
+    if masked or closed_form.why_not(codec, config.loss):
+        return Autograd(codec, parameters, config.loss, dtype)
+    return ClosedForm(codec, parameters, config.loss, batch_size, dtype)
 
 
 def _listed(names: Collection[str]) -> str:
@@ -292,13 +305,3 @@ def learning_rate_factor(step: int, steps: int, config: FitConfig) -> float:
             return remaining
         case "cosine":
             return 0.5 * (1 - math.cos(math.pi * remaining))
-
-
-def _batches(images: Tensor, order: Tensor, batch_size: int, start: int) -> Iterator[Tensor]:
-    """The images as float batches in [0, 1], from batch `start` on, in reused buffers."""
-    raw = torch.empty((batch_size, *images.shape[1:]), dtype=images.dtype, device=images.device)
-    unit = torch.empty(raw.shape, device=images.device)
-    for index in order.split(batch_size)[start:]:
-        n = len(index)
-        torch.index_select(images, 0, index, out=raw[:n])
-        yield unit[:n].copy_(raw[:n]).div_(255)

@@ -1,8 +1,6 @@
 """One training in its run folder: its history, its checkpoints, and its end on a signal."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
 
 import torch
 
@@ -14,7 +12,8 @@ from aecli.data.images import Images
 from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
-from aecli.training.loop import EpochRecord, State, fit
+from aecli.training.loop import Training
+from aecli.training.records import EpochRecord
 
 
 def train_codec(
@@ -26,25 +25,35 @@ def train_codec(
     """
     if codec.settings.solved:
         with context.terminal.working(f"solving for {config.codec.name}"):
-            codec.solve(images.train.images)
+            codec.solve(images.train)
         run_dir.write_csv("history.csv", [])
         return []
     images.require_batch(config.train.batch_size)
-    train, val = (split.images.to(codec.device) for split in (images.train, images.val))
     order = torch.Generator().manual_seed(config.seed)
-    state, records = _last_checkpoint(context, run_dir)
+    training = Training(codec, images.train, images.val, config.train, order)
+    records = _go_on_from_checkpoint(training, config, context, run_dir)
+    rows = [record.row() for record in records]
+    saved = time.monotonic()
     with (
         interrupts.deferred() as signalled,
         context.terminal.watching(config.train.epochs) as watch,
     ):
-        keep = _keeper(run_dir, records, config.checkpoint_seconds, signalled)
         try:
-            for record in fit(codec, train, val, config.train, order, watch, keep, state):
-                records.append(record)
-                run_dir.write_csv("history.csv", [asdict(r) for r in records])
-                context.terminal.epoch(record, config.train.epochs)
-        except DataError as error:
-            raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
+            while not training.is_done:
+                training.take_step()
+                if training.progress is not None:
+                    watch(training.progress)
+                if training.is_epoch_over:
+                    records.append(training.end_epoch())
+                    rows.append(records[-1].row())
+                    run_dir.write_csv("history.csv", rows)
+                    context.terminal.epoch(records[-1], config.train.epochs)
+                signal = signalled()
+                if signal is not None or time.monotonic() - saved >= config.checkpoint_seconds:
+                    run_dir.save_checkpoint(training.state(), rows)
+                    saved = time.monotonic()
+                if signal is not None:
+                    raise Interrupted(signal)
         except DivergedError as error:
             run_dir.save_model(codec, config)
             raise DivergedError(
@@ -53,42 +62,24 @@ def train_codec(
     return records
 
 
-def _last_checkpoint(context: Context, run_dir: RunDir) -> tuple[State | None, list[EpochRecord]]:
-    """The point that an earlier process reached in this run; says so, and what could not be read.
+def _go_on_from_checkpoint(
+    training: Training, config: NetworkConfig, context: Context, run_dir: RunDir
+) -> list[EpochRecord]:
+    """The records up to the point that an earlier process reached in this run, to which `training`
+    is set; none in a new run. Says so, and what could not be read.
 
     Raises DataError for a checkpoint that another version of aecli wrote.
     """
     found, faults = run_dir.load_checkpoint()
     context.terminal.warn(faults)
     if found is None:
-        return None, []
+        return []
+    terms = config.train.loss.terms
     try:
-        records = [EpochRecord.from_row(row) for row in found.history]
+        records = [EpochRecord.from_row(row, terms) for row in found.history]
+        training.restore(found.state)
     except DataError as error:
         raise DataError(f"{run_dir.path}/checkpoint: {error}") from None
-    step = int(found.state.get("step", torch.tensor(0)))
-    context.terminal.say(f"going on after step {step}, {count(len(records), 'epoch')} done")
-    return found.state, records
-
-
-def _keeper(
-    run_dir: RunDir,
-    records: list[EpochRecord],
-    seconds: float,
-    signalled: Callable[[], int | None],
-) -> Callable[[Callable[[], State]], None]:
-    """The function that `fit` calls after every step: it saves the state when that is due, or on a
-    signal, and then raises Interrupted."""
-    saved = time.monotonic()
-
-    def keep(take: Callable[[], State]) -> None:
-        nonlocal saved
-        number = signalled()
-        if number is None and time.monotonic() - saved < seconds:
-            return
-        run_dir.save_checkpoint(take(), [asdict(record) for record in records])
-        saved = time.monotonic()
-        if number is not None:
-            raise Interrupted(number)
-
-    return keep
+    done = count(len(records), "epoch")
+    context.terminal.say(f"going on after step {training.step}, {done} done")
+    return records

@@ -1,0 +1,106 @@
+"""Principal components of images, by whichever way fits their number and size.
+
+The covariance where it is small; the Gram matrix of the images where they are fewer than pixels;
+randomised subspace iteration (Halko, Martinsson & Tropp, "Finding structure with randomness", SIAM
+Review 2011, algorithm 4.4) where both are large. Pixels that are not valid count as the mean.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from aecli.data.images import BATCH_BYTES, Source, mean_image
+
+LARGEST_MATRIX = 6_000
+"""Rows of the largest covariance or Gram matrix that is decomposed whole, in about a minute."""
+LARGEST_BASIS = 2**27
+"""Numbers in the largest set of components beyond those of a covariance: 1 GiB of float64, of which
+three are held at a time."""
+_MORE = 10  # directions beyond those asked for
+_PASSES = 4  # over all images
+
+
+def why_none(code_dim: int, images: int, pixels: int) -> str | None:
+    """The reason why there is no PCA of so many components; None if there is one."""
+    if code_dim > min(images, pixels):
+        fewer, what = min((images, "training images"), (pixels, "pixels"))
+        return f"at most {fewer:,} components, of {fewer:,} {what}"
+    if pixels > LARGEST_MATRIX and (code_dim + _MORE) * pixels > LARGEST_BASIS:
+        return f"no {code_dim:,} components of {pixels:,} pixels within 3 GiB of memory"
+    return None
+
+
+def principal_components(source: Source, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (pixels,), the `count` largest variances, and their components (count, pixels), float64.
+
+    `why_none` must have no reason against `count`.
+    """
+    n, pixels = len(source), source.pixels
+    mean = mean_image(source).flatten()
+    if pixels <= LARGEST_MATRIX and (pixels <= n or n > LARGEST_MATRIX):
+        variances, vectors = torch.linalg.eigh(_covariance(source, mean))  # variances rise
+        return mean, variances.flip(0)[:count], vectors.T.flip(0)[:count]
+    if n <= LARGEST_MATRIX:
+        return mean, *_by_gram_matrix(source, mean, count)
+    return mean, *_by_subspace_iteration(source, mean, count)
+
+
+def _centred(source: Source, mean: Tensor) -> Iterator[Tensor]:
+    """All images in order, (n, pixels) float32 without the mean."""
+    centre = mean.float()
+    for batch in source.batches(2 * BATCH_BYTES):
+        rows = batch.images.flatten(start_dim=1) - centre
+        if batch.mask is not None:
+            rows *= batch.mask.expand_as(batch.images).flatten(start_dim=1)
+        yield rows
+
+
+def _covariance(source: Source, mean: Tensor) -> Tensor:
+    scatter = torch.zeros((len(mean), len(mean)), dtype=torch.float64)
+    for rows in _centred(source, mean):
+        scatter += rows.T @ rows
+    return scatter / max(len(source) - 1, 1)
+
+
+def _by_gram_matrix(source: Source, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    gram = torch.cat([_products(source, mean, rows) for rows in _centred(source, mean)])
+    values, vectors = torch.linalg.eigh(gram / max(len(source) - 1, 1))
+    values, vectors = values.flip(0)[:count].clamp_min(0), vectors.flip(1)[:, :count]
+    components = torch.zeros((count, len(mean)), dtype=torch.float64)
+    start = 0
+    for rows in _centred(source, mean):
+        components += vectors[start : start + len(rows)].T @ rows.double()
+        start += len(rows)
+    # Directions without variance are any that are orthogonal to the others, the same every time.
+    rank = int((values > values.max() * 1e-10).sum())
+    fill = torch.Generator().manual_seed(0)
+    components[rank:] = torch.randn(components[rank:].shape, dtype=torch.float64, generator=fill)
+    return values, _orthonormal_rows(components)
+
+
+def _products(source: Source, mean: Tensor, rows: Tensor) -> Tensor:
+    """The inner products of `rows` with all images, (n, N) float64."""
+    return torch.cat([rows.double() @ others.double().T for others in _centred(source, mean)], 1)
+
+
+def _by_subspace_iteration(source: Source, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    size = min(count + _MORE, len(source), len(mean))
+    fill = torch.Generator().manual_seed(0)
+    basis = torch.randn((size, len(mean)), dtype=torch.float64, generator=fill)
+    for _ in range(_PASSES):
+        image = torch.zeros_like(basis)
+        for rows in _centred(source, mean):
+            image += (rows.double() @ basis.T).T @ rows.double()
+        basis = _orthonormal_rows(image)
+    small = torch.zeros((size, size), dtype=torch.float64)
+    for rows in _centred(source, mean):
+        codes = rows.double() @ basis.T
+        small += codes.T @ codes
+    variances, vectors = torch.linalg.eigh(small / max(len(source) - 1, 1))
+    return variances.flip(0)[:count], vectors.T.flip(0)[:count] @ basis
+
+
+def _orthonormal_rows(matrix: Tensor) -> Tensor:
+    basis, upper = torch.linalg.qr(matrix.T)
+    return (basis * upper.diagonal().sign()).T  # rows keep their directions

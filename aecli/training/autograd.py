@@ -1,0 +1,35 @@
+"""The gradient of any codec and any loss, by torch's automatic differentiation."""
+
+import torch
+from torch import Tensor
+
+from aecli.codecs.base import Codec
+from aecli.config.sections import LossSection
+from aecli.data.images import Batch
+from aecli.training.engine import Engine
+from aecli.training.losses import loss_terms, mean_of, term_names
+from aecli.training.parameters import FlatParameters
+
+
+class Autograd(Engine):
+    """Gradients that torch adds up in the one gradient vector."""
+
+    def __init__(
+        self, codec: Codec, parameters: FlatParameters, loss: LossSection, dtype: torch.dtype
+    ) -> None:
+        """dtype: type of the matrix products and convolutions."""
+        self._codec, self._parameters, self._loss = codec, parameters, loss
+        self._dtype = dtype
+        self.terms = term_names(loss)
+        views = parameters.views(parameters.gradient)
+        for parameter, view in zip(parameters.ordered, views, strict=True):
+            parameter.grad = view
+
+    def __call__(self, inputs: Tensor, batch: Batch) -> Tensor:
+        self._parameters.gradient.zero_()
+        narrow = self._dtype is not torch.float32
+        with torch.autocast(inputs.device.type, self._dtype, enabled=narrow):
+            terms = loss_terms(self._loss, self._codec, inputs, batch)
+        means = [mean_of(term) for term in terms.values()]
+        means[0].backward()
+        return torch.stack(means).detach()

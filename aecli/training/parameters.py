@@ -1,0 +1,34 @@
+"""A codec's parameters as one vector."""
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatParameters:
+    """A codec's parameters as views of one vector, in which the weight matrices stand first.
+
+    One vector is stepped, copied and saved by one operation, however many layers there are.
+    """
+
+    def __init__(self, codec: nn.Module) -> None:
+        self.ordered = sorted(codec.parameters(), key=lambda parameter: parameter.ndim != 2)
+        self.shapes = [parameter.shape for parameter in self.ordered]
+        self._positions = {id(parameter): i for i, parameter in enumerate(self.ordered)}
+        self.vector = torch.cat([parameter.detach().flatten() for parameter in self.ordered])
+        self.gradient = torch.zeros_like(self.vector)
+        for parameter, view in zip(self.ordered, self.views(self.vector), strict=True):
+            parameter.data = view
+
+    @property
+    def matrices(self) -> list[torch.Size]:
+        """The shapes of the weight matrices, in their order."""
+        return [shape for shape in self.shapes if len(shape) == 2]
+
+    def views(self, vector: Tensor) -> list[Tensor]:
+        """Views of `vector`, a number per parameter, in the parameters' shapes and order."""
+        parts = vector.split([shape.numel() for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def view_of(self, parameter: Tensor, vector: Tensor) -> Tensor:
+        """The part of `vector` that has the numbers of `parameter`, in its shape."""
+        return self.views(vector)[self._positions[id(parameter)]]
