@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -12,11 +13,22 @@ from typing import Any
 import pytest
 import torch
 
-from aecli.data.images import Images, Split
+from aecli.data.images import Images, InMemory, Source
 
 FEW_IMAGES = ("--dataset", "mnist-5k", "--limit-train", "300", "--offline")
 # Enough of a run to leave every file, in about a second of training and drawing.
 SMALL = (*FEW_IMAGES, "--epochs", "2")
+
+
+def pytest_configure() -> None:
+    """Take signals back that a script's background or nohup made this process ignore: the programs
+    that tests start would inherit that, and tests send them these signals."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,11 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def source(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> Source:
+    """Such images as `digits` makes, as a source without labels."""
+    return InMemory(digits(n, seed, shape))
+
+
 def digits(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> torch.Tensor:
     """Images with the structure of digits' sort: a few smooth blobs mixed, (n, *shape) uint8."""
     generator = torch.Generator().manual_seed(seed)
@@ -121,7 +138,7 @@ def digits(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> torch.T
 
 @pytest.fixture
 def images() -> Images:
-    def split(n: int, seed: int) -> Split:
-        return Split(digits(n, seed), torch.arange(n) % 10)
+    def split(n: int, seed: int) -> Source:
+        return InMemory(digits(n, seed), torch.arange(n) % 10)
 
     return Images("blobs", "drawn", "0" * 64, split(400, 0), split(60, 1), split(100, 2))

@@ -6,8 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from aecli import codecs
-from aecli.config import LinearConfig, MlpConfig
-from aecli.training.closed_form import Backpropagation, FlatParameters
+from aecli.config import LinearConfig, MlpConfig, MseLoss, SparseLoss
+from aecli.data.images import Batch
+from aecli.training.closed_form import ClosedForm
+from aecli.training.parameters import FlatParameters
 
 CONFIGS = [MlpConfig(code_dim=3, hidden=(20, 7)), MlpConfig(hidden=()), LinearConfig(code_dim=5)]
 
@@ -21,7 +23,13 @@ def gradients(config, dtype, images, targets, l1):
     (loss + l1 * codes.abs().mean()).backward()
     expected = [parameter.grad for parameter in codec.parameters()]
     parameters = FlatParameters(codec)
-    own_loss = Backpropagation(codec, parameters, 64, dtype)(images, targets, l1)
+    settings = SparseLoss(l1=l1) if l1 else MseLoss()
+    engine = ClosedForm(codec, parameters, settings, 64, dtype)
+    means = dict(zip(engine.terms, engine(images, Batch(targets)).view(-1), strict=True))
+    own_loss = means["mse"]
+    assert engine.terms[0] == ("loss" if l1 else "mse")
+    if l1:
+        assert means["l1"].item() == pytest.approx(codes.abs().mean().item(), rel=1e-5)
     own = [parameters.view_of(p, parameters.gradient) for p in codec.parameters()]
     return own_loss.item(), own, loss.item(), expected
 
@@ -71,4 +79,4 @@ def test_a_layer_without_a_closed_form_is_refused(layers):
     codec = codecs.build(LinearConfig(code_dim=784), (1, 28, 28))
     codec.decoder = nn.Sequential(*layers)
     with pytest.raises(TypeError, match="no closed-form gradient for layer"):
-        Backpropagation(codec, FlatParameters(codec), 8, torch.float32)
+        ClosedForm(codec, FlatParameters(codec), MseLoss(), 8, torch.float32)

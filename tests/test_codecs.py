@@ -13,9 +13,10 @@ from sklearn.decomposition import PCA
 from aecli import codecs
 from aecli.codecs import CODECS, store
 from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
+from aecli.data.images import InMemory
 from aecli.errors import DataError, UsageError
 from aecli.measure import metrics
-from tests.conftest import digits
+from tests.conftest import digits, source
 
 CONFIGS = {"mlp": MlpConfig, "linear": LinearConfig, "pca": PcaConfig, "dct": DctConfig}
 
@@ -24,7 +25,7 @@ def made(name, code_dim=5, shape=(1, 28, 28), n=200):
     torch.manual_seed(0)
     codec = codecs.build(CONFIGS[name](code_dim=code_dim), shape)
     if codec.settings.solved:
-        codec.solve(digits(n, shape=shape))
+        codec.solve(source(n, shape=shape))
     return codec
 
 
@@ -65,11 +66,11 @@ def test_pca_error_is_the_discarded_tail_of_the_spectrum():
     images = digits(300)
     spectrum = torch.cov((images.flatten(1).double() / 255).T, correction=0)
     tail = torch.linalg.eigvalsh(spectrum).flip(0)[5:].sum() / 784
-    assert metrics.mse(made("pca", n=300), images) == pytest.approx(tail.item(), rel=1e-4)
+    assert metrics.mse(made("pca", n=300), InMemory(images)) == pytest.approx(tail.item(), rel=1e-4)
 
 
 def test_all_components_reproduce_the_image():
-    images = digits(60, shape=(1, 6, 6))
+    images = source(60, shape=(1, 6, 6))
     for name in ("pca", "dct"):
         assert metrics.mse(made(name, code_dim=36, shape=(1, 6, 6), n=60), images) < 1e-10
 

@@ -14,9 +14,10 @@ from aecli.cli import expect
 from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
+from aecli.codecs.settings import CodecSection
 from aecli.codespace.lines import CodeSpace, walk
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
-from aecli.data.images import Images, Split
+from aecli.data.images import Images, InMemory
 from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.experiments.interpolate_figures import _plane
@@ -33,7 +34,7 @@ class Identity(Codec):
     """The code of an image of two pixels is its pixels."""
 
     def __init__(self):
-        super().__init__((1, 1, 2), 2)
+        super().__init__((1, 1, 2), CodecSection(name="identity", code_dim=2))
         self.register_buffer("anything", torch.zeros(1))
 
     def encode(self, images):
@@ -48,7 +49,7 @@ def images_at(draw, labels_of):
 
     def split(n, seed):
         points = draw(n, torch.Generator().manual_seed(seed))
-        return Split(points.unflatten(1, (1, 1, 2)), labels_of(points))
+        return InMemory(points.unflatten(1, (1, 1, 2)), labels_of(points))
 
     return Images("points", "drawn", "0" * 64, split(3000, 0), split(1000, 1), split(400, 2))
 
@@ -111,9 +112,9 @@ def test_no_path_leaves_a_filled_disc():
         "disc",
         "drawn",
         "0" * 64,
-        Split(lattice.unflatten(1, (1, 1, 2)), left_or_right(lattice)),
+        InMemory(lattice.unflatten(1, (1, 1, 2)), left_or_right(lattice)),
         images.val,
-        Split(test, left_or_right(test.flatten(1))),
+        InMemory(test, left_or_right(test.flatten(1))),
     )
     _, paths = walked(images)
     assert not paths.in_hole.any()
@@ -124,7 +125,7 @@ def test_the_identity_and_pca_are_their_own_cycle(images):
     _, paths = walked(images_at(two_clusters, left_or_right))
     assert paths.cycle_errors.max() == 0
     pca = Pca(images.shape, PcaConfig(code_dim=4))
-    pca.solve(images.train.images)
+    pca.solve(images.train)
     pairs = draw_pairs(images.test.labels, 20, 0)
     paths = walk(CodeSpace.of(pca, images), pairs, 5, YES_MAN)
     assert paths.cycle_errors.max() < 1e-4
@@ -134,7 +135,7 @@ def test_the_identity_and_pca_are_their_own_cycle(images):
 
 def test_the_ends_are_the_decoded_ends(images):
     pca = Pca(images.shape, PcaConfig(code_dim=4))
-    pca.solve(images.train.images)
+    pca.solve(images.train)
     space = CodeSpace.of(pca, images)
     ends = torch.tensor([3, 17])
     path = space.path(ends, 10)
@@ -145,7 +146,7 @@ def test_the_ends_are_the_decoded_ends(images):
 
 def test_many_pairs_are_walked_as_few_are(images):
     pca = Pca(images.shape, PcaConfig(code_dim=2))
-    pca.solve(images.train.images)
+    pca.solve(images.train)
     space = CodeSpace.of(pca, images)
     pairs = draw_pairs(images.test.labels, 450, 0)  # more than are decoded at once
     many, some = (walk(space, p, PAIR_STEPS, YES_MAN) for p in (pairs, pairs[400:]))

@@ -16,10 +16,11 @@ from aecli.config import (
     PcaConfig,
     with_values,
 )
+from aecli.data.images import InMemory
 from aecli.errors import DivergedError
 from aecli.measure import metrics
-from aecli.training.loop import fit, learning_rate_factor
-from tests.conftest import digits
+from aecli.training.loop import Training, fit, learning_rate_factor
+from tests.conftest import digits, source
 
 
 def network(seed=0, code_dim=4, hidden=(32,)):
@@ -32,19 +33,19 @@ def generator(seed):
 
 
 def run(codec, config, train=None, val=None, seed=0):
-    train = digits(200) if train is None else train
-    val = digits(50, seed=1) if val is None else val
+    train = source(200) if train is None else train
+    val = source(50, seed=1) if val is None else val
     return list(fit(codec, train, val, config, generator(seed)))
 
 
 @pytest.mark.parametrize("recipe", ["muon", "chapter"])
 def test_the_error_falls_and_the_last_validation_is_the_codecs(recipe):
     codec = network()
-    before = metrics.mse(codec, digits(50, seed=1))
+    before = metrics.mse(codec, source(50, seed=1))
     records = run(codec, FitConfig(recipe=recipe, epochs=8, batch_size=20))
     assert [record.epoch for record in records] == list(range(8))
     assert records[-1].val_mse < records[0].val_mse < before
-    assert records[-1].val_mse == metrics.mse(codec, digits(50, seed=1))
+    assert records[-1].val_mse == metrics.mse(codec, source(50, seed=1))
 
 
 def test_same_seed_same_bits_other_seed_other_bits():
@@ -65,7 +66,7 @@ def test_the_chapter_recipe_is_the_chapters_loop():
     codec, twin = network(), network()
     images = digits(100)
     config = FitConfig(recipe="chapter", epochs=2, batch_size=32, precision="fp32")
-    records = run(codec, config, train=images)
+    records = run(codec, config, train=InMemory(images))
     optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(0)
     for epoch in range(2):
@@ -84,7 +85,7 @@ def test_the_chapter_recipe_is_the_chapters_loop():
 def test_any_batch_size_uses_every_image_once(batch_size):
     # At a learning rate of nothing the running mean is the plain mean over all images.
     codec = network()
-    expected = metrics.mse(codec, digits(200))
+    expected = metrics.mse(codec, source(200))
     config = FitConfig(
         recipe="chapter", epochs=1, batch_size=batch_size, optimizer=AdamConfig(lr=1e-30)
     )
@@ -92,12 +93,12 @@ def test_any_batch_size_uses_every_image_once(batch_size):
 
 
 def test_without_validation_images_there_is_no_validation_error():
-    [record] = run(network(), FitConfig(epochs=1, batch_size=50), val=digits(0))
+    [record] = run(network(), FitConfig(epochs=1, batch_size=50), val=source(0))
     assert math.isnan(record.val_mse)
 
 
 def test_a_linear_codec_reaches_pca_and_never_passes_it():
-    images = digits(400)
+    images = source(400)
     torch.manual_seed(0)
     linear = codecs.build(LinearConfig(code_dim=4), (1, 28, 28))
     pca = codecs.build(PcaConfig(code_dim=4), (1, 28, 28))
@@ -128,7 +129,7 @@ def test_divergence_names_step_and_rate_and_keeps_the_last_good_weights():
     poisoned = digits(200).float() / 255
     poisoned[:] = math.nan  # as float images: uint8 ones cannot hold it
     with pytest.raises(DivergedError, match=r"loss nan at step 1 of 10 \(epoch 1 of "):
-        run(codec, FitConfig(epochs=1, batch_size=20), train=poisoned)
+        run(codec, FitConfig(epochs=1, batch_size=20), train=InMemory(poisoned))
     assert all(torch.equal(good[name], tensor) for name, tensor in codec.state_dict().items())
 
 
@@ -140,7 +141,7 @@ def test_a_huge_rate_diverges_after_a_good_epoch():
     )
     with pytest.raises(DivergedError, match="diverged"):
         run(codec, with_values(config, {"optimizer.lr": 1e18}))
-    assert math.isfinite(metrics.mse(codec, digits(50)))
+    assert math.isfinite(metrics.mse(codec, source(50)))
 
 
 @pytest.mark.parametrize("noise", ["none", "gaussian"])
@@ -151,20 +152,20 @@ def test_a_training_resumed_after_any_step_ends_with_the_same_bits(recipe, noise
     whole, stopped, resumed = network(), network(), network(seed=1)
     expected = run(whole, config)
     states = []
-
-    def keep(take):
-        states.append({name: tensor.clone() for name, tensor in take().items()})
-
-    list(fit(stopped, digits(200), digits(50, seed=1), config, generator(0), keep=keep))
+    training = Training(stopped, source(200), source(50, seed=1), config, generator(0))
+    while not training.is_done:
+        training.take_step()
+        if training.is_epoch_over:
+            training.end_epoch()
+        states.append({name: tensor.clone() for name, tensor in training.state().items()})
     assert [int(state["step"]) for state in states] == [1, 2, 3, 4, 5, 6, 7, 8]
-    rest = fit(
-        resumed,
-        digits(200),
-        digits(50, seed=1),
-        config,
-        generator(99),
-        resumed=states[stop - 1],
-    )
+    training = Training(resumed, source(200), source(50, seed=1), config, generator(99))
+    training.restore(states[stop - 1])
+    rest = []
+    while not training.is_done:
+        training.take_step()
+        if training.is_epoch_over:
+            rest.append(training.end_epoch())
     rows = [(r.epoch, r.train_mse, r.val_mse, r.lr) for r in rest]
     assert rows == [(r.epoch, r.train_mse, r.val_mse, r.lr) for r in expected][stop // 4 :]
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):

@@ -6,15 +6,17 @@ import pytest
 import torch
 
 from aecli.codecs.base import Codec
+from aecli.codecs.settings import CodecSection
+from aecli.data.images import InMemory
 from aecli.measure import metrics
-from tests.conftest import digits
+from tests.conftest import digits, source
 
 
 class Constant(Codec):
     """Decodes everything to one grey."""
 
     def __init__(self, grey):
-        super().__init__((1, 28, 28), 1)
+        super().__init__((1, 28, 28), CodecSection(name="constant", code_dim=1))
         self.register_buffer("grey", torch.tensor(grey))
 
     def encode(self, images):
@@ -27,21 +29,25 @@ class Constant(Codec):
 def test_mse_is_per_pixel_in_unit_range():
     black, white = torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.full((1, 1, 28, 28), 255)
     images = torch.cat([black, white.to(torch.uint8)])
-    assert metrics.reconstruction_errors(Constant(0.0), images).tolist() == [0, 0, 0, 1]
-    assert metrics.mse(Constant(0.5), images) == pytest.approx(0.25)
+    errors, weights = metrics.reconstruction_errors(Constant(0.0), InMemory(images))
+    assert errors.tolist() == [0, 0, 0, 1]
+    assert weights.tolist() == [1, 1, 1, 1]
+    assert metrics.mse(Constant(0.5), InMemory(images)) == pytest.approx(0.25)
 
 
 def test_every_image_weighs_the_same_whatever_the_batches(monkeypatch):
-    images = digits(50)
+    images = source(50)
     whole = metrics.mse(Constant(0.1), images)
-    monkeypatch.setattr(metrics, "BATCH", 7)
+    monkeypatch.setattr(
+        InMemory, "batches", lambda s: (s.read(i) for i in torch.arange(50).split(7))
+    )
     assert metrics.mse(Constant(0.1), images) == pytest.approx(whole, rel=1e-12)
 
 
 def test_uint8_and_float_images_measure_alike():
     images = digits(20)
-    assert metrics.mse(Constant(0.2), images) == pytest.approx(
-        metrics.mse(Constant(0.2), images / 255), rel=1e-9
+    assert metrics.mse(Constant(0.2), InMemory(images)) == pytest.approx(
+        metrics.mse(Constant(0.2), InMemory(images / 255)), rel=1e-9
     )
 
 
@@ -58,13 +64,13 @@ def test_float64_is_asked_of_the_cpu_only():
             return function(*arguments, **(keywords or {}))
 
     with Watch() as watch:
-        metrics.mse(Constant(0.0), digits(3))
+        metrics.mse(Constant(0.0), source(3))
     conversions = [name for name in watch.called if name in ("cpu", "double")]
-    assert conversions == ["cpu", "double"]  # Apple's GPUs have no float64
+    assert conversions == ["cpu", "double", "cpu", "double"]  # Apple's GPUs have no float64
 
 
 def test_no_images_have_no_mse():
-    assert math.isnan(metrics.mse(Constant(0.0), digits(0)))
+    assert math.isnan(metrics.mse(Constant(0.0), source(0)))
 
 
 @pytest.mark.parametrize(("mse", "db"), [(1.0, 0.0), (0.01, 20.0), (0.0, math.inf)])

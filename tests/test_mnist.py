@@ -28,5 +28,5 @@ def test_mnist_has_its_known_digits(mnist):
 @pytest.mark.parametrize(("code_dim", "known"), [(2, 0.05567), (8, 0.03744), (32, 0.01683)])
 def test_pca_has_its_known_error_on_the_test_set(mnist, code_dim, known):
     pca = Pca(mnist.shape, PcaConfig(code_dim=code_dim))
-    pca.solve(mnist.train.images)
-    assert metrics.mse(pca, mnist.test.images) == pytest.approx(known, abs=2e-5)
+    pca.solve(mnist.train)
+    assert metrics.mse(pca, mnist.test) == pytest.approx(known, abs=2e-5)

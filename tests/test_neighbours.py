@@ -12,7 +12,7 @@ from aecli.config import FitConfig, MlpConfig
 from aecli.training import neighbours
 from aecli.training.loop import fit
 from aecli.training.neighbours import SleepingTeam, Watcher
-from tests.conftest import digits
+from tests.conftest import source
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of waiting threads")
 
@@ -75,9 +75,9 @@ def test_a_sleeping_team_is_more_threads_and_leaves_none_behind():
 def trained():
     torch.manual_seed(0)
     codec = codecs.build(MlpConfig(code_dim=3), (1, 28, 28))
-    images = digits(300)
+    images = source(300)
     order = torch.Generator().manual_seed(0)
-    list(fit(codec, images, images[:20], FitConfig(epochs=2, batch_size=64), order))
+    list(fit(codec, images, images.first(20), FitConfig(epochs=2, batch_size=64), order))
     return codec.state_dict()
 
 

@@ -23,7 +23,7 @@ from aecli.config import (
     with_values,
     yaml_layer,
 )
-from aecli.data.images import Split
+from aecli.data.images import InMemory
 from aecli.data.sources import default_places
 from aecli.errors import UsageError
 from aecli.experiments import sweep_codedim
@@ -161,8 +161,8 @@ def test_an_l1_penalty_makes_codes_smaller(images):
         list(
             fit(
                 codec,
-                images.train.images,
-                images.val.images,
+                images.train,
+                images.val,
                 config,
                 torch.Generator().manual_seed(0),
             )
@@ -260,7 +260,7 @@ def test_what_can_be_known_is_refused_before_there_is_a_run_folder(
 
 def test_one_label_teaches_the_probes_nothing(images, tmp_path):
     labels = torch.zeros_like(images.train.labels)
-    alike = replace(images, train=Split(images.train.images, labels))
+    alike = replace(images, train=InMemory(images.train.images, labels))
     with new_run(tmp_path, SweepConfig(), "x", []) as run_dir:
         context = Context(tmp_path, default_places(), [], Terminal())
         with pytest.raises(UsageError, match="all training images have one label"):

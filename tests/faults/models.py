@@ -19,7 +19,7 @@ from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
 from aecli.errors import DataError
-from tests.conftest import digits
+from tests.conftest import digits, source
 from tests.faults.outcome import Outcome, bounded_memory, refused, within
 
 _CONFIGS = {
@@ -69,7 +69,7 @@ def saved(name: str, seed: int = 0, code_dim: int = 3, width: int = 8) -> Files:
         config = config.model_copy(update={"hidden": (width,)})
     codec = codecs.build(config, _SHAPE)
     if config.solved:
-        codec.solve(digits(20, seed=seed, shape=_SHAPE))
+        codec.solve(source(20, seed=seed, shape=_SHAPE))
     description, weights = store.pack(codec, config)
     return {"config.json": json.dumps(description, indent=2).encode(), "model.safetensors": weights}
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from aecli import codecs
 from aecli.codecs import store
 from aecli.config import FitConfig, LinearConfig, MlpConfig, TrainConfig
+from aecli.data.images import InMemory
 from aecli.errors import DivergedError
 from aecli.runs import folder as run_folder
-from aecli.training import closed_form as backprop
+from aecli.training import closed_form
 from aecli.training.loop import fit
-from tests.conftest import SMALL, digits
+from tests.conftest import SMALL, digits, source
 from tests.faults.outcome import Outcome, refused
 from tests.faults.program import inside
 
@@ -46,9 +47,10 @@ def divergence(scratch: Path, thorough: bool) -> Outcome:
         with outcome.fault(f"{name}: nan in the images"), refused(DivergedError, "at step 1 of"):
             images = digits(20, shape=_SHAPE).float()
             images[3, 0, 2, 2] = math.nan
+            poisoned = InMemory(images)
             codec = _codec(name)
             config = FitConfig(epochs=1, batch_size=20)
-            list(fit(codec, images, digits(0, shape=_SHAPE), config, torch.Generator()))
+            list(fit(codec, poisoned, source(0, shape=_SHAPE), config, torch.Generator()))
     for lr in ("1e30", "1e38") if thorough else ("1e30",):
         with outcome.fault(f"the program: --lr {lr}"):
             flags = (
@@ -73,7 +75,7 @@ def _expect_last_good(name: str, optimizer: str, n_val: int, step: int, what: st
     config = FitConfig(
         optimizer=optimizer, epochs=_EPOCHS, batch_size=5, schedule="constant", warmup=0.0
     )
-    train, val = digits(20, shape=_SHAPE), digits(n_val, seed=1, shape=_SHAPE)
+    train, val = source(20, shape=_SHAPE), source(n_val, seed=1, shape=_SHAPE)
     ended_well = [_copy(codec.state_dict())]
     with refused(DivergedError, "training diverged"):
         for _ in fit(codec, train, val, config, torch.Generator().manual_seed(0)):
@@ -99,9 +101,9 @@ def _require_finite(state: State) -> None:
 
 def _poisoned(step: int, what: str, value: float) -> "mock._patch[object]":
     """Put `value` into the loss, or into every gradient, of one step."""
-    true, calls = backprop.Backpropagation.__call__, iter(range(10**6))
+    true, calls = closed_form.ClosedForm.__call__, iter(range(10**6))
 
-    def poisoned(self: backprop.Backpropagation, *arguments: object) -> Tensor:
+    def poisoned(self: closed_form.ClosedForm, *arguments: object) -> Tensor:
         loss = true(self, *arguments)
         if next(calls) != step:
             return loss
@@ -110,7 +112,7 @@ def _poisoned(step: int, what: str, value: float) -> "mock._patch[object]":
         self._parameters.gradient.fill_(value)
         return loss
 
-    return mock.patch.object(backprop.Backpropagation, "__call__", poisoned)
+    return mock.patch.object(closed_form.ClosedForm, "__call__", poisoned)
 
 
 def clock(scratch: Path, thorough: bool) -> Outcome:
@@ -127,7 +129,7 @@ def clock(scratch: Path, thorough: bool) -> Outcome:
             assert record["status"] == "completed"
             assert 0.05 <= record["seconds"] <= passed + 0.001, record["seconds"]
         with outcome.fault(f"epochs under a clock set by {jump} s"), _set_by(jump):
-            train, none = digits(20, shape=_SHAPE), digits(0, shape=_SHAPE)
+            train, none = source(20, shape=_SHAPE), source(0, shape=_SHAPE)
             config = FitConfig(epochs=3, batch_size=5)
             records = list(fit(_codec("mlp"), train, none, config, torch.Generator()))
             assert all(0 < record.seconds < 60 for record in records)
