@@ -1,3 +1,20 @@
 """A command-line laboratory for autoencoders."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aecli.runs.run import Run
+
 __version__ = "0.1.0"
+
+
+def open(run: str | Path = "latest", runs_dir: str | Path = "runs") -> "Run":
+    """A run with a model, as a value: `aecli.open("latest").encode(images)`.
+
+    run: its folder, its name as `aecli ls` prints it, or `latest`, the run in `runs_dir` that was
+    completed last. Raises DataError if it is not there or has no model.
+    """
+    from aecli.runs.registry import find_run
+
+    return find_run(str(run), Path(runs_dir))

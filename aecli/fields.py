@@ -1,6 +1,6 @@
 """Rules that every part of a config keeps, and the types of its values."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
@@ -33,3 +33,39 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
     )
+
+
+CODE_DIM_OF_THE_CHAPTER = 32
+
+
+class CodecSection(Section):
+    """Settings of one kind of codec, and what can be known of that kind without building one."""
+
+    made_by: ClassVar[str]
+    """Module and class of the codec, `aecli.codecs.mlp:Mlp`, imported where one is built."""
+    solved: ClassVar[bool] = False
+    """True if it is solved for, so that nothing of `train` is used."""
+    linear: ClassVar[bool] = False
+    """True if code and reconstruction are linear in the image, up to a constant."""
+    fixed: ClassVar[bool] = False
+    """True if it is the same for all images: nothing is learned of them."""
+
+    name: str
+    code_dim: Width = CODE_DIM_OF_THE_CHAPTER
+    """Size of the code, in numbers."""
+
+    def size(self, pixels: int) -> tuple[int, int]:
+        """Numbers in the parameters, and numbers kept of one image in a step, about, for images of
+        so many pixels: for an estimate of the memory before torch is there."""
+        return 2 * pixels * self.code_dim, 8 * pixels + self.code_dim
+
+
+class LossSection(Section):
+    """Settings of one kind of loss."""
+
+    made_by: ClassVar[str]
+    """Module and function of the loss, imported where it is used."""
+    terms: ClassVar[tuple[str, ...]]
+    """Names of its terms; the first is minimised."""
+
+    name: str

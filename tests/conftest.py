@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ import torch
 from aecli.data.images import Images, InMemory, Source
 
 FEW_IMAGES = ("--dataset", "mnist-5k", "--limit-train", "300", "--offline")
+ONE_PIXEL = (  # a whole PNG
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02"
+    b"\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82"
+)
 # Enough of a run to leave every file, in about a second of training and drawing.
 SMALL = (*FEW_IMAGES, "--epochs", "2")
 
@@ -85,10 +90,31 @@ def aecli(tmp_path: Path) -> Callable[..., Finished]:
 
 
 @pytest.fixture
-def inside(
+def inside(undrawn: None, inside_drawn: Callable[..., Finished]) -> Callable[..., Finished]:
+    """Call the program's main() in this process, which is quicker, in tmp_path; a run leaves its
+    pictures without drawing them, which is most of the time of a small one."""
+    return inside_drawn
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are not drawn; a run saves a picture of one pixel under each one's name."""
+    from aecli import figures
+    from aecli.runs.folder import RunDir
+
+    for name, function in vars(figures).items():
+        if isfunction(function):
+            monkeypatch.setattr(figures, name, lambda *_, **__: None)
+    monkeypatch.setattr(
+        RunDir, "save_figure", lambda run, name, _: run._write(f"{name}.png", ONE_PIXEL)
+    )
+
+
+@pytest.fixture
+def inside_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Finished]:
-    """Call the program's main() in this process, which is quicker; in tmp_path."""
+    """Call the program's main() in this process, in tmp_path, and let it draw its pictures."""
     from aecli.cli import main
 
     for name in [name for name in os.environ if name.startswith("AECLI_")]:

@@ -14,13 +14,13 @@ from aecli.cli import expect
 from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
-from aecli.codecs.settings import CodecSection
 from aecli.codespace.lines import CodeSpace, walk
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data.images import Images, InMemory
 from aecli.errors import UsageError
 from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
 from aecli.experiments.interpolate_figures import _plane
+from aecli.fields import CodecSection
 from tests.conftest import FEW_IMAGES, SMALL
 from tests.test_classifier import assert_named
 from tests.test_figures import png

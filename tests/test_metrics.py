@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from aecli.codecs.base import Codec
-from aecli.codecs.settings import CodecSection
 from aecli.data.images import InMemory
+from aecli.fields import CodecSection
 from aecli.measure import metrics
 from tests.conftest import digits, source
 

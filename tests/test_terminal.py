@@ -62,7 +62,7 @@ def test_on_a_terminal_nothing_is_left_of_it(monkeypatch, capsys):
 
 
 def test_epochs_are_counted_from_one_for_people(capsys):
-    Terminal().epoch(EpochRecord(0, 0.5, float("nan"), 0.01, 1.25), 12)
+    Terminal().epoch(EpochRecord(0, {"mse": 0.5}, {"mse": float("nan")}, 0.01, 1.25), 12)
     assert capsys.readouterr().err == "epoch  1 of 12  train_mse 0.50000  lr 0.01  1.2 s\n"
 
 

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import torch
 
 from aecli import codecs
-from aecli.codecs import store
 from aecli.config import (
     QUICK_IMAGES,
     NetworkConfig,
@@ -18,6 +17,7 @@ from aecli.config import (
 from aecli.data import datasets, sources
 from aecli.errors import StorageError, UsageError
 from aecli.runs import preflight
+from aecli.runs.run import Run
 from aecli.terminal import Terminal
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -58,7 +58,7 @@ def _parameters(config: NetworkConfig) -> int:
     """
     shape = datasets.image_shape(config.data)
     if isinstance(config, TrainedConfig) and config.run is not None:
-        codec = store.load(Path(config.run) / "model")
+        codec = Run(Path(config.run)).codec
         if codec.image_shape != shape:
             raise UsageError(f"--run {Path(config.run).name} decodes images of another size")
         return codec.count_parameters()

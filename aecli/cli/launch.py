@@ -83,22 +83,23 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
     --json.
     """
     from aecli.runs.folder import tidy
-    from aecli.runs.record import read_metrics, read_record, recorded_config
+    from aecli.runs.record import recorded_config
     from aecli.runs.registry import find_unfinished
 
     terminal = Terminal(options.quiet, options.as_json)
-    path = find_unfinished(run, options.runs_dir)
+    found = find_unfinished(run, options.runs_dir)
+    path = found.path
     if run == "latest":
         terminal.say(f"latest unfinished run: {path.name}")
     config = recorded_config(path)
     assert isinstance(config, NetworkConfig)
     expectations = expect.parse_all(options.expectations or (), config.experiment)
     expect.require_rows(expectations, config)
-    record = read_record(path)
+    record = found.record
     if record["status"] == "completed":
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
-        metrics = read_metrics(path)
+        metrics = found.metrics
         error = _missed(expectations, metrics, path)
         if terminal.as_json:
             terminal.json(_object(metrics, path, error))

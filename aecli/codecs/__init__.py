@@ -3,7 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from aecli.codecs.settings import CODECS, CodecSection
+from aecli.codecs.settings import CODECS
+from aecli.fields import CodecSection
 
 if TYPE_CHECKING:
     from aecli.codecs.base import Codec

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aecli.codecs.settings import CodecSection
 from aecli.data.images import ImageShape, Source
 from aecli.errors import UsageError
+from aecli.fields import CodecSection
 
 
 class Codec(nn.Module, ABC):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec, require_at_most_pixels
-from aecli.codecs.principal import principal_components, why_none
+from aecli.codecs.principal import most_components, principal_components
 from aecli.codecs.settings import PcaConfig
 from aecli.data.images import ImageShape, Source
 from aecli.errors import UsageError
@@ -29,8 +29,11 @@ class Pca(Codec):
         self.register_buffer("variances", torch.zeros(self.code_dim))
 
     def solve(self, source: Source) -> None:
-        if reason := why_none(self.code_dim, len(source), self.pixels):
-            raise UsageError(f"code_dim={self.code_dim}: codec 'pca' has {reason}")
+        most, limit = most_components(len(source), self.pixels)
+        if self.code_dim > most:
+            raise UsageError(
+                f"code_dim={self.code_dim} must be at most {most} ({limit}) for codec 'pca'"
+            )
         mean, variances, components = principal_components(source, self.code_dim)
         largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
         self.mean.copy_(mean)

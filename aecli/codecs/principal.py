@@ -21,20 +21,19 @@ _MORE = 10  # directions beyond those asked for
 _PASSES = 4  # over all images
 
 
-def why_none(code_dim: int, images: int, pixels: int) -> str | None:
-    """The reason why there is no PCA of so many components; None if there is one."""
-    if code_dim > min(images, pixels):
-        fewer, what = min((images, "training images"), (pixels, "pixels"))
-        return f"at most {fewer:,} components, of {fewer:,} {what}"
-    if pixels > LARGEST_MATRIX and (code_dim + _MORE) * pixels > LARGEST_BASIS:
-        return f"no {code_dim:,} components of {pixels:,} pixels within 3 GiB of memory"
-    return None
+def most_components(images: int, pixels: int) -> tuple[int, str]:
+    """The largest number of components that so many images of so many pixels have here, and what
+    limits it, in words."""
+    limits = [(images, "training images"), (pixels, "pixels")]
+    if pixels > LARGEST_MATRIX:
+        limits.append((max(LARGEST_BASIS // pixels - _MORE, 0), "within 3 GiB of memory"))
+    return min(limits)
 
 
 def principal_components(source: Source, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (pixels,), the `count` largest variances, and their components (count, pixels), float64.
 
-    `why_none` must have no reason against `count`.
+    `most_components` says how many there can be.
     """
     n, pixels = len(source), source.pixels
     mean = mean_image(source).flatten()

@@ -1,31 +1,13 @@
 """Settings of every codec; nothing here imports torch.
 
-To add a codec: its settings, a line in CODECS, and its class in a file of its own, which
-`CodecSection.made_by` names.
+To add a codec: its class in a file, which its settings name in `made_by`; the settings, here or in
+a file beside it; and a line in CODECS.
 """
 
+import itertools
 from typing import ClassVar, Literal
 
-from aecli.fields import Section, Width, Widths
-
-CODE_DIM_OF_THE_CHAPTER = 32
-
-
-class CodecSection(Section):
-    """Settings of one kind of codec, and what can be known of that kind without building one."""
-
-    made_by: ClassVar[str]
-    """Module and class of the codec, `aecli.codecs.mlp:Mlp`, imported where one is built."""
-    solved: ClassVar[bool] = False
-    """True if it is solved for, so that nothing of `train` is used."""
-    linear: ClassVar[bool] = False
-    """True if code and reconstruction are linear in the image, up to a constant."""
-    fixed: ClassVar[bool] = False
-    """True if it is the same for all images: nothing is learned of them."""
-
-    name: str
-    code_dim: Width = CODE_DIM_OF_THE_CHAPTER
-    """Size of the code, in numbers."""
+from aecli.fields import CodecSection, Widths
 
 
 class MlpConfig(CodecSection):
@@ -37,6 +19,10 @@ class MlpConfig(CodecSection):
     hidden: Widths = (256, 64)
     """Widths of the encoder's hidden layers; the decoder has the same in reverse."""
 
+    def size(self, pixels: int) -> tuple[int, int]:
+        widths = (pixels, *self.hidden, self.code_dim, *reversed(self.hidden), pixels)
+        return sum(a * b + b for a, b in itertools.pairwise(widths)), sum(widths)
+
 
 class LinearConfig(CodecSection):
     """Linear map from the pixels to the code and one back; the best one spans PCA's subspace."""
@@ -45,6 +31,9 @@ class LinearConfig(CodecSection):
     linear: ClassVar[bool] = True
 
     name: Literal["linear"] = "linear"
+
+    def size(self, pixels: int) -> tuple[int, int]:
+        return 2 * pixels * self.code_dim + self.code_dim + pixels, 2 * pixels + self.code_dim
 
 
 class PcaConfig(CodecSection):
@@ -56,6 +45,9 @@ class PcaConfig(CodecSection):
 
     name: Literal["pca"] = "pca"
 
+    def size(self, pixels: int) -> tuple[int, int]:
+        return min(self.code_dim, pixels) * pixels, pixels + self.code_dim
+
 
 class DctConfig(CodecSection):
     """Lowest-frequency coefficients of the discrete cosine transform; nothing is learned."""
@@ -66,6 +58,9 @@ class DctConfig(CodecSection):
     fixed: ClassVar[bool] = True
 
     name: Literal["dct"] = "dct"
+
+    def size(self, pixels: int) -> tuple[int, int]:
+        return min(self.code_dim, pixels) * pixels, pixels + self.code_dim
 
 
 CODECS: dict[str, type[CodecSection]] = {

@@ -1,7 +1,6 @@
 """Settings: what can be set, where it comes from, and what is wrong with it."""
 
 from aecli.codecs.settings import (
-    CodecSection,
     DctConfig,
     LinearConfig,
     MlpConfig,
@@ -61,7 +60,7 @@ from aecli.config.sections import (
     MuonConfig,
     SparseLoss,
 )
-from aecli.fields import Section
+from aecli.fields import CodecSection, Section
 
 __all__ = [
     "EXPERIMENTS",

@@ -18,7 +18,7 @@ Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)
 
 # Keys that no number depends on: how quickly, how safely, under which name, from which folder.
-_NO_NUMBER = frozenset({"jobs", "checkpoint_seconds", "name", "data.dir"})
+_NO_NUMBER = frozenset({"jobs", "engine", "checkpoint_seconds", "name", "data.dir"})
 # Values that leave the decision to the run.
 _UNDECIDED = {
     "device": "auto",

@@ -1,16 +1,24 @@
 """Settings of every experiment as frozen, typed models; unknown keys and wrong types are errors."""
 
 from collections import Counter
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from aecli.codecs.settings import CodecSection, MlpConfig
+from aecli.codecs.settings import MlpConfig
 from aecli.config.sections import CodecConfig, DataConfig, FitConfig, MuonConfig
-from aecli.fields import Section, UserPath, Widths, Workers
+from aecli.fields import CodecSection, Section, UserPath, Widths, Workers
 
 PIXELS_OF_THE_CHAPTER = 28 * 28
+
+JOB_ENGINES = {"local": "aecli.training.workers:do_locally"}
+"""Places where many trainings run, by name: module and function, as `do_locally` is called."""
+
+if TYPE_CHECKING:
+    JobEngine = str
+else:
+    JobEngine = Literal[tuple(JOB_ENGINES)]
 
 
 class ExperimentConfig(Section):
@@ -83,6 +91,8 @@ class ManyConfig(NetworkConfig):
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
+    engine: JobEngine = "local"
+    """Place where the trainings run: `local` is this machine's processes."""
     jobs: Workers | None = None
     """Number of trainings at the same time (null: one per core that this process may use)."""
 

@@ -4,9 +4,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from aecli.codecs.settings import CODECS, CodecSection
+from aecli.codecs.settings import CODECS
 from aecli.data.known import DATASETS
-from aecli.fields import Fraction, PositiveFloat, PositiveInt, Section, UserPath
+from aecli.fields import (
+    CodecSection,
+    Fraction,
+    LossSection,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    UserPath,
+)
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -96,17 +104,6 @@ class MaskingNoise(Section):
     """Fraction of the pixels."""
 
 
-class LossSection(Section):
-    """Settings of one kind of loss."""
-
-    made_by: ClassVar[str]
-    """Module and function of the loss, imported where it is used."""
-    terms: ClassVar[tuple[str, ...]]
-    """Names of its terms; the first is minimised."""
-
-    name: str
-
-
 class MseLoss(LossSection):
     """Mean squared error per pixel."""
 
@@ -166,10 +163,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+if TYPE_CHECKING:
+    RecipeName = str
+else:
+    RecipeName = Literal[tuple(RECIPES)]
+
+
 class FitConfig(Section):
     """Training of a network. A recipe sets every key that is not set beside it."""
 
-    recipe: Literal["muon", "chapter"] = "muon"
+    recipe: RecipeName = "muon"
     """Set of values for all keys of `train`: `muon`, the defaults, reaches a low error in few
     epochs; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32). Which images
     train is another setting: the chapter holds none out, which is `data.val: 0`."""

@@ -122,7 +122,7 @@ class InMemory(Source):
         return len(self.images)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # As arrays: torch's tensors would travel to worker processes through shared memory.
+        # Arrays, since torch's tensors would travel to worker processes through shared memory.
         parts = (self.images, self.labels, self.mask)
         return _in_memory, tuple(None if part is None else part.numpy() for part in parts)
 

@@ -3,9 +3,9 @@
 To add a dataset: a function that reads it, and a line in DATASETS.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from aecli.data.files import RemoteFile, RemoteFiles
@@ -80,16 +80,15 @@ class Dataset:
     """Files to download; None if it is not downloaded."""
 
 
-def _mnist(remote: RemoteFiles, places: "Places", say: "Say") -> "Raw":
-    from aecli.data.mnist import read_mnist
+def _lazily(reader: str, *facts: object) -> "Callable[[Places, Say], Raw]":
+    """The function `module:name`, imported where it is called, with its first arguments."""
 
-    return read_mnist(remote, places, say)
+    def read(places: "Places", say: "Say") -> "Raw":
+        module, _, name = reader.partition(":")
+        raw: Raw = getattr(importlib.import_module(module), name)(*facts, places, say)
+        return raw
 
-
-def _mnist_5k(_places: "Places", _say: "Say") -> "Raw":
-    from aecli.data.mnist5k import read_mnist_5k
-
-    return read_mnist_5k()
+    return read
 
 
 DATASETS: dict[str, Dataset] = {
@@ -98,7 +97,7 @@ DATASETS: dict[str, Dataset] = {
         (1, 28, 28),
         60_000,
         10_000,
-        partial(_mnist, MNIST),
+        _lazily("aecli.data.mnist:read_mnist", MNIST),
         MNIST,
     ),
     "fashion-mnist": Dataset(
@@ -106,7 +105,7 @@ DATASETS: dict[str, Dataset] = {
         (1, 28, 28),
         60_000,
         10_000,
-        partial(_mnist, FASHION_MNIST),
+        _lazily("aecli.data.mnist:read_mnist", FASHION_MNIST),
         FASHION_MNIST,
     ),
     "mnist-5k": Dataset(
@@ -114,6 +113,6 @@ DATASETS: dict[str, Dataset] = {
         (1, 28, 28),
         4_000,
         1_000,
-        _mnist_5k,
+        _lazily("aecli.data.mnist5k:read_mnist_5k"),
     ),
 }

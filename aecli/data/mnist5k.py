@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from aecli.data.downloads import Say
 from aecli.data.images import InMemory, Raw
+from aecli.data.sources import Places
 from aecli.errors import DataError
 
 _MD5 = "6a6dab69682d018c65e9c04a15bc7b1e"  # MD5 of the decompressed CSV
@@ -18,7 +20,7 @@ _BYTES = 9_139_322
 _N_TEST = 1_000
 
 
-def read_mnist_5k() -> Raw:
+def read_mnist_5k(_places: Places, _say: Say) -> Raw:
     """4,000 training and 1,000 test digits, and where they came from.
 
     The file is sorted by digit, so the two are cut from a fixed permutation of it.

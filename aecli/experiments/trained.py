@@ -8,7 +8,6 @@ from typing import TypeVar
 import torch
 
 from aecli import codecs
-from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.config import (
     TrainedConfig,
@@ -22,6 +21,7 @@ from aecli.measure import classifier
 from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir
+from aecli.runs.run import Run
 from aecli.runs.subject import settled
 from aecli.training import device
 from aecli.training.session import train_codec
@@ -70,7 +70,7 @@ def load_subject(
         run_dir.save_model(codec, config)
         return Subject(codec.cpu().eval(), images, title, untrained)
     run_dir.note(subject=config.run)
-    codec = store.load(Path(config.run) / "model")
+    codec = Run(Path(config.run)).codec
     if codec.image_shape != images.shape:
         raise UsageError(
             f"--run {Path(config.run).name} decodes {_by(codec.image_shape)} images,"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _KEPT = 2
+FORMAT = 2
+"""Number of the form in which a checkpoint is written; what had no number is of form 1."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def save(
     from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    progress = strictjson.dump({"run": run_id, "history": history}, indent=None).encode()
+    told = {"format": FORMAT, "run": run_id, "history": history}
+    progress = strictjson.dump(told, indent=None).encode()
     there = _generations(folder)
     new = folder / f"{(int(there[-1].name) + 1 if there else 1):06d}"
     storage.seal(new, {"state.safetensors": to_bytes(tensors), "progress.json": progress}, root)
@@ -64,6 +67,10 @@ def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
         try:
             files = storage.unseal(generation, folder.parent)
             progress = json.loads(files["progress.json"])
+            if progress.get("format", 1) not in (1, FORMAT):
+                raise DataError(
+                    f"{generation}: of format {progress['format']}; this aecli reads 1 and 2"
+                )
             if progress["run"] != run_id:
                 raise DataError(f"{generation}: of another run ({progress['run']})")
             history = strictjson.rows(progress["history"])

@@ -22,7 +22,7 @@ from aecli import interrupts, strictjson
 from aecli.config import ExperimentConfig, NetworkConfig, settings_of, to_yaml
 from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
 from aecli.runs import checkpoint, locks, provenance, storage
-from aecli.runs.record import finished_at, read_record
+from aecli.runs.record import RUN_FORMAT, finished_at, read_record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +40,7 @@ _OF_ONE_PROCESS = {
 _NO_LATEST = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EISDIR)
 """Errors of a file system without links, and of one where `latest` is a user's folder."""
 LOCK = ".lock"
+_JOB_FORMAT = 2
 
 
 class RunDir:
@@ -133,7 +134,8 @@ class RunDir:
         from safetensors.numpy import save
 
         arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
-        files = {"model.safetensors": save(arrays), "history.json": _json(records)}
+        history = _json({"format": _JOB_FORMAT, "history": records})
+        files = {"model.safetensors": save(arrays), "history.json": history}
         storage.seal(self.jobs / name, files, self._root)
 
     def load_job(self, name: str) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]] | None:
@@ -149,7 +151,12 @@ class RunDir:
             return None
         files = storage.unseal(folder, self._root)
         try:
-            history = strictjson.rows(json.loads(files["history.json"]))
+            saved = json.loads(files["history.json"])
+            if isinstance(saved, list):  # format 1, which had no number
+                saved = {"format": 1, "history": saved}
+            if saved["format"] not in (1, _JOB_FORMAT):
+                raise DataError(f"{folder}: of format {saved['format']}; this aecli reads 1 and 2")
+            history = strictjson.rows(saved["history"])
             return load(files["model.safetensors"]), history
         except (*storage.MALFORMED, SafetensorError) as error:
             raise DataError(f"{folder}: not a kept job: {error}") from None
@@ -238,6 +245,7 @@ def _facts(config: ExperimentConfig, argv: Sequence[str]) -> dict[str, Any]:
     """The facts for run.json at the start."""
     commit, dirty = provenance.git_state()
     return {
+        "format": RUN_FORMAT,
         "id": uuid.uuid4().hex,
         "status": "running",
         "pid": os.getpid(),

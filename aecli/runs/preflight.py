@@ -1,6 +1,6 @@
 """Estimate of what a run needs, against what the machine has, before anything is loaded."""
 
-import itertools
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values, without_layers
 from aecli.counts import count
+from aecli.data.known import DATASETS, Dataset
 from aecli.errors import StorageError, UsageError
 from aecli.runs import locks, machine, storage
 
 Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
-_IMAGES, _PIXELS = 70_000, 28 * 28  # the most that a dataset has
-_MEASURED_AT_ONCE = 4096  # images
+_MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
@@ -77,7 +77,7 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
 
 def estimate(config: NetworkConfig) -> Need:
     """Memory and disk that a run of `config` needs."""
-    parameters = _parameters(largest_codec(config))
+    parameters, _ = largest_codec(config).size(_pixels(config))
     disk = 4.0 * parameters * trainings(config) + 2 * 20.0 * parameters + 10e6
     return Need(_memory(config, _side_by_side(config)), disk)
 
@@ -104,8 +104,8 @@ def largest_codec(config: NetworkConfig) -> CodecConfig:
     else:
         most = max(getattr(config, "code_dims", (config.codec.code_dim,)))
     codec = config.codec.model_copy(update={"code_dim": most})
-    wide = without_layers(codec, _PIXELS) if config.experiment in _WITH_WIDE_ROWS else None
-    return max((codec, wide or codec), key=_parameters)
+    wide = without_layers(codec, _pixels(config)) if config.experiment in _WITH_WIDE_ROWS else None
+    return max((codec, wide or codec), key=lambda each: each.size(_pixels(config))[0])
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:
@@ -114,28 +114,30 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     A training keeps its parameters about eight times over (gradient, moments, last good ones, both
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.
     """
-    codec = largest_codec(config)
-    widths = _widths(codec)
-    training = 32.0 * _parameters(codec)
-    training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (sum(widths) + _PIXELS)
-    data = 3.0 * _IMAGES * _PIXELS
-    measuring = 4.0 * _MEASURED_AT_ONCE * (3 * _PIXELS + max(widths))
+    codec, pixels = largest_codec(config), _pixels(config)
+    parameters, numbers = codec.size(pixels)
+    training = 32.0 * parameters
+    training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (numbers + pixels)
+    data = 3.0 * _images(config) * pixels
+    measuring = 4.0 * (3 * _MEASURED_AT_ONCE + max(_MEASURED_AT_ONCE // pixels, 1) * numbers)
     memory = _PROGRAM + data + measuring + at_a_time * training
     if at_a_time > 1:
         memory += at_a_time * (_PROGRAM + data)
     return memory
 
 
-def _parameters(codec: CodecConfig) -> int:
-    """The number of parameters of a codec."""
-    if codec.solved:  # which has no more components than pixels
-        return min(codec.code_dim, _PIXELS) * _PIXELS
-    return sum(a * b + b for a, b in itertools.pairwise(_widths(codec)))
+def _dataset(config: NetworkConfig) -> Dataset:
+    """Facts of the dataset; of mnist for `auto`, which is the larger one that it may be."""
+    return DATASETS["mnist" if config.data.dataset == "auto" else config.data.dataset]
 
 
-def _widths(codec: CodecConfig) -> list[int]:
-    hidden = getattr(codec, "hidden", ())
-    return [_PIXELS, *hidden, codec.code_dim, *reversed(hidden), _PIXELS]
+def _pixels(config: NetworkConfig) -> int:
+    return math.prod(_dataset(config).image_shape)
+
+
+def _images(config: NetworkConfig) -> int:
+    dataset = _dataset(config)
+    return dataset.n_train + dataset.n_test
 
 
 def _side_by_side(config: NetworkConfig) -> int:

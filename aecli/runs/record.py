@@ -20,6 +20,8 @@ _KINDS: dict[str, type] = {
 }
 """Types of what is read out of a run.json; it must have the first two."""
 _REQUIRED = ("config", "status")
+RUN_FORMAT = 2
+"""Number of the form of a run folder, history.csv included; what had no number is of form 1."""
 _MAX_RECORD = 16 * 2**20  # bytes of a run.json; a command line alone may have two million
 
 
@@ -31,6 +33,9 @@ def read_record(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no run to go on with: {error}") from None
     if not isinstance(record, dict):
         raise DataError(f"{path / 'run.json'}: not a record of a run")
+    if record.get("format", 1) not in (1, RUN_FORMAT):
+        found = str(record["format"])[:20]
+        raise DataError(f"{path / 'run.json'}: of format {found}; this aecli reads 1 and 2")
     for key, kind in _KINDS.items():
         if not isinstance(record.get(key, None if key in _REQUIRED else kind()), kind):
             raise DataError(f"{path / 'run.json'}: not a record of a run: wrong {key}")

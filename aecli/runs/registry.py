@@ -1,8 +1,6 @@
 """The runs that there are: list them, tell their states apart, find one by what a user calls it."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,7 @@ from typing import Any
 from aecli.config import ExperimentConfig, Layer, other_numbers, resolve
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.pathnames import user_path
-from aecli.runs import locks
-from aecli.runs.folder import LOCK
-from aecli.runs.record import finished_at, read_record
+from aecli.runs.run import Run
 
 LATEST = "latest"
 
@@ -21,12 +17,12 @@ def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
     """run, state, started, seconds and error of every run folder, by name, which begins with the
     time; what is not there is an empty string. Raises StorageError if the folder cannot be read."""
     rows = []
-    for path in _folders(runs_dir):
-        record, state = _looked_at(path)
+    for run in runs_in(runs_dir):
+        record = run.record if run.is_readable else {}
         rows.append(
             {
-                "run": path.name,
-                "state": state,
+                "run": run.path.name,
+                "state": run.state,
                 "started": _of_kind(str, record.get("started")),
                 "seconds": _of_kind(int | float, record.get("seconds")),
                 "error": _of_kind(str, record.get("error")),
@@ -35,46 +31,38 @@ def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def state_of(path: Path) -> str:
-    """running, completed, failed, interrupted; dead: killed before it could say how it ended;
-    empty: killed before it wrote anything; unreadable."""
-    return _looked_at(path)[1]
-
-
-def find_run(named: str, runs_dir: Path) -> Path:
-    """The folder of a run with a model: a path, a name as `aecli ls` prints it, or `latest`, the
-    run with a model that was completed last.
+def find_run(named: str, runs_dir: Path) -> Run:
+    """The run with a model of a name: a path, a name as `aecli ls` prints it, or `latest`, the run
+    with a model that was completed last.
 
     Raises DataError if it is not there or has no model.
     """
     if named == LATEST:
-        found = (
-            (finished_at(record), path.name, path)
-            for path, record in _records(runs_dir)
-            if record["status"] == "completed" and _has_model(path)
-        )
-        newest = max(found, default=None)
-        if newest is None:
+        there = _readable(runs_dir)
+        found = [run for run in there if run.record["status"] == "completed" and run.has_model]
+        if not found:
             raise DataError(f"--run latest: no finished run in {runs_dir} has a model")
-        return newest[-1]
-    path = _named(named, runs_dir, "--run ")
-    if not _has_model(path):
+        return max(found, key=lambda run: (run.finished, run.path.name))
+    run = Run(_named(named, runs_dir, "--run "))
+    if not run.has_model:
         raise DataError(f"--run {named}: a run folder without a model")
-    return path
+    return run
 
 
-def find_unfinished(named: str, runs_dir: Path) -> Path:
-    """The folder of a run to go on with: a path, a name as `aecli ls` prints it, or `latest`, the
-    run begun or gone on with last of those that are not completed and not running.
+def find_unfinished(named: str, runs_dir: Path) -> Run:
+    """The run to go on with: a path, a name as `aecli ls` prints it, or `latest`, the run begun or
+    gone on with last of those that are not completed and not running.
 
     Raises DataError if it is not there.
     """
     if named != LATEST:
-        return _named(named, runs_dir, "").resolve()
-    there = ((_last_begun(record), path.name, path) for path, record in _records(runs_dir))
-    for _, _, path in sorted(there, reverse=True):
-        if state_of(path) in ("failed", "interrupted", "dead"):
-            return path.absolute()
+        return Run(_named(named, runs_dir, "").resolve())
+    there = sorted(
+        _readable(runs_dir), key=lambda run: (run.last_begun, run.path.name), reverse=True
+    )
+    for run in there:
+        if run.state in ("failed", "interrupted", "dead"):
+            return Run(run.path.absolute())
     raise DataError(f"resume latest: no run in {runs_dir} is unfinished, or all are running")
 
 
@@ -97,7 +85,8 @@ def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Unfinished:
     was given `auto` has noted what it found.
     """
     nearest: tuple[int, Path, tuple[str, ...]] | None = None
-    for path, record in _records(runs_dir, newest_first=True):
+    for run in reversed(_readable(runs_dir)):
+        path, record = run.path, run.record
         if record.get("command") != config.experiment or record["status"] == "completed":
             continue
         try:
@@ -126,24 +115,13 @@ def _named(named: str, runs_dir: Path, prefix: str) -> Path:
     raise DataError(f"{prefix}{named}: no such run folder, here or in {runs_dir}")
 
 
-def _has_model(path: Path) -> bool:
-    return (path / "model" / "config.json").is_file()
+def _readable(runs_dir: Path) -> list[Run]:
+    """Every run with a record that can be read, by name."""
+    return [run for run in runs_in(runs_dir) if run.is_readable]
 
 
-def _last_begun(record: Mapping[str, Any]) -> str:
-    """Time when a run was last begun or gone on with, UTC, as text that sorts by time."""
-    return max(map(str, [record.get("started", ""), *record.get("resumed", [])]))
-
-
-def _records(runs_dir: Path, newest_first: bool = False) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every run folder with a record that can be read, by name."""
-    for path in sorted(_folders(runs_dir), reverse=newest_first):
-        with contextlib.suppress(DataError):
-            yield path, read_record(path)
-
-
-def _folders(runs_dir: Path) -> list[Path]:
-    """The run folders, by name; no links. Raises StorageError if `runs_dir` cannot be listed."""
+def runs_in(runs_dir: Path) -> list[Run]:
+    """The runs, by name; no links. Raises StorageError if `runs_dir` cannot be listed."""
     try:
         entries = list(os.scandir(runs_dir))
     except FileNotFoundError:
@@ -151,47 +129,7 @@ def _folders(runs_dir: Path) -> list[Path]:
     except OSError as error:
         raise StorageError(f"cannot list the runs in {runs_dir}: {error.strerror}") from None
     names = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    return [runs_dir / name for name in sorted(names) if Path(name).match("[0-9]*T*Z-*")]
-
-
-def _looked_at(path: Path) -> tuple[dict[str, Any], str]:
-    """The record, empty if it cannot be read, and the state."""
-    try:
-        record = read_record(path)
-    except DataError:
-        if os.path.lexists(path / "run.json"):
-            return {}, "unreadable"
-        return {}, "running" if _is_held(path, {}) else "empty"
-    status = record["status"]
-    if status != "running":
-        return record, status if status in _ENDS else "unreadable"
-    return record, "running" if _is_held(path, record) else "dead"
-
-
-_ENDS = ("completed", "failed", "interrupted")
-
-
-def _is_held(path: Path, record: Mapping[str, Any]) -> bool:
-    """True if a process is working in a run folder."""
-    if not (path / LOCK).is_file() or (path / LOCK).is_symlink():
-        return False
-    try:
-        with locks.hold(path / LOCK) as sure:
-            return not sure and _is_alive(record.get("pid"))
-    except OSError:  # a TimeoutError if it is held; others if it is another user's
-        return True
-
-
-def _is_alive(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
+    return [Run(runs_dir / name) for name in sorted(names) if Path(name).match("[0-9]*T*Z-*")]
 
 
 def _of_kind(kind: Any, value: Any) -> Any:

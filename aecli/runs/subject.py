@@ -4,18 +4,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from aecli.config import (
-    EXPERIMENTS,
     NetworkConfig,
     TrainedConfig,
     flat_settings,
     idle_settings,
     is_given,
-    resolve,
     undecided,
     with_values,
-    yaml_layer,
 )
-from aecli.errors import DataError, UsageError
+from aecli.errors import UsageError
 from aecli.runs.registry import find_run
 
 Config = TypeVar("Config", bound=TrainedConfig)
@@ -30,23 +27,12 @@ def settled(config: Config, runs_dir: Path) -> Config:
     """
     if config.run is None:
         return config
-    path = find_run(config.run, runs_dir)
-    trained = _config_of(path, config.run)
-    _require_same(config, trained, path)
+    run = find_run(config.run, runs_dir)
+    trained = run.config
+    _require_same(config, trained, run.path)
     where = with_values(trained, {"data.dir": config.data.dir}).data
-    update = {"run": str(path.resolve()), "codec": trained.codec, "train": trained.train}
+    update = {"run": str(run.path.resolve()), "codec": trained.codec, "train": trained.train}
     return with_values(config, {**update, "data": where})
-
-
-def _config_of(path: Path, named: str) -> NetworkConfig:
-    try:
-        layer = yaml_layer(path / "config.yaml")
-        model = EXPERIMENTS.get(str(layer.values.get("experiment")))
-        if model is None or not issubclass(model, NetworkConfig):
-            raise DataError(f"--run {named}: its config.yaml names no experiment with a codec")
-        return resolve(model, [layer], recorded=True)
-    except UsageError as error:  # the run is damaged; nothing the user typed is wrong
-        raise DataError(f"--run {named}: its config cannot be read: {error}") from None
 
 
 def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.config.sections import LossSection
 from aecli.data.images import Batch
+from aecli.fields import LossSection
 from aecli.training.engine import Engine
 from aecli.training.losses import loss_terms, mean_of, term_names
 from aecli.training.parameters import FlatParameters

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from aecli.codecs.base import ChainCodec, Codec
-from aecli.config.sections import LossSection, SparseLoss
+from aecli.config.sections import SparseLoss
 from aecli.data.images import Batch
+from aecli.fields import LossSection
 from aecli.training.engine import Engine
 from aecli.training.parameters import FlatParameters
 

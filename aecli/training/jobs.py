@@ -1,8 +1,9 @@
 """Train many codecs, several at a time, each as it would be alone, and none twice."""
 
 import hashlib
+import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
+from aecli.config.experiments import JOB_ENGINES
 from aecli.counts import count
 from aecli.data.images import Images, ImageShape, Source
 from aecli.errors import DataError, JobsFailedError, UsageError
@@ -21,7 +23,7 @@ from aecli.runs.folder import RunDir
 from aecli.training import device
 from aecli.training.loop import fit
 from aecli.training.records import EpochRecord
-from aecli.training.workers import Failure, do_here, do_in_workers
+from aecli.training.workers import Failure
 
 State = dict[str, NDArray[Any]]
 
@@ -107,7 +109,8 @@ def train_all(
     failed: dict[Job, str] = {}
     text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
     with context.terminal.working(text, len(missing), "trainings") as advance:
-        outcomes = _outcomes(shared, missing, workers, context)
+        engine = _engine(config.engine)
+        outcomes = engine(_train, shared, missing, workers, context.job_timeout)
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
             job = missing[index]
@@ -146,12 +149,12 @@ def _kept(
         return None
 
 
-def _outcomes(
-    shared: "_Shared", jobs: Sequence[Job], workers: int, context: Context
-) -> Iterator[tuple[int, tuple[State, list[EpochRecord]] | Failure]]:
-    if workers <= 1 and context.job_timeout is None:
-        return do_here(_train, shared, jobs)
-    return do_in_workers(_train, shared, jobs, workers, context.job_timeout)
+def _engine(name: str) -> Callable[..., Iterator[tuple[int, Any]]]:
+    """The job engine of a name; called as `do_locally` is."""
+    module, _, function = JOB_ENGINES[name].partition(":")
+    engine: Callable[..., Iterator[tuple[int, Any]]]
+    engine = getattr(importlib.import_module(module), function)
+    return engine
 
 
 def _name(job: Job, images: Images, threads: int) -> str:

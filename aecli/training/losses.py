@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.config.sections import LossSection, SparseLoss
+from aecli.config.sections import SparseLoss
 from aecli.data.images import Batch, Source, squared_errors, weighted_mean
+from aecli.fields import LossSection
 
 Term = tuple[Tensor, Tensor]
 """Values (n,) of a term, one of each image, and their weights (n,) in a mean over images."""

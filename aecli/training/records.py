@@ -48,13 +48,13 @@ class EpochRecord:
     def from_row(cls, row: Mapping[str, Any], terms: Sequence[str]) -> "EpochRecord":
         """The record of a loss with these terms that was saved as `row`. Raises DataError if its
         keys or values are others."""
-        columns = {f"{part}_{name}" for part in ("train", "val") for name in terms}
-        expected = {"epoch", "lr", "seconds"} | columns
+        none = dict.fromkeys(terms, math.nan)
+        expected = cls(0, none, none, 0.0, 0.0).row()
         numbers = all(isinstance(value, int | float) for value in row.values())
-        if set(row) != expected or not numbers:
+        if row.keys() != expected.keys() or not numbers:
             raise DataError(
                 f"a history row {dict(row)}, where this version of aecli has numbers for"
-                f" {', '.join(sorted(expected))}"
+                f" {', '.join(expected)}"
             )
         train, val = ({name: row[f"{part}_{name}"] for name in terms} for part in ("train", "val"))
         return cls(row["epoch"], train, val, row["lr"], row["seconds"])

@@ -50,6 +50,23 @@ class _Worker(Generic[Task]):
     """The reason of the failure at the deadline."""
 
 
+def do_locally(
+    work: "Work[Task, Outcome]",
+    shared: Any,
+    tasks: Sequence[Task],
+    workers: int,
+    timeout: float | None = None,
+) -> Iterator[tuple[int, Outcome | Failure]]:
+    """Each task's number and outcome, done in this process or in several of this machine.
+
+    The job engine `local`; what it is given and gives is what every job engine is and does. work:
+    a function of a module; shared and the tasks can be pickled. timeout: seconds a task may take.
+    """
+    if workers <= 1 and timeout is None:
+        return do_here(work, shared, tasks)
+    return do_in_workers(work, shared, tasks, workers, timeout)
+
+
 def do_here(
     work: "Work[Task, Outcome]", shared: Any, tasks: Sequence[Task]
 ) -> Iterator[tuple[int, Outcome | Failure]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from aecli import codecs
 from aecli.codecs import store
+from aecli.codecs.base import Codec
 from aecli.config import FitConfig, LinearConfig, MlpConfig, TrainConfig
 from aecli.data.images import InMemory
 from aecli.errors import DivergedError
@@ -86,7 +87,7 @@ def _expect_last_good(name: str, optimizer: str, n_val: int, step: int, what: st
     assert all(torch.equal(found[k], ended_well[-1][k]) for k in found), "not the last good ones"
 
 
-def _codec(name: str) -> codecs.Codec:
+def _codec(name: str) -> Codec:
     torch.manual_seed(0)
     return codecs.build(_CODECS[name], _SHAPE)
 

@@ -1,0 +1,165 @@
+"""A run as a value: what it was asked for, how it stands, what it measured, and its codec."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aecli.config import EXPERIMENTS, NetworkConfig, resolve, yaml_layer
+from aecli.errors import DataError, UsageError
+from aecli.runs import locks, storage
+from aecli.runs.folder import LOCK
+from aecli.runs.record import finished_at, read_metrics, read_record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aecli.codecs.base import Codec
+
+_ENDS = ("completed", "failed", "interrupted")
+_MAX_HISTORY = 64 * 2**20  # bytes of a history.csv
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, read only; what is asked of it is read when it is asked for."""
+
+    path: Path
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """run.json. Raises DataError."""
+        return read_record(self.path)
+
+    @cached_property
+    def state(self) -> str:
+        """running, completed, failed, interrupted; dead: killed before it could say how it ended;
+        empty: killed before it wrote anything; unreadable."""
+        try:
+            record = self.record
+        except DataError:
+            if os.path.lexists(self.path / "run.json"):
+                return "unreadable"
+            return "running" if self._is_held({}) else "empty"
+        status = record["status"]
+        if status != "running":
+            return status if status in _ENDS else "unreadable"
+        return "running" if self._is_held(record) else "dead"
+
+    @property
+    def is_readable(self) -> bool:
+        """True if its run.json can be read."""
+        try:
+            return bool(self.record)
+        except DataError:
+            return False
+
+    @property
+    def has_model(self) -> bool:
+        """True if a model was saved."""
+        return (self.path / "model" / "config.json").is_file()
+
+    @property
+    def finished(self) -> str:
+        """The time when it ended, UTC, as text that sorts by time; empty if it has not."""
+        return finished_at(self.record)
+
+    @property
+    def last_begun(self) -> str:
+        """The time when it was last begun or gone on with, UTC, as text that sorts by time."""
+        record = self.record
+        return max(map(str, [record.get("started", ""), *record.get("resumed", [])]))
+
+    @cached_property
+    def config(self) -> NetworkConfig:
+        """The config as it ran. Raises DataError."""
+        try:
+            layer = yaml_layer(self.path / "config.yaml")
+            model = EXPERIMENTS.get(str(layer.values.get("experiment")))
+            if model is None or not issubclass(model, NetworkConfig):
+                raise DataError(
+                    f"--run {self.path.name}: its config.yaml names no experiment with a codec"
+                )
+            return resolve(model, [layer], recorded=True)
+        except UsageError as error:  # the run is damaged; nothing the user typed is wrong
+            raise DataError(f"--run {self.path.name}: its config cannot be read: {error}") from None
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json. Raises DataError."""
+        return read_metrics(self.path)
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """The rows of history.csv; empty for a codec that was solved for. Raises DataError."""
+        try:
+            content = storage.read_regular(self.path / "history.csv", _MAX_HISTORY, root=self.path)
+            rows = csv.DictReader(io.StringIO(content.decode()))
+            return [{key: float(value or "nan") for key, value in row.items()} for row in rows]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise DataError(f"{self.path / 'history.csv'}: cannot be read: {error}") from None
+
+    @cached_property
+    def codec(self) -> "Codec":
+        """The trained codec, on the CPU. Raises DataError."""
+        from aecli.codecs.store import load
+
+        return load(self.path / "model")
+
+    def encode(self, images: "NDArray[Any]") -> "NDArray[np.float32]":
+        """The codes (N, code_dim) of images (N, C, H, W), or (N, H, W) of one channel, uint8 or
+        float in [0, 1]. Raises UsageError for images of another shape."""
+        import torch
+
+        from aecli.data.images import InMemory, to_unit
+
+        tensor = torch.from_numpy(images)
+        if tensor.ndim == 3:
+            tensor = tensor.unsqueeze(1)
+        unit = to_unit(tensor).float()
+        if unit.ndim != 4:  # the codec says what it expects
+            self.codec.encode(unit)
+        with torch.no_grad():
+            codes = [self.codec.encode(batch.images) for batch in InMemory(unit).batches()]
+        return torch.cat(codes).flatten(start_dim=1).numpy()
+
+    def decode(self, codes: "NDArray[Any]") -> "NDArray[np.float32]":
+        """Images (N, C, H, W) of codes (N, code_dim); a linear codec's may leave [0, 1]."""
+        import torch
+
+        from aecli.data.images import batch_size
+
+        shaped = torch.from_numpy(codes).float()
+        if shaped.ndim == 2 and shaped.shape[1] == self.codec.code_dim:
+            shaped = shaped.unflatten(1, self.codec.code_shape)
+        with torch.no_grad():
+            size = batch_size(self.codec.pixels)
+            return torch.cat([self.codec.decode(some) for some in shaped.split(size)]).numpy()
+
+    def _is_held(self, record: Mapping[str, Any]) -> bool:
+        """True if a process is working in the folder."""
+        lock = self.path / LOCK
+        if not lock.is_file() or lock.is_symlink():
+            return False
+        try:
+            with locks.hold(lock) as sure:
+                return not sure and _is_alive(record.get("pid"))
+        except OSError:  # a TimeoutError if it is held; others if it is another user's
+            return True
+
+
+def _is_alive(pid: Any) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
