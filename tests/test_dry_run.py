@@ -123,3 +123,14 @@ def test_a_config_without_a_decision_is_decided_once(monkeypatch):
     network = device.decided(resolve(EXPERIMENTS["train"], []))
     assert network.train.precision == "bf16"
     assert device.decided(network) == network
+
+
+def test_the_command_line_is_one_layer(inside):
+    done = inside("train", "--recipe", "chapter", "--set", "train.warmup=0.25", "--dry-run")
+    assert "warmup: 0.25" in done.stdout
+    assert "name: adam" in done.stdout
+    both = inside("train", "--set", "train.epochs=7", "--epochs", "9", "--dry-run")
+    assert "epochs: 9" in both.stdout
+    idle = inside("train", "--codec", "pca", "--set", "train.epochs=7", "--dry-run")
+    assert idle.code == 2
+    assert "--set train.epochs=7: train.epochs=7 has no effect" in idle.stderr

@@ -78,11 +78,12 @@ def reconstructions(n, channels=1, side=28, pca=True):
     return figures.reconstructions(originals, codecs, ["median"] * n, TITLE)
 
 
-def training_curve(epochs, baseline=("PCA-32, test", 0.0168), title=TITLE):
+def training_curve(epochs, baseline=("PCA-32, test", 0.0168), title=TITLE, further=0):
     train = np.geomspace(0.0673, 0.01, epochs)
     val = np.full(epochs, np.nan) if epochs == 2 else train * 1.02
     counted = 1 + np.arange(epochs)
-    return figures.training_curve(counted, train, val, train[-1] * 1.01, baseline, title)
+    terms = {f"term {i}": (train - i, val - i) for i in range(further)}
+    return figures.training_curve(counted, train, val, train[-1] * 1.01, baseline, title, terms)
 
 
 def code_scatter(classes, spread=1.0, n=400):
@@ -185,6 +186,7 @@ CASES = {
     "training_curve": lambda: training_curve(5),
     "training_curve of one epoch": lambda: training_curve(1, None),
     "training_curve without validation": lambda: training_curve(2),
+    "training_curve of a loss of three terms": lambda: training_curve(5, further=2),
     "training_curve of many epochs": lambda: training_curve(120),
     "training_curve titled in one word": lambda: training_curve(3, title=ONE_WORD),
     "code_scatter": lambda: code_scatter(10),

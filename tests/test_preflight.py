@@ -96,7 +96,7 @@ def test_too_many_jobs_are_fewer_where_nobody_asked_for_them(inside):
     refused = inside("sweep-codedim", "--jobs", "8", "--dry-run")
     assert refused.code == 2
     assert "8 trainings at a time; jobs=2 would fit" in refused.stderr
-    quiet = inside("sweep-codedim", "--dry-run", "-q", "--dataset", "mnist-5k")
+    quiet = inside("sweep-codedim", "--dry-run", "-q", "--offline")
     assert quiet.code == 0
     assert "jobs: 2" in quiet.stdout
     assert f"WARNING: {warning}" in quiet.stderr

@@ -38,10 +38,10 @@ def test_latest_is_the_one_that_finished_last_of_those_that_have_a_model(tmp_pat
     make_run(tmp_path, 5, finished=21, model=False)
     make_run(tmp_path, 6, finished=22, status="running")
     (tmp_path / "latest").symlink_to(slow.name)
-    assert find_run("latest", tmp_path) == slow
-    assert find_run(slow.name, tmp_path) == slow
-    assert find_run(str(slow), tmp_path / "elsewhere") == slow
-    assert find_run(str(tmp_path / "latest"), tmp_path) == tmp_path / "latest"
+    assert find_run("latest", tmp_path).path == slow
+    assert find_run(slow.name, tmp_path).path == slow
+    assert find_run(str(slow), tmp_path / "elsewhere").path == slow
+    assert find_run(str(tmp_path / "latest"), tmp_path).path == tmp_path / "latest"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_the_latest_unfinished_one_is_that_begun_or_gone_on_with_last(tmp_path):
     dead = make_run(tmp_path, 3, status="running")
     make_run(tmp_path, 9)
     (tmp_path / "20260110T000000Z-train-x").mkdir()
-    assert find_unfinished("latest", tmp_path) == again
-    assert find_unfinished(dead.name, tmp_path) == dead
+    assert find_unfinished("latest", tmp_path).path == again
+    assert find_unfinished(dead.name, tmp_path).path == dead
     with pytest.raises(DataError, match=r"no run in .* is unfinished"):
         find_unfinished("latest", tmp_path / "nowhere")
 

@@ -15,8 +15,9 @@ from safetensors.torch import load, save
 
 from aecli.config import TrainConfig
 from aecli.errors import UsageError
-from aecli.runs import checkpoint, locks, registry, storage
+from aecli.runs import checkpoint, locks, storage
 from aecli.runs.folder import RunDir, new_run
+from aecli.runs.run import Run
 from aecli.training import device
 from tests.conftest import FEW_IMAGES, environment
 from tests.twins import left_behind
@@ -371,7 +372,7 @@ def test_a_run_that_cannot_be_gone_on_with_is_named(inside, stopped):
 def test_one_process_to_a_run(inside, tmp_path):
     with new_run(tmp_path / "runs", TrainConfig(), "x", []) as run:
         done = inside("resume", str(run.path))
-        assert registry.state_of(run.path) == "running"
+        assert Run(run.path).state == "running"
     assert done.code == 2
     assert f"process {os.getpid()} is working in this run folder" in done.stderr
 

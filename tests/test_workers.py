@@ -109,7 +109,7 @@ def test_a_sweep_with_failed_jobs_is_exit_5_and_continue_completes_it(inside, fa
     assert left_behind(whole.run) == left_behind(inside(*SWEEP).run)
 
 
-@pytest.mark.parametrize("damage", ["bits", "keys", "rows", "names", "shapes"])
+@pytest.mark.parametrize("damage", ["bits", "format", "keys", "rows", "names", "shapes"])
 def test_a_kept_job_that_cannot_be_read_is_trained_anew_with_a_warning(
     tmp_path, images, capsys, damage
 ):
@@ -119,11 +119,13 @@ def test_a_kept_job_that_cannot_be_read_is_trained_anew_with_a_warning(
         context = Context(tmp_path, default_places(), [], Terminal())
         first = jobs.train_all([job], images, config, run, context).done[job]
         [kept] = run.jobs.iterdir()
-        history = json.loads((kept / "history.json").read_text())
+        history = json.loads((kept / "history.json").read_text())["history"]
         state = load((kept / "model.safetensors").read_bytes())
         match damage:
             case "bits":
                 (kept / "model.safetensors").write_bytes(bytes(9))
+            case "format":
+                (kept / "history.json").write_text('{"format": 3, "history": []}')
             case "keys":
                 seal(kept, state, [row | {"kl_nats": 1.0} for row in history])
             case "rows":
@@ -147,7 +149,8 @@ def reopen(run):
 
 
 def seal(job, state, history):
-    files = {"model.safetensors": save(state), "history.json": json.dumps(history).encode()}
+    kept = json.dumps({"format": 2, "history": history}).encode()
+    files = {"model.safetensors": save(state), "history.json": kept}
     storage.seal(job, files, job.parent)
 
 

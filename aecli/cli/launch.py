@@ -20,6 +20,7 @@ from aecli.config import (
     flag_layer,
     flat_settings,
     idle_settings,
+    one_layer,
     resolve,
     set_layer,
     settings_of,
@@ -270,20 +271,19 @@ def _resolve(
             raise UsageError(
                 f"--config {options.config} is a config of `aecli {named}`, not of {experiment}"
             )
-    layers.append(set_layer(options.assignments or ()))
-    layers.append(
-        flag_layer(
-            {
-                "--seed": ("seed", options.seed),
-                "--device": ("device", options.device),
-                "--threads": ("threads", options.threads),
-                "--precision": ("train.precision", options.precision),
-                "--dataset": ("data.dataset", options.dataset),
-                "--data-dir": ("data.dir", options.data_dir),
-                **flags,
-            }
-        )
+    flagged = flag_layer(
+        {
+            "--seed": ("seed", options.seed),
+            "--device": ("device", options.device),
+            "--threads": ("threads", options.threads),
+            "--precision": ("train.precision", options.precision),
+            "--dataset": ("data.dataset", options.dataset),
+            "--data-dir": ("data.dir", options.data_dir),
+            **flags,
+        }
     )
+    # Both are typed in one line: `--recipe chapter --set train.warmup=0.1` means both.
+    layers.append(one_layer([set_layer(options.assignments or ()), flagged]))
     config = resolve(EXPERIMENTS[experiment], layers)
     assert isinstance(config, NetworkConfig)
     return with_quick_epochs(config)

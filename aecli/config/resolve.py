@@ -110,6 +110,17 @@ def flag_layer(flags: Mapping[str, tuple[str, Any]]) -> Layer:
     return Layer(values, places)
 
 
+def one_layer(layers: Iterable[Layer]) -> Layer:
+    """Several layers as one, later ones over earlier ones: what stands in one of them is not
+    forgotten because another names a recipe or a codec."""
+    values: dict[str, Any] = {}
+    places: dict[KeyPath, str] = {}
+    for layer in map(_in_new_terms, layers):
+        _merge(values, layer.values)
+        places |= layer.places
+    return Layer(values, places)
+
+
 def to_yaml(config: ExperimentConfig) -> str:
     """A config as YAML that `resolve` reads back to the same config; only what has an effect."""
     return yaml.dump(settings_of(config), Dumper=_Dumper, sort_keys=False, default_flow_style=False)

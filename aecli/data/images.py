@@ -135,7 +135,7 @@ class InMemory(Source):
             None if part is None else part.index_select(0, indices)
             for part in (self.mask, self.labels)
         )
-        return Batch(images if mask is None else images * mask, mask, labels)
+        return Batch(images if mask is None else torch.where(mask, images, 0), mask, labels)
 
     def part(self, indices: Tensor) -> Source:
         parts = (self.images, self.labels, self.mask)

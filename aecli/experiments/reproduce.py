@@ -235,8 +235,7 @@ def _shapes(codec: Codec, images: Images) -> tuple[tuple[int, ...], tuple[int, .
 def _smear(codec: Codec, samples: int, seed: int) -> tuple[float, float]:
     """The median lowest and highest pixel of what decodes from N(0, I)."""
     codes = torch.randn((samples, codec.code_dim), generator=torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        return pixel_range(codec.decode(codes))
+    return pixel_range(metrics.decode(codec, codes))
 
 
 def _unit_order(codec: Codec, images: Images) -> float:

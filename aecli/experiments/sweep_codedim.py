@@ -244,8 +244,7 @@ class _Reader:
         labels = (codes, train_labels, test_codes, test_labels)
         slant, test_slant = self._slants
         thickness, test_thickness = self._thicknesses
-        with torch.no_grad():
-            decoded = trained.codec.decode(test_codes)
+        decoded = metrics.decode(trained.codec, test_codes)
         return CodeReading(
             probe_accuracy=probes.linear_probe_accuracy(*labels),
             knn_accuracy=probes.knn_accuracy(*labels),

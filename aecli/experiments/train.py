@@ -135,12 +135,26 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     if outcome.records:
         train_mse, val_mse = np.array([(r.train_mse, r.val_mse) for r in outcome.records]).T
         epochs = 1.0 + np.arange(len(train_mse))
+        further = {
+            name: (
+                np.array([record.train[name] for record in outcome.records]),
+                np.array([record.val[name] for record in outcome.records]),
+            )
+            for name in outcome.records[0].train
+            if name != "mse"
+        }
         pca = outcome.pca_test_mse
         baseline = None if pca is None else (f"PCA-{codec.code_dim}, test", pca)
         run_dir.save_figure(
             "training_curve",
             figures.training_curve(
-                epochs, train_mse, val_mse, outcome.test_mse, baseline, f"Training ({title})"
+                epochs,
+                train_mse,
+                val_mse,
+                outcome.test_mse,
+                baseline,
+                f"Training ({title})",
+                further,
             ),
         )
     run_dir.save_figure(

@@ -90,14 +90,24 @@ def training_curve(
     test_mse: float,
     baseline: tuple[str, float] | None,
     title: str,
+    further: Mapping[str, tuple[Array, Array]] | None = None,
 ) -> Figure:
     """The error per epoch on a log scale, the final test error, and a baseline (label, mse).
 
-    epochs: (n,), counted from 1.
+    epochs: (n,), counted from 1. further: the training and validation values (n,) of each further
+    term of the loss, in a panel of its own below.
     """
+    further = further or {}
     with mpl.rc_context(STYLE):
-        figure = new_figure(8, 4.5)
-        axes = figure.subplots()
+        figure = new_figure(8, 4.5 + 1.7 * len(further))
+        ratios = [3.0, *(1.4 for _ in further)]
+        panels = figure.subplots(len(ratios), height_ratios=ratios, sharex=True, squeeze=False)
+        axes = panels[0, 0]
+        for panel, (name, (train, val)) in zip(panels[1:, 0], further.items(), strict=True):
+            panel.plot(epochs, train, "o-", color=NETWORK)
+            if np.isfinite(val).any():
+                panel.plot(epochs, val, "s--", color=HELD_OUT, ms=5)
+            panel.set(ylabel=name)
         handles = axes.plot(
             epochs, train_mse, "o-", color=NETWORK, label="training (running mean of the epoch)"
         )
@@ -121,7 +131,8 @@ def training_curve(
             handles.append(axes.axhline(mse, color=BASELINE, label=f"{label}: {mse:.5f}"))
         log_mse_axis(axes)
         epoch_axis(axes, int(epochs[-1]))
-        axes.set(xlabel="epoch", ylabel="mse per pixel")
+        axes.set(ylabel="mse per pixel")
+        panels[-1, 0].set(xlabel="epoch")
         legend_below(figure, handles)
         heading(figure, title)
         return figure

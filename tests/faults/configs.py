@@ -129,7 +129,7 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
             "c.yaml:4:9: train.epochs=0 must be at least 1",
             "c.yaml:4:20: train.batch_size=-5 must be at least 1",
             "c.yaml:4:36: train.optimizer.momentum=1 must be less than 1",
-            "c.yaml:4:66: train.noise.level=2 must be at most 1",
+            "c.yaml:4:72: train.noise.level=2 must be at most 1",
         ),
     ),
     "keys that what is named beside them has not": (

@@ -193,7 +193,7 @@ def _mnist_5k(outcome: Outcome, scratch: Path, thorough: bool) -> None:
             mock.patch.object(mnist5k, "_find", return_value=damaged),
             refused(DataError, str(damaged)),
         ):
-            mnist5k.read_mnist_5k()
+            mnist5k.read_mnist_5k(Places(None, scratch), print)
 
 
 def _by_the_program(outcome: Outcome, scratch: Path) -> None:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from aecli import data
 from aecli.config import EXPERIMENTS, TrainConfig
+from aecli.data import datasets
 from aecli.errors import StorageError
 from aecli.runs.folder import new_run
 from tests.faults.outcome import Outcome, refused
@@ -164,7 +164,7 @@ def storage(scratch: Path, thorough: bool) -> Outcome:
 
 @contextlib.contextmanager
 def _no_data_is_loaded():
-    with mock.patch.object(data, "load", side_effect=AssertionError("data was loaded")):
+    with mock.patch.object(datasets, "load", side_effect=AssertionError("data was loaded")):
         yield
 
 

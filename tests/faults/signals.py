@@ -34,7 +34,7 @@ except Interrupted as interrupt:
 _IGNORED = ("SIGHUP", "SIGINT")
 _BESIDE = """
 import sys
-from aecli.experiments.workers import do_in_workers
+from aecli.training.workers import do_in_workers
 from tests.tasks import work
 if __name__ == "__main__":
     list(do_in_workers(work, None, ["pid and hang"] * 2, 2))
