@@ -31,7 +31,11 @@ class Section(BaseModel):
     """The rules every part of a config keeps."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        defer_build=True,
     )
 
 

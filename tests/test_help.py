@@ -7,8 +7,9 @@ import typer
 
 from aecli.cli import app, expect
 from aecli.cli.help import EXAMPLES
+from aecli.cli.shipped import shipped_configs
 from aecli.cli.topics import EXIT_CODES
-from aecli.config import EXPERIMENTS, shipped_configs
+from aecli.config import EXPERIMENTS
 
 # Words that leave a reader in the middle of a sentence.
 RIDDLES = ("Of ", "As ", "What ", "Whether ", "How ", "Where ", "Which ", "One ", "It ")

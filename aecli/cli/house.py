@@ -90,7 +90,7 @@ def show_help(
 def _configs(context: typer.Context) -> None:
     """List the configs that ship with aecli, and the command that each is for."""
     if context.invoked_subcommand is None:
-        from aecli.config import shipped_configs
+        from aecli.cli.shipped import shipped_configs
 
         rows = [(config.name, config.command, config.summary) for config in shipped_configs()]
         Terminal().columns([("config", "command", "what it does"), *rows])
@@ -104,7 +104,7 @@ _ConfigName = Annotated[
 @configs_app.command("show", cls=Command)
 def configs_show(name: _ConfigName) -> None:
     """Print a config, with the comments that say what it is and what it scored."""
-    from aecli.config import shipped_config
+    from aecli.cli.shipped import shipped_config
 
     Terminal().data(shipped_config(name).path.read_text("utf-8").rstrip("\n"))
 
@@ -123,7 +123,7 @@ def configs_copy(
     ] = ".",
 ) -> None:
     """Copy a config, to edit it and to give it to --config."""
-    from aecli.config import copy_config
+    from aecli.cli.shipped import copy_config
 
     Terminal().path(copy_config(name, to))
 

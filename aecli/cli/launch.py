@@ -10,13 +10,13 @@ from typing import Any
 from aecli.cli import expect
 from aecli.cli.expect import Expectation
 from aecli.cli.options import Options
+from aecli.cli.shipped import find_config
 from aecli.config import (
     EXPERIMENTS,
     ManyConfig,
     NetworkConfig,
     TrainedConfig,
     as_recorded,
-    find_config,
     flag_layer,
     flat_settings,
     idle_settings,

@@ -33,13 +33,6 @@ from aecli.config.experiments import (
     TrainedConfig,
     without_layers,
 )
-from aecli.config.files import (
-    ShippedConfig,
-    copy_config,
-    find_config,
-    shipped_config,
-    shipped_configs,
-)
 from aecli.config.resolve import (
     Layer,
     flag_layer,
@@ -88,14 +81,11 @@ __all__ = [
     "ReproduceConfig",
     "SampleConfig",
     "Section",
-    "ShippedConfig",
     "SparseLoss",
     "SweepConfig",
     "TrainConfig",
     "TrainedConfig",
     "as_recorded",
-    "copy_config",
-    "find_config",
     "flag_layer",
     "flat_settings",
     "idle_settings",
@@ -107,8 +97,6 @@ __all__ = [
     "resolve",
     "set_layer",
     "settings_of",
-    "shipped_config",
-    "shipped_configs",
     "to_yaml",
     "undecided",
     "with_quick_epochs",

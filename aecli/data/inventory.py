@@ -3,12 +3,15 @@
 import dataclasses
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aecli.data.downloads import Say
-from aecli.data.images import Raw
 from aecli.data.known import DATASETS, Dataset
 from aecli.data.sources import Places, locate
 from aecli.errors import DataError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from aecli.data.images import Raw
 
 _ABSENT = "not here"
 
@@ -53,7 +56,7 @@ def verify(name: str | None, places: Places, say: Say) -> list[tuple[str, str]]:
     return whole
 
 
-def _read(name: str, places: Places, say: Say) -> Raw:
+def _read(name: str, places: Places, say: Say) -> "Raw":
     dataset = _dataset(name)
     if places.named and dataset.remote is None:
         raise UsageError(f"{name} comes with aecli and is in no folder; leave --data-dir out")

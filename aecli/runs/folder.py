@@ -22,7 +22,7 @@ from aecli import interrupts, strictjson
 from aecli.config import ExperimentConfig, NetworkConfig, settings_of, to_yaml
 from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
 from aecli.runs import checkpoint, locks, provenance, storage
-from aecli.runs.record import RUN_FORMAT, finished_at, read_record
+from aecli.runs.record import LOCK, RUN_FORMAT, finished_at, read_record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,6 @@ _OF_ONE_PROCESS = {
 }
 _NO_LATEST = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EISDIR)
 """Errors of a file system without links, and of one where `latest` is a user's folder."""
-LOCK = ".lock"
 _JOB_FORMAT = 2
 
 

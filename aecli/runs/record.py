@@ -4,11 +4,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aecli.config import EXPERIMENTS, ExperimentConfig, Layer, resolve, settings_of, yaml_layer
 from aecli.errors import DataError, UsageError
 from aecli.runs import storage
+
+if TYPE_CHECKING:
+    from aecli.config import ExperimentConfig
 
 _KINDS: dict[str, type] = {
     "config": dict,
@@ -20,6 +22,8 @@ _KINDS: dict[str, type] = {
 }
 """Types of what is read out of a run.json; it must have the first two."""
 _REQUIRED = ("config", "status")
+LOCK = ".lock"
+"""Name of the file that a process in the folder holds locked."""
 RUN_FORMAT = 2
 """Number of the form of a run folder, history.csv included; what had no number is of form 1."""
 _MAX_RECORD = 16 * 2**20  # bytes of a run.json; a command line alone may have two million
@@ -59,9 +63,11 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def recorded_config(path: Path) -> ExperimentConfig:
+def recorded_config(path: Path) -> "ExperimentConfig":
     """The config that a run began with. Raises DataError if it cannot be read, UsageError, with
     both values of every key, if config.yaml has been changed since."""
+    from aecli.config import EXPERIMENTS, Layer, resolve, settings_of, yaml_layer
+
     record = read_record(path)
     model = EXPERIMENTS.get(str(record.get("command")))
     if model is None:

@@ -3,12 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aecli.config import ExperimentConfig, Layer, other_numbers, resolve
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.pathnames import user_path
 from aecli.runs.run import Run
+
+if TYPE_CHECKING:
+    from aecli.config import ExperimentConfig
 
 LATEST = "latest"
 
@@ -78,12 +80,14 @@ class Unfinished:
     """"key: its value, the value asked for" of those settings."""
 
 
-def unfinished_run(runs_dir: Path, config: ExperimentConfig) -> Unfinished:
+def unfinished_run(runs_dir: Path, config: "ExperimentConfig") -> Unfinished:
     """The newest run folder with the numbers of this config that did not complete.
 
     Settings that cannot change a number (`jobs`, where the data lie) may be others, and a run that
     was given `auto` has noted what it found.
     """
+    from aecli.config import Layer, other_numbers, resolve
+
     nearest: tuple[int, Path, tuple[str, ...]] | None = None
     for run in reversed(_readable(runs_dir)):
         path, record = run.path, run.record

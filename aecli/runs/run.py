@@ -9,17 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aecli.config import EXPERIMENTS, NetworkConfig, resolve, yaml_layer
 from aecli.errors import DataError, UsageError
 from aecli.runs import locks, storage
-from aecli.runs.folder import LOCK
-from aecli.runs.record import finished_at, read_metrics, read_record
+from aecli.runs.record import LOCK, finished_at, read_metrics, read_record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from aecli.codecs.base import Codec
+    from aecli.config import NetworkConfig
 
 _ENDS = ("completed", "failed", "interrupted")
 _MAX_HISTORY = 64 * 2**20  # bytes of a history.csv
@@ -76,8 +75,10 @@ class Run:
         return max(map(str, [record.get("started", ""), *record.get("resumed", [])]))
 
     @cached_property
-    def config(self) -> NetworkConfig:
+    def config(self) -> "NetworkConfig":
         """The config as it ran. Raises DataError."""
+        from aecli.config import EXPERIMENTS, NetworkConfig, resolve, yaml_layer
+
         try:
             layer = yaml_layer(self.path / "config.yaml")
             model = EXPERIMENTS.get(str(layer.values.get("experiment")))

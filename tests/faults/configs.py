@@ -18,7 +18,8 @@ from unittest import mock
 
 import torch
 
-from aecli.config import EXPERIMENTS, resolve, set_layer, shipped_configs, to_yaml, yaml_layer
+from aecli.cli.shipped import shipped_configs
+from aecli.config import EXPERIMENTS, resolve, set_layer, to_yaml, yaml_layer
 from aecli.errors import DataError, UsageError
 from aecli.runs import checkpoint, storage
 from tests.faults import models
