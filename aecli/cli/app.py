@@ -8,35 +8,12 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from aecli import __version__, interrupts
-from aecli.cli.flags import (
-    END_DIGIT,
-    END_INDEX,
-    BatchSize,
-    BatchSizeOfMany,
-    CodecName,
-    CodeDim,
-    CompareDims,
-    Continued,
-    Epochs,
-    FailFast,
-    Flags,
-    Jobs,
-    JobTimeout,
-    LearningRate,
-    LimitTrain,
-    PlaneCodeDim,
-    Recipe,
-    Run,
-    Seeds,
-    SweepDims,
-    network_flags,
-    value,
-)
+from aecli.cli.flags import FLAGS, with_flags
 from aecli.cli.help import Command, Group, explain
 from aecli.cli.house import configs_app, data_app, show_help, show_runs, show_schema
 from aecli.cli.options import (
@@ -111,190 +88,46 @@ def _aecli(
     """Laboratory for autoencoders: train them, measure them against PCA, look into their codes."""
 
 
-@command()
-@with_common_options
-def train(
-    options: Options,
-    code_dim: CodeDim = None,
-    codec: CodecName = None,
-    recipe: Recipe = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: LearningRate = None,
-    limit_train: LimitTrain = None,
-) -> None:
-    """Train one codec, measure it against PCA, and leave a run folder."""
-    flags = {
-        "--code-dim": ("codec.code_dim", code_dim),
-        **network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
-    }
-    _launch("train", options, flags)
+# The experiments, in the order in which `aecli --help` lists them.
+EXPERIMENTS = {
+    "train": "Train one codec, measure it against PCA, and leave a run folder.",
+    "sweep-codedim": (
+        "Train at every code dimension, over several seeds, and print the trade-off table."
+    ),
+    "pca-compare": (
+        "Compare network, linear autoencoder, PCA and DCT, and check the Eckart-Young theorem."
+    ),
+    "reproduce": "Measure and judge every claim of the chapter; write the ledger.",
+    "interpolate": (
+        "Walk the straight line between two test images' codes, and find the holes it meets."
+        "\n\n"
+        "A code is in a hole if its mean distance to the 5 nearest training codes, after whitening,"
+        " is above the 99% quantile of that distance over the validation images' codes."
+    ),
+    "sample": ("Decode codes that no image was encoded to, and measure how real the images look."),
+}
 
 
-@command("sweep-codedim")
-@with_common_options
-def sweep_codedim(
-    options: Options,
-    code_dims: SweepDims = None,
-    seeds: Seeds = None,
-    jobs: Jobs = None,
-    continued: Continued = False,
-    fail_fast: FailFast = False,
-    job_timeout: JobTimeout = None,
-    codec: CodecName = None,
-    recipe: Recipe = None,
-    epochs: Epochs = None,
-    batch_size: BatchSizeOfMany = None,
-    lr: LearningRate = None,
-    limit_train: LimitTrain = None,
-) -> None:
-    """Train at every code dimension, over several seeds, and print the trade-off table."""
-    flags = {
-        "K": ("code_dims", code_dims or None),
-        "--seeds": ("seeds", seeds),
-        "--jobs": ("jobs", jobs),
-        **network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
-    }
-    _launch("sweep-codedim", options, flags, continued, fail_fast, job_timeout)
+def _add(experiment: str, documentation: str) -> None:
+    """Make a command of an experiment, with its flags."""
+    flags = FLAGS[experiment]
+
+    def launched(options: Options, **given: Any) -> None:
+        from aecli.cli.launch import Many, launch  # imports pydantic, which --help has no use for
+
+        settings = {
+            flag.name: (flag.key, given[flag.parameter])
+            for flag in flags
+            if not flag.of_many and given[flag.parameter] != []  # no code dimension was given
+        }
+        many = Many(**{flag.key: given[flag.parameter] for flag in flags if flag.of_many})
+        launch(experiment, options, settings, sys.argv, many)
+
+    command(experiment)(with_common_options(with_flags(launched, flags, documentation)))
 
 
-@command("pca-compare")
-@with_common_options
-def pca_compare(
-    options: Options,
-    code_dims: CompareDims = None,
-    seeds: Seeds = None,
-    jobs: Jobs = None,
-    continued: Continued = False,
-    fail_fast: FailFast = False,
-    job_timeout: JobTimeout = None,
-    codec: CodecName = None,
-    recipe: Recipe = None,
-    epochs: Epochs = None,
-    batch_size: BatchSizeOfMany = None,
-    lr: LearningRate = None,
-    limit_train: LimitTrain = None,
-) -> None:
-    """Compare network, linear autoencoder, PCA and DCT, and check the Eckart-Young theorem."""
-    flags = {
-        "K": ("code_dims", code_dims or None),
-        "--seeds": ("seeds", seeds),
-        "--jobs": ("jobs", jobs),
-        **network_flags(codec, recipe, epochs, batch_size, lr, limit_train),
-    }
-    _launch("pca-compare", options, flags, continued, fail_fast, job_timeout)
-
-
-@command()
-@with_common_options
-def reproduce(
-    options: Options,
-    quick: Annotated[
-        bool | None,
-        typer.Option("--quick", help="Use few images and epochs: a look, not a result."),
-    ] = None,
-    seeds: Seeds = None,
-    jobs: Jobs = None,
-    continued: Continued = False,
-    fail_fast: FailFast = False,
-    job_timeout: JobTimeout = None,
-) -> None:
-    """Measure and judge every claim of the chapter; write the ledger."""
-    flags: Flags = {
-        "--quick": ("quick", quick),
-        "--seeds": ("seeds", seeds),
-        "--jobs": ("jobs", jobs),
-    }
-    _launch("reproduce", options, flags, continued, fail_fast, job_timeout)
-
-
-@command()
-@with_common_options
-def interpolate(
-    options: Options,
-    run: Run = None,
-    from_digit: Annotated[
-        int | None,
-        value("--from-digit", metavar="0..9", help=END_DIGIT.format("start", "any")),
-    ] = None,
-    to_digit: Annotated[
-        int | None,
-        value("--to-digit", metavar="0..9", help=END_DIGIT.format("end", "another")),
-    ] = None,
-    from_index: Annotated[
-        int | None, value("--from-index", metavar="I", help=END_INDEX.format("start"))
-    ] = None,
-    to_index: Annotated[
-        int | None, value("--to-index", metavar="I", help=END_INDEX.format("end"))
-    ] = None,
-    steps: Annotated[
-        int | None,
-        value(
-            "--steps", metavar="N", help="Number of codes on the line, ends included (default: 10)."
-        ),
-    ] = None,
-    pairs: Annotated[
-        int | None,
-        value(
-            "--pairs",
-            metavar="N",
-            help="Number of random pairs that the rates are measured on (default: 500).",
-        ),
-    ] = None,
-    code_dim: PlaneCodeDim = None,
-    codec: CodecName = None,
-    recipe: Recipe = None,
-    epochs: Epochs = None,
-    limit_train: LimitTrain = None,
-) -> None:
-    """Walk the straight line between two test images' codes, and find the holes it meets.
-
-    A code is in a hole if its mean distance to the 5 nearest training codes, after whitening, is
-    above the 99% quantile of that distance over the validation images' codes.
-    """
-    flags = {
-        "--run": ("run", run),
-        "--from-digit": ("from_digit", from_digit),
-        "--to-digit": ("to_digit", to_digit),
-        "--from-index": ("from_index", from_index),
-        "--to-index": ("to_index", to_index),
-        "--steps": ("steps", steps),
-        "--pairs": ("pairs", pairs),
-        "--code-dim": ("codec.code_dim", code_dim),
-        "--codec": ("codec.name", codec),
-        "--recipe": ("train.recipe", recipe),
-        "--epochs": ("train.epochs", epochs),
-        "--limit-train": ("data.limit_train", limit_train),
-    }
-    _launch("interpolate", options, flags)
-
-
-@command()
-@with_common_options
-def sample(
-    options: Options,
-    run: Run = None,
-    samples: Annotated[
-        int | None,
-        value("--samples", metavar="N", help="Number of codes from each sampler (default: 2000)."),
-    ] = None,
-    code_dim: CodeDim = None,
-    codec: CodecName = None,
-    recipe: Recipe = None,
-    epochs: Epochs = None,
-    limit_train: LimitTrain = None,
-) -> None:
-    """Decode codes that no image was encoded to, and measure how real the images look."""
-    flags = {
-        "--run": ("run", run),
-        "--samples": ("samples", samples),
-        "--code-dim": ("codec.code_dim", code_dim),
-        "--codec": ("codec.name", codec),
-        "--recipe": ("train.recipe", recipe),
-        "--epochs": ("train.epochs", epochs),
-        "--limit-train": ("data.limit_train", limit_train),
-    }
-    _launch("sample", options, flags)
+for _name, _documentation in EXPERIMENTS.items():
+    _add(_name, _documentation)
 
 
 @command("resume")
@@ -330,8 +163,19 @@ def resume_run(
     as_json: Annotated[bool, AS_JSON] = False,
     quiet: Annotated[bool, QUIET] = False,
     expectations: Annotated[list[str] | None, EXPECT] = None,
-    fail_fast: FailFast = False,
-    job_timeout: JobTimeout = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop the run at the first training that fails.")
+    ] = False,
+    job_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--job-timeout",
+            metavar="SECONDS",
+            min=0,
+            help="Longest time that one training may take; one that takes longer has failed"
+            " (default: no limit).",
+        ),
+    ] = None,
 ) -> None:
     """Go on with an interrupted, killed or failed run, to the same end as if it had not stopped.
 
@@ -350,19 +194,6 @@ def resume_run(
         expectations=expectations,
     )
     resume(run, options, sys.argv, Many(False, fail_fast, job_timeout, jobs))
-
-
-def _launch(
-    experiment: str,
-    options: Options,
-    flags: Flags,
-    continued: bool = False,
-    fail_fast: bool = False,
-    job_timeout: float | None = None,
-) -> None:
-    from aecli.cli.launch import Many, launch  # imports pydantic, which --help has no use for
-
-    launch(experiment, options, flags, sys.argv, Many(continued, fail_fast, job_timeout))
 
 
 # Commands in the order in which `aecli --help` lists them.

@@ -1,157 +1,205 @@
-"""Flags of the experiments: how each is typed, what it does, its default.
+"""Flags of the experiments, each declared once: its config key, how it is typed, what it does.
 
-A default stands in the text, and a test compares it with the config's: to read it from there
-would import every model of the config for `--help`.
+Types, choices and defaults stand here as words, and a test holds them against the models of the
+config: to read them from there would import pydantic and build every model for `--help`, which
+takes two to three times as long as typer itself.
 """
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-Flags = dict[str, tuple[str, Any]]
-"""Flag -> (config key, value); a flag with the value None was not given."""
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag, or an argument, that sets a key of the config or a field of `launch.Many`."""
+
+    name: str
+    key: str
+    """Config key, as codec.code_dim; or a field of Many."""
+    kind: Any
+    metavar: str | None
+    """None for a flag without a value."""
+    help: str
+    of_many: bool = False
+    """True if the key is a field of Many: a way to run, no setting."""
+    least: float | None = None
+
+    @property
+    def parameter(self) -> str:
+        """The name of the command's parameter."""
+        return self.key.replace(".", "_")
+
+    def as_parameter(self) -> inspect.Parameter:
+        """The parameter of a function that typer makes a command of; None if it is not given."""
+        info: Any
+        if self.name.startswith("-"):
+            info = typer.Option(self.name, metavar=self.metavar, help=self.help, min=self.least)
+        else:
+            info = typer.Argument(metavar=self.metavar, help=self.help, show_default=False)
+        always = self.of_many and self.kind is bool
+        return inspect.Parameter(
+            self.parameter,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=Annotated[self.kind if always else self.kind | None, info],
+            default=False if always else None,
+        )
 
 
-def value(*names: str, metavar: str, help: str, **settings: Any) -> Any:
-    """An option with a value."""
-    return typer.Option(*names, metavar=metavar, help=help, **settings)
+def _code_dim(default: int) -> Flag:
+    text = f"Size of the code, in numbers (default: {default})."
+    return Flag("--code-dim", "codec.code_dim", int, "K", text)
 
 
-CodeDim = Annotated[
-    int | None,
-    value("--code-dim", metavar="K", help="Size of the code, in numbers (default: 32)."),
-]
-PlaneCodeDim = Annotated[
-    int | None,
-    value("--code-dim", metavar="K", help="Size of the code, in numbers (default: 2)."),
-]
-CodecName = Annotated[
-    str | None,
-    value(
-        "--codec",
-        metavar="mlp|linear|pca|dct",
-        help="Codec to train, or to solve for: a network, its linear case, PCA, or the discrete"
-        " cosine transform (default: mlp).",
-    ),
-]
-Recipe = Annotated[
-    str | None,
-    value(
-        "--recipe",
-        metavar="muon|chapter",
-        help="Set of training settings: muon reaches a low error in few epochs, chapter trains as"
-        " the chapter does (default: muon).",
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    value(
-        "--epochs",
-        metavar="N",
-        help="Number of passes over the training images (default: 5).",
-    ),
-]
-BatchSize = Annotated[
-    int | None,
-    value("--batch-size", metavar="N", help="Number of images in a step (default: 256)."),
-]
-BatchSizeOfMany = Annotated[
-    int | None,
-    value(
-        "--batch-size",
-        metavar="N",
-        help="Number of images in a step (default: 128; with --recipe chapter 256).",
-    ),
-]
-LearningRate = Annotated[
-    float | None,
-    value(
-        "--lr",
-        metavar="X",
-        help="Highest learning rate (default: 0.03; with --recipe chapter 0.001).",
-    ),
-]
-LimitTrain = Annotated[
-    int | None,
-    value("--limit-train", metavar="N", help="Number of images to train on (default: all)."),
-]
-Run = Annotated[
-    str | None,
-    value(
-        "--run",
-        metavar="RUN|latest",
-        help="Run whose model is used: its folder, its name as `aecli ls` prints it, or"
-        " latest, the newest finished run that has a model (default: none; a model is trained"
-        " first).",
-    ),
-]
+def _code_dims(default: str) -> Flag:
+    text = f"Sizes of the code to train, in numbers (default: {default})."
+    return Flag("K", "code_dims", list[int], "[K]...", text)
 
 
-def _code_dims(default: str) -> Any:
-    return typer.Argument(
-        metavar="[K]...",
-        help=f"Sizes of the code to train, in numbers (default: {default}).",
-        show_default=False,
-    )
+def _end(key: str, metavar: str, text: str) -> Flag:
+    return Flag(f"--{key.replace('_', '-')}", key, int, metavar, text)
 
 
-SweepDims = Annotated[list[int] | None, _code_dims("2 8 32 784")]
-CompareDims = Annotated[list[int] | None, _code_dims("2 8 16 32")]
-Seeds = Annotated[
-    int | None,
-    value(
-        "--seeds",
-        metavar="N",
-        help="Number of trainings of each codec, with the seeds SEED, SEED + 1, ... (default: 3).",
-    ),
-]
-Jobs = Annotated[
-    int | None,
-    value(
-        "--jobs",
-        metavar="N",
-        help="Number of trainings at the same time; changes no number (default: one per core that"
-        " this process may use).",
-    ),
-]
-Continued = Annotated[
+CODEC = Flag(
+    "--codec",
+    "codec.name",
+    str,
+    "mlp|linear|pca|dct",
+    "Codec to train, or to solve for: a network, its linear case, PCA, or the discrete cosine"
+    " transform (default: mlp).",
+)
+RECIPE = Flag(
+    "--recipe",
+    "train.recipe",
+    str,
+    "muon|chapter",
+    "Set of training settings: muon reaches a low error in few epochs, chapter trains as the"
+    " chapter does (default: muon).",
+)
+EPOCHS = Flag(
+    "--epochs",
+    "train.epochs",
+    int,
+    "N",
+    "Number of passes over the training images (default: 5).",
+)
+BATCH_SIZE = Flag(
+    "--batch-size", "train.batch_size", int, "N", "Number of images in a step (default: 256)."
+)
+BATCH_SIZE_OF_MANY = Flag(
+    "--batch-size",
+    "train.batch_size",
+    int,
+    "N",
+    "Number of images in a step (default: 128; with --recipe chapter 256).",
+)
+LR = Flag(
+    "--lr",
+    "train.optimizer.lr",
+    float,
+    "X",
+    "Highest learning rate (default: 0.03; with --recipe chapter 0.001).",
+)
+LIMIT_TRAIN = Flag(
+    "--limit-train", "data.limit_train", int, "N", "Number of images to train on (default: all)."
+)
+RUN = Flag(
+    "--run",
+    "run",
+    str,
+    "RUN|latest",
+    "Run whose model is used: its folder, its name as `aecli ls` prints it, or latest, the newest"
+    " finished run that has a model (default: none; a model is trained first).",
+)
+SEEDS = Flag(
+    "--seeds",
+    "seeds",
+    int,
+    "N",
+    "Number of trainings of each codec, with the seeds SEED, SEED + 1, ... (default: 3).",
+)
+JOBS = Flag(
+    "--jobs",
+    "jobs",
+    int,
+    "N",
+    "Number of trainings at the same time; changes no number (default: one per core that this"
+    " process may use).",
+)
+CONTINUE = Flag(
+    "--continue",
+    "continued",
     bool,
-    typer.Option(
-        "--continue",
-        help="Go on in the newest unfinished run of the same config, if there is one.",
-    ),
-]
-FailFast = Annotated[
-    bool, typer.Option("--fail-fast", help="Stop the run at the first training that fails.")
-]
-JobTimeout = Annotated[
-    float | None,
-    value(
-        "--job-timeout",
-        metavar="SECONDS",
-        min=0,
-        help="Longest time that one training may take; one that takes longer has failed (default:"
-        " no limit).",
-    ),
-]
-END_DIGIT = "Digit to {0} at: a random test image of it (default: {1})."
-END_INDEX = "Index of the test image to {0} at, from 0 (default: drawn)."
+    None,
+    "Go on in the newest unfinished run of the same config, if there is one.",
+    of_many=True,
+)
+FAIL_FAST = Flag(
+    "--fail-fast",
+    "fail_fast",
+    bool,
+    None,
+    "Stop the run at the first training that fails.",
+    of_many=True,
+)
+JOB_TIMEOUT = Flag(
+    "--job-timeout",
+    "job_timeout",
+    float,
+    "SECONDS",
+    "Longest time that one training may take; one that takes longer has failed (default: no"
+    " limit).",
+    of_many=True,
+    least=0,
+)
+QUICK = Flag("--quick", "quick", bool, None, "Use few images and epochs: a look, not a result.")
+STEPS = Flag(
+    "--steps", "steps", int, "N", "Number of codes on the line, ends included (default: 10)."
+)
+PAIRS = Flag(
+    "--pairs",
+    "pairs",
+    int,
+    "N",
+    "Number of random pairs that the rates are measured on (default: 500).",
+)
+SAMPLES = Flag(
+    "--samples", "samples", int, "N", "Number of codes from each sampler (default: 2000)."
+)
+ENDS = (
+    _end("from_digit", "0..9", "Digit to start at: a random test image of it (default: any)."),
+    _end("to_digit", "0..9", "Digit to end at: a random test image of it (default: another)."),
+    _end("from_index", "I", "Index of the test image to start at, from 0 (default: drawn)."),
+    _end("to_index", "I", "Index of the test image to end at, from 0 (default: drawn)."),
+)
+MANY = (SEEDS, JOBS, CONTINUE, FAIL_FAST, JOB_TIMEOUT)
+TRAINING_OF_MANY = (CODEC, RECIPE, EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN)
+TRAINING_ON_THE_SPOT = (CODEC, RECIPE, EPOCHS, LIMIT_TRAIN)
+
+FLAGS: dict[str, tuple[Flag, ...]] = {
+    "train": (_code_dim(32), CODEC, RECIPE, EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN),
+    "sweep-codedim": (_code_dims("2 8 32 784"), *MANY, *TRAINING_OF_MANY),
+    "pca-compare": (_code_dims("2 8 16 32"), *MANY, *TRAINING_OF_MANY),
+    "reproduce": (QUICK, *MANY),
+    "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),
+    "sample": (RUN, SAMPLES, _code_dim(32), *TRAINING_ON_THE_SPOT),
+}
+"""The flags of each experiment, besides those that all have."""
 
 
-def network_flags(
-    codec: str | None,
-    recipe: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    lr: float | None,
-    limit_train: int | None,
-) -> Flags:
-    """The config keys of the flags that every command with a training has."""
-    return {
-        "--codec": ("codec.name", codec),
-        "--recipe": ("train.recipe", recipe),
-        "--epochs": ("train.epochs", epochs),
-        "--batch-size": ("train.batch_size", batch_size),
-        "--lr": ("train.optimizer.lr", lr),
-        "--limit-train": ("data.limit_train", limit_train),
-    }
+def with_flags(
+    command: Callable[..., None], flags: tuple[Flag, ...], documentation: str
+) -> Callable[..., None]:
+    """`command(options, **given)` as typer takes it: with a parameter for each flag."""
+
+    def wrapper(options: Any, **given: Any) -> None:
+        command(options, **given)
+
+    first = inspect.Parameter("options", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [first, *(flag.as_parameter() for flag in flags)]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__doc__ = documentation
+    return wrapper
