@@ -310,9 +310,9 @@ def _epoch(epoch: int, epochs: int) -> str:
 
 def _width(stream: IO[str] | None) -> int:
     """Columns of a stream's terminal; $COLUMNS if that is set, 80 if nobody knows."""
-    told = os.environ.get("COLUMNS", "")
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80 if stream else 80
     except (OSError, ValueError):

@@ -12,7 +12,7 @@ from aecli.terminal import Terminal
 @pytest.fixture
 def judge(images, tmp_path):
     """Make the judge of some blobs, with a cache in tmp_path."""
-    return lambda cache=tmp_path / "cache": classifier.judge(images, cache, Terminal())
+    return lambda cache=tmp_path / "cache": classifier.trained_classifier(images, cache, Terminal())
 
 
 @pytest.fixture

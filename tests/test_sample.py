@@ -159,7 +159,7 @@ def judged(tmp_path_factory):
     places = sources.default_places(offline=True)
     images = datasets.load(DataConfig(dataset="mnist-5k"), places, print)
     cache = tmp_path_factory.mktemp("classifiers")
-    judge = classifier.judge(images, cache, Terminal(quiet=True))
+    judge = classifier.trained_classifier(images, cache, Terminal(quiet=True))
     return images, judge, Moments.of(judge.features(images.train.images)), cache
 
 
@@ -199,7 +199,7 @@ def test_the_classifier_is_kept_by_the_datasets_hash_and_read_back(judged):
     [kept] = cache.iterdir()
     assert images.sha256[:12] in kept.name
     before = kept.stat().st_mtime_ns
-    again = classifier.judge(images, cache, Terminal(quiet=True))
+    again = classifier.trained_classifier(images, cache, Terminal(quiet=True))
     assert again.test_accuracy == judge.test_accuracy > 0.95
     assert kept.stat().st_mtime_ns == before
     some = images.test.images[:50]

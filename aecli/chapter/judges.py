@@ -176,10 +176,10 @@ def clusters(e: Evidence) -> Judgement:
     measured = f"{100 * accuracy:.0f}% of test images lie among codes of their own class"
     if accuracy > 0.95:
         return Judgement(FAILS, measured, "they are separated cleanly, not loosely")
-    told = f"the {100 * chance:.0f}% of chance"
+    by_chance = f"the {100 * chance:.0f}% of chance"
     if accuracy >= (1 + chance) / 2:
-        return Judgement(HOLDS, measured, f"nearer to a clean separation than to {told}")
-    return Judgement(FAILS, measured, f"nearer to {told} than to a clean separation")
+        return Judgement(HOLDS, measured, f"nearer to a clean separation than to {by_chance}")
+    return Judgement(FAILS, measured, f"nearer to {by_chance} than to a clean separation")
 
 
 def eckart_young(e: Evidence) -> Judgement:

@@ -131,9 +131,9 @@ def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkC
     idle_flags = [flag for flag, given in of_many.items() if given]
     if idle_flags and not isinstance(config, ManyConfig):
         raise UsageError(f"{idle_flags[0]}: a run of `aecli {config.experiment}` trains one codec")
-    told = flat_settings(resolve(type(config), [flag_layer(flags)]))
+    settings = flat_settings(resolve(type(config), [flag_layer(flags)]))
     config = with_values(
-        config, {key: told[key] for key, given in flags.values() if given is not None}
+        config, {key: settings[key] for key, given in flags.values() if given is not None}
     )
     if options.device is not None and (idle := idle_settings(config).get("device")):
         raise UsageError(f"--device: device={options.device!r} has no effect: {idle.reason}")

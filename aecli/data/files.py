@@ -219,11 +219,11 @@ def _what_lies_in(remote: RemoteFiles, root: Path) -> str:
         return f"{folder} cannot be read: {error.strerror}"
     if not names:
         return f"{folder} is empty"
-    told = [
+    there = [
         _legible(name) + "/" * _is_folder(folder / name) for name in heapq.nsmallest(_LISTED, names)
     ]
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return f"in {folder} there are {', '.join(told)}{more}"
+    return f"in {folder} there are {', '.join(there)}{more}"
 
 
 def _legible(name: str) -> str:

@@ -153,7 +153,7 @@ def _read_cache(
     Damaged ones are set aside, to be fetched; raises DataError for one if nothing can be.
     """
     contents: dict[str, bytes] = {}
-    told: list[str] = []
+    faults: list[str] = []
     for file in remote.files:
         damaged: list[tuple[Path, DataError]] = []
         for path in in_place(file, cache):
@@ -164,14 +164,14 @@ def _read_cache(
                 damaged.append((path, error))
         for path, reason in damaged:
             if not offline:
-                told.append(f"cache: {reason}; {set_aside(path)}")
-                say(f"data: {told[-1]}")
+                faults.append(f"cache: {reason}; {set_aside(path)}")
+                say(f"data: {faults[-1]}")
             elif file.name not in contents:
                 raise DataError(
                     f"{reason}\nit lies in aecli's own cache: delete it, or let a run without"
                     " --offline fetch it again"
                 )
-    return contents, told
+    return contents, faults
 
 
 class _Cache:

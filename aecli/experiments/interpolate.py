@@ -23,7 +23,7 @@ from aecli.errors import UsageError
 from aecli.experiments.interpolate_figures import a_digit, draw
 from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.result import Result
-from aecli.experiments.trained import (
+from aecli.experiments.subject import (
     Subject,
     load_subject,
     noted_classifier,
@@ -60,8 +60,8 @@ def run(config: InterpolateConfig, context: Context) -> Result:
         subject = load_subject(
             config, context, run_dir, lambda images: _check_images(config, images)
         )
-        judge = noted_classifier(subject.images, context, run_dir)
-        outcome = measure_paths(config, subject, judge, run_dir, context)
+        classifier = noted_classifier(subject.images, context, run_dir)
+        outcome = measure_paths(config, subject, classifier, run_dir, context)
         numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
     title = f"{subject.images.name}: {config.codec.name} with a code of {subject.codec.code_dim}"

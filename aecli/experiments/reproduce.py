@@ -31,8 +31,8 @@ from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_images
 from aecli.experiments.result import Result
 from aecli.experiments.sample import measure_samples
+from aecli.experiments.subject import Subject, noted_classifier
 from aecli.experiments.sweep_codedim import measure_sweep
-from aecli.experiments.trained import Subject, noted_classifier
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.measure import metrics
 from aecli.measure.baselines import full_pca
@@ -115,17 +115,17 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     halves = with_held_out(images)
     subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
     pairs = _QUICK_PAIRS if config.quick else InterpolateConfig().pairs
-    judge = noted_classifier(halves, context, run_dir)
+    classifier = noted_classifier(halves, context, run_dir)
     paths = {}
     for key, subject in subjects.items():
         walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=subject_config(config, key))
         section = run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
-        paths[key] = measure_paths(walk, subject, judge, section, context).numbers()
+        paths[key] = measure_paths(walk, subject, classifier, section, context).numbers()
     say("reproduce 5/5: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
     section = run_dir.section("sample")
-    _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
+    _, sampled = measure_samples(draw, subjects["32"], classifier, section, context)
 
     say("reproduce: judging the claims")
     thirty_two = [t.codec for t in networks["32"].trained]

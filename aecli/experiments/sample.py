@@ -14,7 +14,7 @@ from aecli.config import SampleConfig
 from aecli.data.images import Images, InMemory, with_held_out
 from aecli.experiments.possible import require_held_out, require_images
 from aecli.experiments.result import Result
-from aecli.experiments.trained import (
+from aecli.experiments.subject import (
     Subject,
     load_subject,
     noted_classifier,
@@ -59,8 +59,8 @@ def run(config: SampleConfig, context: Context) -> Result:
         if not len(subject.images.val):  # the chapter's split: all training images train
             subject = replace(subject, images=with_held_out(subject.images))
             calibrated_on = "half-of-test"
-        judge = noted_classifier(subject.images, context, run_dir)
-        rows, numbers = measure_samples(config, subject, judge, run_dir, context)
+        classifier = noted_classifier(subject.images, context, run_dir)
+        rows, numbers = measure_samples(config, subject, classifier, run_dir, context)
         numbers["holes_calibrated_on"] = calibrated_on
         run_dir.write_metrics(numbers)
     title = (
@@ -72,24 +72,28 @@ def run(config: SampleConfig, context: Context) -> Result:
 
 
 def measure_samples(
-    config: SampleConfig, subject: Subject, judge: Classifier, run_dir: RunDir, context: Context
+    config: SampleConfig,
+    subject: Subject,
+    classifier: Classifier,
+    run_dir: RunDir,
+    context: Context,
 ) -> tuple[list["_Row"], dict[str, Any]]:
     """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
     with context.terminal.working("calibrating holes on held-out codes"):
-        references = _References.of(subject, judge)
+        references = _References.of(subject, classifier)
     found: dict[str, float] = {}
     sets = _sets(subject, references, config, found, context)
     rows = []
     with context.terminal.working("judging the samples", len(sets), "sets") as advance:
         for each in sets:
-            rows.append(_row(each, references, judge))
+            rows.append(_row(each, references, classifier))
             advance()
     named = {"dataset": subject.images.name}
     run_dir.write_csv("samplers.csv", [asdict(row) | named for row in rows])
     ranges = _code_ranges(references.codes)
     with context.terminal.working("drawing the figures"):
         _draw(sets, rows, ranges, subject.title, run_dir)
-    return rows, _numbers(subject, judge, rows, found, ranges)
+    return rows, _numbers(subject, classifier, rows, found, ranges)
 
 
 @dataclass(frozen=True)
@@ -106,21 +110,21 @@ class _References:
     region: OccupiedRegion
 
     @classmethod
-    def of(cls, subject: Subject, judge: Classifier) -> "_References":
+    def of(cls, subject: Subject, classifier: Classifier) -> "_References":
         splits = subject.images
         codes = metrics.encode(subject.codec, splits.train)
         training = splits.train.all().images
         return cls(
             training,
             codes,
-            Moments.of(judge.features(training)),
+            Moments.of(classifier.features(training)),
             OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val)),
         )
 
 
 @dataclass(frozen=True)
 class _Set:
-    """Images to judge. codes: in the trained code space; None if they have none there."""
+    """Images to classifier. codes: in the trained code space; None if they have none there."""
 
     name: str
     images: Tensor
@@ -156,7 +160,7 @@ def _sets(
     found: dict[str, float],
     context: Context,
 ) -> list[_Set]:
-    """The sets to judge, real images first; what the samplers found out goes into `found`."""
+    """The sets to classifier, real images first; what the samplers found out goes into `found`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
     codes = metrics.encode(codec, InMemory(test))
@@ -181,10 +185,10 @@ def _some_test_images(images: Images, config: SampleConfig) -> Tensor:
     return images.test.read(order[: config.samples]).images
 
 
-def _row(each: _Set, references: _References, judge: Classifier) -> _Row:
+def _row(each: _Set, references: _References, classifier: Classifier) -> _Row:
     low, high = sample_metrics.pixel_range(each.images)
     shown = each.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
-    probabilities = judge.probabilities(shown)
+    probabilities = classifier.probabilities(shown)
     code_distance = in_holes = math.nan
     if each.codes is not None:
         region = references.region
@@ -204,7 +208,7 @@ def _row(each: _Set, references: _References, judge: Classifier) -> _Row:
         sample_metrics.entropy_bits(probabilities),
         sample_metrics.classes_covered(probabilities),
         sample_metrics.class_entropy_bits(probabilities),
-        frechet_distance(Moments.of(judge.features(shown)), references.moments),
+        frechet_distance(Moments.of(classifier.features(shown)), references.moments),
     )
 
 
@@ -219,7 +223,7 @@ def _code_ranges(codes: Tensor) -> Tensor:
 
 def _numbers(
     subject: Subject,
-    judge: Classifier,
+    classifier: Classifier,
     rows: list[_Row],
     found: dict[str, float],
     ranges: Tensor,
@@ -232,7 +236,7 @@ def _numbers(
         "dataset": subject.images.name,
         "code_dim": subject.codec.code_dim,
         "samples": normal.samples,
-        "classifier_accuracy": judge.test_accuracy,
+        "classifier_accuracy": classifier.test_accuracy,
         "frechet_floor": by_name[REAL].frechet_distance,
         "frechet_decoded": by_name[DECODED].frechet_distance,
         **{

@@ -1,4 +1,4 @@
-"""A small classifier, trained once and kept in the user's cache: the judge of decoded images."""
+"""A small classifier of images, trained once and kept in the user's cache."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from aecli.terminal import Terminal
 
 EPOCHS, BATCH_SIZE, LR, SEED = 8, 256, 3e-3, 0
 THREADS = 1  # always the same, for they decide the last bits of what is learned
-_FORMAT = 2  # raised when the network or its training changes, so that no stale judge is used
+_FORMAT = 2  # raised when the network or its training changes, so that no stale one is used
 _EVAL_BATCH = 2048
 _HASHED = 64  # bytes of a kept file before its weights: their SHA-256, in hexadecimal
 
@@ -84,7 +84,7 @@ class Classifier:
         return torch.cat([self.network.features(x) for x in _batches(images)])
 
 
-def judge(images: Images, cache: Path, terminal: Terminal) -> Classifier:
+def trained_classifier(images: Images, cache: Path, terminal: Terminal) -> Classifier:
     """The classifier of a dataset: from `cache` if it is there and whole, else trained and kept.
 
     It learns the real labels of the training split and never sees a decoded image. The same images,

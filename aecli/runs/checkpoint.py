@@ -42,8 +42,8 @@ def save(
     from safetensors.torch import save as to_bytes
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    told = {"format": FORMAT, "run": run_id, "history": history}
-    progress = strictjson.dump(told, indent=None).encode()
+    content = {"format": FORMAT, "run": run_id, "history": history}
+    progress = strictjson.dump(content, indent=None).encode()
     there = _generations(folder)
     new = folder / f"{(int(there[-1].name) + 1 if there else 1):06d}"
     storage.seal(new, {"state.safetensors": to_bytes(tensors), "progress.json": progress}, root)

@@ -89,7 +89,8 @@ def unseal(folder: Path, root: Path) -> dict[str, bytes]:
     try:
         manifest = json.loads(read_regular(folder / MANIFEST, _MAX_MANIFEST, root))
         return {
-            name: _checked(folder / Path(name).name, told, root) for name, told in manifest.items()
+            name: _checked(folder / Path(name).name, expected, root)
+            for name, expected in manifest.items()
         }
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}: {error.filename}") from None
@@ -145,13 +146,13 @@ def size(number: float) -> str:
     return f"{number:,.{decimals}f} {units[0]}"
 
 
-def _checked(path: Path, told: Mapping[str, Any], root: Path) -> bytes:
-    content = read_regular(path, told["bytes"], root)
-    if len(content) != told["bytes"]:
-        raise DataError(f"{path}: damaged: {len(content):,} bytes, not {told['bytes']:,}")
+def _checked(path: Path, expected: Mapping[str, Any], root: Path) -> bytes:
+    content = read_regular(path, expected["bytes"], root)
+    if len(content) != expected["bytes"]:
+        raise DataError(f"{path}: damaged: {len(content):,} bytes, not {expected['bytes']:,}")
     sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != told["sha256"]:
-        raise DataError(f"{path}: damaged: SHA-256 {sha256}, not {told['sha256']}")
+    if sha256 != expected["sha256"]:
+        raise DataError(f"{path}: damaged: SHA-256 {sha256}, not {expected['sha256']}")
     return content
 
 

@@ -66,15 +66,15 @@ def _device(asked: str) -> torch.device:
 
 def facts(where: torch.device, fit: FitConfig) -> dict[str, str | int]:
     """Facts on the hardware's part in the numbers, for run.json."""
-    told: dict[str, str | int] = {
+    known: dict[str, str | int] = {
         "torch": torch.__version__,
         "device": str(where),
         "threads": torch.get_num_threads(),
         "precision": _name(product_dtype(fit.precision, where)),
     }
     if isinstance(fit.optimizer, MuonConfig):
-        told["muon_precision"] = _name(muon_dtype(fit, where))
-    return told
+        known["muon_precision"] = _name(muon_dtype(fit, where))
+    return known
 
 
 def seed_and_limit(seed: int, threads: int) -> None:

@@ -76,8 +76,8 @@ class Trainings:
 
 def facts_of_jobs(config: ManyConfig) -> dict[str, str | int]:
     """Facts on the hardware's part in the numbers of each job, on the CPU, for run.json."""
-    told = device.facts(torch.device("cpu"), config.train)
-    return {**told, "threads": config.threads or 1}
+    facts = device.facts(torch.device("cpu"), config.train)
+    return {**facts, "threads": config.threads or 1}
 
 
 def failure_text(failures: Sequence[str]) -> str:
@@ -159,7 +159,7 @@ def _engine(name: str) -> Callable[..., Iterator[tuple[int, Any]]]:
 
 def _name(job: Job, images: Images, threads: int) -> str:
     """A name that is the same only for the same training on the same images by the same program."""
-    told = {
+    identity = {
         "codec": job.codec.model_dump(mode="json"),
         "fit": job.fit.model_dump(mode="json"),
         "seed": job.seed,
@@ -168,7 +168,7 @@ def _name(job: Job, images: Images, threads: int) -> str:
         "torch": torch.__version__,
         "program": provenance.program_sha256(),
     }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     return f"{job.codec.name}{job.codec.code_dim}-s{job.seed}-{digest}"
 
 

@@ -109,10 +109,10 @@ class Muon(Optimizer):
         nesterov = self._matrices(self._gradient.lerp(self._momentum, self._beta))
         weights = self._matrices(self._parameters)
         for group in self._groups.values():
-            wide = torch.stack([_wide(nesterov[i]) for i in group])
-            rows = _rows_of_a_block(wide.shape[1])
-            blocks = orthogonalized(wide.view(-1, rows, wide.shape[2]), self._dtype)
-            for i, direction in zip(group, blocks.view(wide.shape), strict=True):
+            matrices = torch.stack([_short_side_first(nesterov[i]) for i in group])
+            rows = _rows_of_a_block(matrices.shape[1])
+            blocks = orthogonalized(matrices.view(-1, rows, matrices.shape[2]), self._dtype)
+            for i, direction in zip(group, blocks.view(matrices.shape), strict=True):
                 rows, columns = weights[i].shape
                 rate = lr * max(1, rows / columns) ** 0.5
                 weights[i].add_(direction if rows <= columns else direction.T, alpha=-rate)
@@ -147,5 +147,5 @@ def _rows_of_a_block(rows: int) -> int:
     return next(fitting, rows)
 
 
-def _wide(matrix: Tensor) -> Tensor:
+def _short_side_first(matrix: Tensor) -> Tensor:
     return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

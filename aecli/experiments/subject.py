@@ -17,7 +17,6 @@ from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words
-from aecli.measure import classifier
 from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir
@@ -82,9 +81,9 @@ def load_subject(
 def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
     """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
     cache = context.places.cache_dir.parent / "classifiers"
-    judge = classifier.judge(images, cache, context.terminal)
-    run_dir.note(classifier=judge.provenance())
-    return judge
+    found = classifier.trained_classifier(images, cache, context.terminal)
+    run_dir.note(classifier=found.provenance())
+    return found
 
 
 def require_trainable(config: TrainedConfig) -> None:
