@@ -36,6 +36,26 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+_PROGRAM = {"aecli", "inside_drawn", "judged", "small_run"}
+_LONG = {
+    "test_classifier",
+    "test_faults",
+    "test_extending",
+    "test_workers",
+    "test_pictures",
+    "test_mnist",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that call the program, or take long otherwise; `-m 'not program'` is what one
+    runs while one works."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & _PROGRAM or item.path.stem in _LONG:
+            item.add_marker("program")
+
+
 @dataclass(frozen=True)
 class Finished:
     """A finished call of the program."""

@@ -271,6 +271,7 @@ def test_json_has_no_number_that_is_not_finite(inside):
     assert printed["test_mse_sd_2"] is None
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("number", "code", "status"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted")],

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aecli.cli.shipped import find_config
 from aecli.codecs import CODECS
 from aecli.config import (
     EXPERIMENTS,
     FitConfig,
     TrainConfig,
-    find_config,
     flag_layer,
     json_schema,
     resolve,

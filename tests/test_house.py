@@ -89,7 +89,7 @@ def test_only_storage_writes_into_runs():
         )
     }
     # The second copies a config to where the user says.
-    assert writers == {"runs/storage.py", "config/files.py"}
+    assert writers == {"runs/storage.py", "cli/shipped.py"}
 
 
 HEAVY = ("torch", "numpy", "matplotlib", "rich")

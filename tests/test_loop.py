@@ -97,6 +97,7 @@ def test_without_validation_images_there_is_no_validation_error():
     assert math.isnan(record.val_mse)
 
 
+@pytest.mark.program
 def test_a_linear_codec_reaches_pca_and_never_passes_it():
     images = source(400)
     torch.manual_seed(0)

@@ -1,11 +1,9 @@
 """Turn flags, `--set`, a YAML file and defaults into one validated config, or into every error."""
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from aecli.config import yaml12
 from aecli.config.effects import idle_settings, settings_of
 from aecli.config.experiments import EXPERIMENTS, ExperimentConfig, ManyConfig
+from aecli.config.explain import explain, place_of, show
 from aecli.config.former import in_new_terms
 from aecli.config.sections import NAMED, RECIPES
 from aecli.config.yaml12 import KeyPath
@@ -62,7 +61,7 @@ def resolve(model: type[Config], layers: Sequence[Layer], recorded: bool = False
         if passed_over:
             config = model.model_validate(_without(values, passed_over))
     except ValidationError as error:
-        raise UsageError("\n".join(_explain(error, model, values, places))) from None
+        raise UsageError("\n".join(explain(error, model, values, places))) from None
     return _mark(config, given.keys() - passed_over)
 
 
@@ -270,8 +269,8 @@ def _without_effect(
                 passed_over.add(each)
                 continue
             shown = each[:-1] if each[-1] == "name" and each[:-1] in NAMED else each
-            setting = f"{'.'.join(map(str, shown))}={_show(_at(values, each))}"
-            mistakes.append(f"{_place(each, places)}{setting} has no effect: {idle.reason}")
+            setting = f"{'.'.join(map(str, shown))}={show(_at(values, each))}"
+            mistakes.append(f"{place_of(each, places)}{setting} has no effect: {idle.reason}")
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return passed_over
@@ -307,101 +306,3 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
 
 def _copy(value: Any) -> Any:
     return {key: _copy(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def _explain(
-    error: ValidationError,
-    model: type[BaseModel],
-    values: dict[str, Any],
-    places: dict[KeyPath, str],
-) -> Iterable[str]:
-    for detail in error.errors():
-        path = _path_in(values, detail["loc"])
-        if detail["type"] == "union_tag_invalid":
-            path = (*path, "name")
-        yield f"{_place(path, places)}{_message(detail, path, model)}"
-
-
-def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
-    """The place of a key, or of the nearest one above it, as errors begin; "" if it has none."""
-    found = (places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in places)
-    return next((f"{place}: " for place in found), "")
-
-
-def _path_in(values: Any, loc: tuple[str | int, ...]) -> KeyPath:
-    """The key path of a pydantic location: without the tags that unions put between.
-
-    The last element stays in any case: it may name a key that is missing.
-    """
-    path: list[str | int] = []
-    for key in loc[:-1]:
-        try:
-            values = values[key]
-        except (KeyError, IndexError, TypeError):
-            continue
-        path.append(key)
-    return (*path, *loc[-1:])
-
-
-def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
-    dotted = ".".join(map(str, path))
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if not path:  # settings that do not go together: the message names them
-        return detail["msg"]
-    if kind == "extra_forbidden":
-        keys = _keys_beside(model, detail["loc"])
-        near = difflib.get_close_matches(str(path[-1]), keys, n=1)
-        beside = ".".join([*map(str, path[:-1]), *near])
-        hint = f"did you mean {beside!r}?" if near else f"the keys here are {', '.join(keys)}"
-        return f"unknown key {dotted!r}; {hint}"
-    if kind == "union_tag_invalid":
-        return f"{dotted}={_show(value['name'])} must be one of {context['expected_tags']}"
-    expected = {
-        "greater_than_equal": "at least {ge}",
-        "greater_than": "greater than {gt}",
-        "less_than_equal": "at most {le}",
-        "less_than": "less than {lt}",
-        "literal_error": "one of {expected}",
-        "int_type": "a whole number",
-        "float_type": "a number",
-        "string_type": "text",
-        "bool_type": "true or false",
-        "tuple_type": "a list",
-        "too_long": "a list of at most {max_length}",
-        "too_short": "a list of at least {min_length}",
-        "finite_number": "a finite number",
-        "model_type": "a section of keys and values",
-        "model_attributes_type": "a section of keys and values",
-        "string_pattern_mismatch": "1 to 40 letters, digits, '.', '_' or '-', no dot or dash first",
-    }.get(kind)
-    if expected is None:
-        return f"{dotted}={_show(value)}: {detail['msg']}"
-    names = re.findall(r"'([^']*)'", context["expected"]) if kind == "literal_error" else []
-    near = difflib.get_close_matches(str(value), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{dotted}={_show(value)} must be {expected.format(**context)}{hint}"
-
-
-def _show(value: Any) -> str:
-    text = (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    )
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _keys_beside(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """The keys that the section at `loc[:-1]` has; loc names union members by their tag."""
-    for key in loc[:-1]:
-        field = model.model_fields.get(str(key))
-        if field is None:  # the tag of a union: the member was found with the field before it
-            continue
-        members = get_args(field.annotation) or (field.annotation,)
-        sections = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
-        tagged = [
-            m
-            for m in sections
-            if "name" in m.model_fields and m.model_fields["name"].default in loc
-        ]
-        if sections:
-            model = (tagged or sections)[0]
-    return list(model.model_fields)

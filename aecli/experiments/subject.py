@@ -17,7 +17,7 @@ from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words
-from aecli.measure.classifier import Classifier
+from aecli.measure.classifier import Classifier, trained_classifier
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir
 from aecli.runs.run import Run
@@ -81,7 +81,7 @@ def load_subject(
 def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
     """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
     cache = context.places.cache_dir.parent / "classifiers"
-    found = classifier.trained_classifier(images, cache, context.terminal)
+    found = trained_classifier(images, cache, context.terminal)
     run_dir.note(classifier=found.provenance())
     return found
 
