@@ -16,7 +16,7 @@ from aecli.cli import expect
 from aecli.codecs import store
 from aecli.experiments import train
 from aecli.runs import folder as run_folder
-from tests.conftest import FEW_IMAGES, SMALL, environment
+from tests.conftest import FEW_IMAGES, SMALL
 
 COMMAND = str(Path(sys.executable).with_name("aecli"))
 
@@ -269,27 +269,6 @@ def test_json_has_no_number_that_is_not_finite(inside):
     done = inside("sweep-codedim", "2", *SMALL, "--seeds", "1", "--jobs", "1", "--json", "-q")
     printed = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
     assert printed["test_mse_sd_2"] is None
-
-
-@pytest.mark.program
-@pytest.mark.parametrize(
-    ("number", "code", "status"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "interrupted")],
-)
-def test_a_signal_ends_the_run_with_its_code(tmp_path, number, code, status):
-    command = [COMMAND, "train", *SMALL, "--epochs", "100000"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr:
-        if line.startswith("epoch "):  # the first one is over
-            break
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert "aecli: interrupted" in stderr
-    [record] = (tmp_path / "runs").glob("*/run.json")
-    assert json.loads(record.read_text())["status"] == status
 
 
 def test_the_program_says_its_version_and_runs_as_a_module(aecli, tmp_path):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from sklearn.decomposition import PCA
 
 from aecli import codecs
-from aecli.codecs import CODECS, store
+from aecli.codecs import CODECS, principal, store
 from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
 from aecli.data.images import InMemory
 from aecli.errors import DataError, UsageError
@@ -67,6 +67,40 @@ def test_pca_error_is_the_discarded_tail_of_the_spectrum():
     spectrum = torch.cov((images.flatten(1).double() / 255).T, correction=0)
     tail = torch.linalg.eigvalsh(spectrum).flip(0)[5:].sum() / 784
     assert metrics.mse(made("pca", n=300), InMemory(images)) == pytest.approx(tail.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [60, 300])
+def test_pca_is_the_same_by_covariance_gram_matrix_and_iteration(monkeypatch, n):
+    shape, k = (1, 12, 12), 7
+    images = source(n, shape=shape)
+    pixels = images.all().images.flatten(1).double()
+    variances, vectors = torch.linalg.eigh(torch.cov(pixels.T))
+    for rows in (10_000, 100, 10):
+        monkeypatch.setattr(principal, "LARGEST_MATRIX", rows)
+        pca = codecs.build(PcaConfig(code_dim=k), shape)
+        pca.solve(images)
+        torch.testing.assert_close(
+            pca.variances.double(), variances.flip(0)[:k], rtol=1e-3, atol=1e-9
+        )
+        overlap = (pca.components.double() @ vectors.flip(1)[:, :k]).abs()
+        torch.testing.assert_close(overlap, torch.eye(k, dtype=torch.float64), rtol=0, atol=2e-2)
+        torch.testing.assert_close(pca.mean.double(), pixels.mean(dim=0), rtol=1e-5, atol=1e-6)
+
+
+def test_pca_of_as_many_components_as_images_is_orthonormal_and_copies_them():
+    pca = made("pca", code_dim=20, n=20)  # whose covariance has rank 19
+    gram = pca.components @ pca.components.T
+    torch.testing.assert_close(gram, torch.eye(20), rtol=0, atol=1e-5)
+    assert metrics.mse(pca, source(20)) < 1e-9
+    assert torch.equal(pca.components, made("pca", code_dim=20, n=20).components)
+
+
+def test_pca_that_memory_does_not_allow_is_refused(monkeypatch):
+    monkeypatch.setattr(principal, "LARGEST_MATRIX", 100)
+    monkeypatch.setattr(principal, "LARGEST_BASIS", 20 * 784)
+    with pytest.raises(UsageError, match=r"at most 10 \(within 3 GiB of memory\) for codec 'pca'"):
+        made("pca", code_dim=11)
+    made("pca", code_dim=10)
 
 
 def test_all_components_reproduce_the_image():

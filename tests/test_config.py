@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aecli.cli.shipped import find_config
+from aecli.cli.shipped import find_config, shipped_configs
 from aecli.codecs import CODECS
 from aecli.config import (
     EXPERIMENTS,
@@ -16,7 +16,6 @@ from aecli.config import (
     json_schema,
     resolve,
     set_layer,
-    shipped_configs,
     to_yaml,
     yaml_layer,
 )

@@ -40,6 +40,7 @@ IDLE = [
     ("sample", ["codec.name=pca", "train.warmup=0"], "train.warmup", "solved for"),
     ("sample", ["run=x", "checkpoint_seconds=1"], "checkpoint_seconds", "nothing is trained"),
     ("sample", ["run=x", "device=cuda"], "device", "on the CPU"),
+    ("train", ["codec.name=pca", "device=cuda"], "device", "solved for, on the CPU"),
     ("sweep-codedim", ["checkpoint_seconds=1"], "checkpoint_seconds", "when it is done"),
     ("sweep-codedim", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
     ("sweep-codedim", ["codec.name=dct", "variants=[sparse]"], "variants", "solved for"),

@@ -158,6 +158,8 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
         solved = Idle(f"{codec.name} is solved for, not trained", ("codec.name",))
         keys = [f"train.{key}" for key in type(train).model_fields]
         idle = dict.fromkeys([*keys, "checkpoint_seconds"], solved)
+        if config.device not in ("auto", "cpu"):
+            idle["device"] = Idle(f"{codec.name} is solved for, on the CPU", ("codec.name",))
         if isinstance(config, SweepConfig) and set(config.variants) != {"plain"}:
             idle["variants"] = solved
         return idle

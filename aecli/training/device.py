@@ -27,12 +27,12 @@ def decided(config: Config) -> Config:
     """
     many = isinstance(config, ManyConfig)
     looked_into = isinstance(config, TrainedConfig) and config.run is not None
-    where = torch.device("cpu") if many or looked_into else _device(config.device)
+    solved = isinstance(config, NetworkConfig) and config.codec.solved
+    where = torch.device("cpu") if many or looked_into or solved else _device(config.device)
     threads = config.threads or (1 if many else usable_cores())
     decisions: dict[str, Any] = {"device": where.type, "threads": threads}
     if isinstance(config, NetworkConfig):
         fit = config.train
-        solved = config.codec.solved
         product = torch.float32 if solved else product_dtype(fit.precision, where)
         decisions["train.precision"] = _name(product)
         if isinstance(fit.optimizer, MuonConfig):

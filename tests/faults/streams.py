@@ -26,7 +26,7 @@ _LINES: dict[str, tuple[str, int, int | None, str]] = {
     "json to a full disk": (f"{_TRAIN} --json > /dev/full", 6, 0, "No space left"),
     "json to a reader that leaves": (f"{_TRAIN} --json | true; exit ${{PIPESTATUS[0]}}", 0, 0, ""),
 }
-_QUICK_LINES = ("reader leaves", "stdout full")
+_QUICK_LINES = ("stdout full",)
 
 _TERMINALS = {
     "20 columns, dumb": ({"TERM": "dumb", "COLUMNS": "20"}, False),
