@@ -27,10 +27,12 @@ def prepare(folder: str, limit_train: int | None) -> float:
 
     Returns the test mse per pixel of PCA-32, solved on the same training images by aecli.
     """
+    import torch
+
     from aecli.codecs.pca import Pca
     from aecli.config import DataConfig, PcaConfig
     from aecli.data import datasets, sources
-    from aecli.data.images import Split
+    from aecli.data.images import Source
     from aecli.measure import metrics
 
     config = DataConfig(dataset="mnist", val=0, limit_train=limit_train)
@@ -38,17 +40,19 @@ def prepare(folder: str, limit_train: int | None) -> float:
     raw = Path(folder) / "MNIST" / "raw"
     raw.mkdir(parents=True)
 
-    def write(name: str, split: Split) -> None:
-        pixels = split.images.squeeze(1).numpy()
+    def write(name: str, source: Source) -> None:
+        batch = source.all()
+        assert batch.labels is not None
+        pixels = batch.images.mul(255).round().to(torch.uint8).squeeze(1).numpy()
         np.save(Path(folder) / f"{name}.npy", pixels)
         _write_idx(raw / f"{SPLITS[name]}-images-idx3-ubyte", pixels)
-        _write_idx(raw / f"{SPLITS[name]}-labels-idx1-ubyte", split.labels.numpy())
+        _write_idx(raw / f"{SPLITS[name]}-labels-idx1-ubyte", batch.labels.numpy())
 
     write("train", images.train)
     write("test", images.test)
     pca = Pca(images.shape, PcaConfig(code_dim=32))
-    pca.solve(images.train.images)
-    return metrics.mse(pca, images.test.images)
+    pca.solve(images.train)
+    return metrics.mse(pca, images.test)
 
 
 def _write_idx(path: Path, array: NDArray[np.generic]) -> None:

@@ -23,21 +23,28 @@ MANY = 100_000  # epochs; the clock ends the training
 
 
 def aecli(task: Task, clock: Clock) -> None:
-    """`aecli.training.loop.fit`; the settings are those of FitConfig."""
+    """`aecli.training.loop.Training`; the settings are those of FitConfig."""
     from aecli import codecs
     from aecli.config import FitConfig, MlpConfig
+    from aecli.data.images import InMemory
     from aecli.training import device
-    from aecli.training.loop import fit
+    from aecli.training.loop import Training
 
     device.seed_and_limit(task.seed, task.threads)
     epochs = {"epochs": task.epochs} if task.measure == "epochs" else {}
     config = FitConfig(**task.settings | epochs)
     codec = codecs.build(MlpConfig(), (1, 28, 28))
-    train = torch.from_numpy(load(task.data, "train")).unsqueeze(1)
+    train = InMemory(torch.from_numpy(load(task.data, "train")).unsqueeze(1))
     order = torch.Generator().manual_seed(task.seed)
     clock.start(_reconstructs(lambda x: codec(x.view(-1, 1, 28, 28)).flatten(1)))
-    for _ in fit(codec, train, train[:0], config, order, lambda _: clock.step()):
-        clock.epoch()
+    training = Training(codec, train, train.first(0), config, order)
+    while not training.is_done:
+        training.take_step()
+        if training.progress is not None:
+            clock.step()
+        if training.is_epoch_over:
+            training.end_epoch()
+            clock.epoch()
 
 
 def chapter(task: Task, clock: Clock) -> None:

@@ -15,19 +15,18 @@ from aecli import codecs
 from aecli.config import DataConfig, FitConfig, MlpConfig
 from aecli.data import datasets, sources
 from aecli.training import device
-from aecli.training.closed_form import Backpropagation
-from aecli.training.loop import Progress, fit
+from aecli.training.closed_form import ClosedForm
+from aecli.training.loop import Training
 from aecli.training.optimizers import Adam, Muon
-from benchmarks.clock import Enough
 
 WARM_UP = 64  # steps before the first that is measured
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addmv", "aten::_addmm"}
 GATHER = {"aten::randperm", "aten::split", "aten::index_select", "aten::copy_", "aten::div_"}
 PHASES = ("gather", "forward", "backward", "optimiser")
 MARKED = (
-    (Backpropagation, "_forward", "forward"),
-    (Backpropagation, "_compare", "forward"),
-    (Backpropagation, "_backward", "backward"),
+    (ClosedForm, "_forward", "forward"),
+    (ClosedForm, "_compare", "forward"),
+    (ClosedForm, "_backward", "backward"),
     (Muon, "step", "optimiser"),
     (Adam, "step", "optimiser"),
 )
@@ -72,28 +71,26 @@ def _run(config: FitConfig, options: argparse.Namespace, profiled: bool) -> Step
     device.seed_and_limit(0, options.threads)
     codec = codecs.build(MlpConfig(), (1, 28, 28))
     wanted = DataConfig(dataset="mnist", val=0)
-    images = datasets.load(wanted, sources.default_places(), _say).train.images
+    images = datasets.load(wanted, sources.default_places(), _say).train
     order = torch.Generator().manual_seed(0)
     profiler = profile(activities=[ProfilerActivity.CPU])
-    first = start = seconds = count = 0.0
-
-    def watch(progress: Progress) -> None:
-        nonlocal first, start, seconds, count
-        if not first and progress.step >= WARM_UP:
+    training = Training(codec, images, images.first(0), config, order)
+    first, start = 0, 0.0
+    while not training.is_done:
+        training.take_step()
+        if training.progress is None:  # the device has not been waited for
+            continue
+        if not first and training.step >= WARM_UP:
             if profiled:
                 profiler.start()
-            first, start = progress.step, time.perf_counter()
-        elif first and progress.step >= first + options.steps:
-            seconds, count = time.perf_counter() - start, progress.step - first
+            first, start = training.step, time.perf_counter()
+        elif first and training.step >= first + options.steps:
+            seconds, count = time.perf_counter() - start, training.step - first
             if profiled:
                 profiler.stop()
-            raise Enough
-
-    try:
-        for _ in fit(codec, images, images[:0], config, order, watch):
-            pass
-    except Enough:
-        return Steps(int(count), seconds, profiler.events() or [] if profiled else [])
+            return Steps(count, seconds, profiler.events() or [] if profiled else [])
+        if training.is_epoch_over:
+            training.end_epoch()
     raise SystemExit("the training ended before so many steps: set fewer --steps or more epochs")
 
 

@@ -26,6 +26,20 @@ SMALL = (*FEW_IMAGES, "--epochs", "2")
 
 
 def pytest_configure() -> None:
+    _keep_to_one_core()
+    _take_signals_back()
+
+
+def _keep_to_one_core() -> None:
+    """Run one of several workers of pytest on a core of its own: their torch threads would wait for
+    each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def _take_signals_back() -> None:
     """Take signals back that a script's background or nohup made this process ignore: the programs
     that tests start would inherit that, and tests send them these signals."""
     for number, handler in (

@@ -81,7 +81,7 @@ def read_toy(places, say):
         images[~mask.expand_as(images)] = float("nan")
         return InMemory(images, labels, mask)
 
-    return Raw(part(600), part(200), "drawn", "0" * 64, None)
+    return Raw(part(300), part(120), "drawn", "0" * 64, None)
 """,
     "training/toy_loss.py": '''
 from typing import ClassVar, Literal
@@ -128,7 +128,7 @@ LINES = {
     ),
     "data/known.py": (
         "DATASETS: dict[str, Dataset] = {\n",
-        '    "toy": Dataset("toy", (3, 12, 16), 600, 200, _lazily("aecli.data.toy:read_toy")),\n',
+        '    "toy": Dataset("toy", (3, 12, 16), 300, 120, _lazily("aecli.data.toy:read_toy")),\n',
     ),
     "config/sections.py": (
         r"LOSSES: dict.*\n",
@@ -136,7 +136,7 @@ LINES = {
     ),
     "config/sections.py ": (
         '    "muon": {},\n',
-        '    "toy": {"epochs": 3, "batch_size": 50, "optimizer": {"name": "adam", "lr": 0.01}},\n',
+        '    "toy": {"epochs": 2, "batch_size": 50, "optimizer": {"name": "adam", "lr": 0.01}},\n',
     ),
     "codespace/samplers.py": (
         '    "jittered": jittered,\n}\n',
@@ -177,7 +177,7 @@ TOY = ("--dataset", "toy", "--codec", "toy", "--recipe", "toy", "--threads", "1"
 MORE = ("--set", "codec.width=3", "--set", "train.loss=toy", "--set", "checkpoint_seconds=0")
 one = ("--code-dim", "4")
 done = {
-    "killed": killed_at(20, "train", *TOY, *MORE, *one, "--runs-dir", "killed"),
+    "killed": killed_at(8, "train", *TOY, *MORE, *one, "--runs-dir", "killed"),
     "resume": call("resume", "latest", "-q", "--runs-dir", "killed"),
     "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian"),
     "twin": call("train", *TOY, *MORE, *one, "--runs-dir", "twin"),

@@ -53,9 +53,10 @@ def refused_by_the_disk(scratch: Path, thorough: bool) -> Outcome:
 def at_random(scratch: Path, thorough: bool) -> Outcome:
     """kill -9 at random moments, of the run and of each resumed process, until one completes."""
     outcome, rng = Outcome(), random.Random(0)
-    twin = left_behind(inside(scratch, *LONG).run)
+    told = LONG if thorough else (*_TOLD, "--epochs", "8")
+    twin = left_behind(inside(scratch, *told).run)
     started = time.monotonic()
-    _Child(scratch, LONG).run()
+    _Child(scratch, told).run()
     usual = time.monotonic() - started
     for number in itertools.count():
         if outcome.injected >= (100 if thorough else 1):
@@ -65,13 +66,13 @@ def at_random(scratch: Path, thorough: bool) -> Outcome:
         kills = 0
         while kills < (12 if thorough else 1):
             path = _run_folder(folder)
-            told = ("resume", str(path), "-q") if path else LONG
-            if _Child(folder, told).run(rng.uniform(0.1, 1.0) * usual).code != -signal.SIGKILL:
+            call = ("resume", str(path), "-q") if path else told
+            if _Child(folder, call).run(rng.uniform(0.1, 1.0) * usual).code != -signal.SIGKILL:
                 break
             kills += 1
         outcome.injected += kills
         before = len(outcome.failures)
-        _must_end_as(twin, folder, LONG, f"run {number}, killed {kills} times", outcome)
+        _must_end_as(twin, folder, told, f"run {number}, killed {kills} times", outcome)
         outcome.survived += kills if len(outcome.failures) == before else 0
     return outcome
 

@@ -1,0 +1,69 @@
+"""A run folder of a former version: listed, gone on with, sampled from."""
+
+import json
+
+from safetensors.torch import load, save
+
+from aecli.runs import storage
+from tests.test_resume import SMALL, record, stopped  # noqa: F401
+from tests.twins import left_behind
+
+# What stood under `train` before optimiser, noise and loss were sections.
+FORMER = {
+    "optimizer": "muon",
+    "lr": 0.03,
+    "adam_lr": 0.01,
+    "momentum": 0.9,
+    "noise": "none",
+    "elastic": 0.0,
+    "l1": 0.0,
+}
+
+
+def as_formerly(run):
+    """Rewrite a run's folder as it was before formats had numbers."""
+    told = record(run)
+    train = told["config"]["train"]
+    train |= FORMER | {"muon_precision": train["optimizer"]["precision"]}
+    del train["loss"], told["format"]
+    (run / "run.json").write_text(json.dumps(told))
+    (run / "config.yaml").write_text(json.dumps(told["config"]))  # JSON is YAML
+    for generation in (run / "checkpoint").iterdir():
+        progress = json.loads((generation / "progress.json").read_text())
+        state = load((generation / "state.safetensors").read_bytes())
+        del progress["format"], state["weights"]
+        state["losses"] = state["losses"].flatten()
+        files = {
+            "state.safetensors": save(state),
+            "progress.json": json.dumps(progress).encode(),
+        }
+        storage.seal(generation, files, run)
+
+
+def test_it_is_listed_gone_on_with_and_looked_into(inside, stopped):  # noqa: F811
+    twin = left_behind(inside(*SMALL, "--code-dim", "2").run)
+    path = stopped(4, *SMALL, "--code-dim", "2")  # in the second epoch
+    as_formerly(path)
+    assert path.name in inside("ls").stdout
+    again = inside("resume", str(path))
+    assert again.code == 0, again.stderr
+    assert "going on after step 4, 1 epoch done" in again.stderr
+    assert left_behind(path) == twin
+    sampled = inside("sample", "--run", path.name, "--samples", "20", "--offline")
+    assert sampled.code == 0, sampled.stderr
+    repeated = inside("train", "--config", str(path / "config.yaml"), "--dry-run")
+    assert repeated.code == 0, repeated.stderr
+
+
+def test_a_config_of_a_former_version_repeats_its_run(inside, tmp_path):
+    now = inside(*SMALL, "--recipe", "chapter", "--set", "train.noise=masking", "--dry-run").stdout
+    former = tmp_path / "former.yaml"
+    former.write_text(
+        "experiment: train\nthreads: 1\n"
+        + "train: {recipe: chapter, optimizer: adam, lr: 0.001, epochs: 3, batch_size: 100,"
+        " noise: masking, noise_level: 0.3, l1: 0.0}\n"
+        "data: {dataset: mnist-5k, limit_train: 300}\ncheckpoint_seconds: 0\n"
+    )
+    again = inside("train", "--config", "former.yaml", "--offline", "--dry-run")
+    assert again.code == 0, again.stderr
+    assert again.stdout == now
