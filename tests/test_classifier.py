@@ -9,6 +9,11 @@ from aecli.measure import classifier
 from aecli.terminal import Terminal
 
 
+@pytest.fixture(autouse=True)
+def one_epoch(monkeypatch):
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+
+
 @pytest.fixture
 def judge(images, tmp_path):
     """Make the judge of some blobs, with a cache in tmp_path."""
