@@ -42,6 +42,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
+        if self.images.device == device:
+            return self
         parts = (self.images, self.mask, self.labels)
         return Batch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
@@ -117,6 +119,8 @@ class InMemory(Source):
         self.shape = (channels, height, width)
         self.images, self.labels, self.mask = images, labels, mask
         self.masked = mask is not None
+        self._gathered: Tensor | None = None
+        """Memory for images before they are scaled, where `read` is given memory for those after."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -128,7 +132,7 @@ class InMemory(Source):
 
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
         indices = indices.to(self.images.device)
-        images = self.images.index_select(0, indices)
+        images = self._gather(indices, reused=out is not None)
         if images.dtype == torch.uint8:
             images = torch.div(images, 255, out=None if out is None else out[: len(indices)])
         mask, labels = (
@@ -136,6 +140,14 @@ class InMemory(Source):
             for part in (self.mask, self.labels)
         )
         return Batch(images if mask is None else torch.where(mask, images, 0), mask, labels)
+
+    def _gather(self, indices: Tensor, reused: bool) -> Tensor:
+        if not reused or self.images.dtype != torch.uint8:
+            return self.images.index_select(0, indices)
+        n = len(indices)
+        if self._gathered is None or len(self._gathered) < n:
+            self._gathered = self.images.new_empty((n, *self.shape))
+        return torch.index_select(self.images, 0, indices, out=self._gathered[:n])
 
     def part(self, indices: Tensor) -> Source:
         parts = (self.images, self.labels, self.mask)

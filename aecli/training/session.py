@@ -41,8 +41,8 @@ def train_codec(
         try:
             while not training.is_done:
                 training.take_step()
-                if training.progress is not None:
-                    watch(training.progress)
+                if (progress := training.progress) is not None:
+                    watch(progress)
                 if training.is_epoch_over:
                     records.append(training.end_epoch())
                     rows.append(records[-1].row())
