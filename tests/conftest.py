@@ -37,6 +37,7 @@ def _keep_to_one_core() -> None:
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+        torch.set_num_threads(1)  # two on one core would spin for each other
 
 
 def _take_signals_back() -> None:

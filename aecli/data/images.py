@@ -120,7 +120,7 @@ class InMemory(Source):
         self.images, self.labels, self.mask = images, labels, mask
         self.masked = mask is not None
         self._gathered: Tensor | None = None
-        """Memory for images before they are scaled, where `read` is given memory for those after."""
+        """Memory for images before they are scaled, where `read` gets memory for those after."""
 
     def __len__(self) -> int:
         return len(self.images)
