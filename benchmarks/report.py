@@ -391,9 +391,7 @@ def _no_values(name: str, problem: str | None, columns: int) -> Sequence[str]:
 
 
 def _table(table: Table) -> str:
-    """Markdown."""
-    heads, rows = table
-    lines: Iterable[Sequence[str]] = (heads, ["---"] * len(heads), *rows)
+    lines: Iterable[Sequence[str]] = (table[0], ["---"] * len(table[0]), *table[1])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

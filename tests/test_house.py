@@ -104,6 +104,8 @@ HEAVY = ("torch", "numpy", "matplotlib", "rich")
         ["--version"],
         ["trian"],
         ["configs"],
+        ["ls"],
+        ["data"],
         ["schema"],
         ["train", "--expect", "tset_mse<1"],
     ],
