@@ -118,6 +118,7 @@ def test_a_setting_in_braces_is_refused_with_its_place_too():
         ),
         ("train: {l1: 0.2}", "train: {loss: {name: sparse, l1: 0.2}}"),
         ("train: {l1: 0.0}", "{}"),
+        ("train: {recipe: chapter, muon_precision: bf16}", "train: {recipe: chapter}"),
     ],
 )
 def test_keys_of_former_versions_mean_what_they_meant(former, now):
@@ -126,6 +127,18 @@ def test_keys_of_former_versions_mean_what_they_meant(former, now):
         document = yaml12.read(text.encode(), "c.yaml")
         configs.append(resolve(TrainConfig, [Layer(document.data, document.places)]))
     assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_name_and_a_key_of_its_section_are_both_set(order):
+    settings = ["train.optimizer=adam", "train.optimizer.lr=0.5"][::order]
+    config = resolve(TrainConfig, [set_layer(settings)])
+    assert config.train.optimizer == AdamConfig(lr=0.5)
+
+
+def test_no_penalty_takes_away_the_one_below():
+    layers = [set_layer(["train.l1=0.05"]), set_layer(["train.l1=0"])]
+    assert resolve(TrainConfig, layers).train.loss.name == "mse"
 
 
 def test_naming_the_optimizer_that_the_recipe_has_keeps_what_is_set_below():

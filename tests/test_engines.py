@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 from aecli import codecs
+from aecli.codecs.base import ChainCodec
 from aecli.config import FitConfig, LinearConfig, MlpConfig, MseLoss, SparseLoss
 from aecli.data.images import InMemory, mean_image, squared_errors, weighted_mean
+from aecli.fields import CodecSection
 from aecli.measure import metrics
 from aecli.training import closed_form
 from aecli.training.autograd import Autograd
@@ -131,3 +134,77 @@ def test_a_masked_training_resumes_to_the_same_bits():
                 training.end_epoch()
     for one, other in zip(whole.parameters(), codec.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+class Dropping(ChainCodec):
+    """A network that draws from torch's own generator, and has buffers."""
+
+    def __init__(self):
+        super().__init__((1, 28, 28), CodecSection(name="dropping", code_dim=4))
+        self.encoder = nn.Sequential(nn.Linear(784, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+        self.encoder.append(nn.Linear(8, 4))
+        self.decoder = nn.Sequential(nn.Linear(4, 784), nn.Sigmoid())
+
+
+@pytest.mark.parametrize("stop", [3, 4, 8])  # of 4 steps to an epoch, 8 in all
+def test_what_draws_from_torchs_own_generator_resumes_to_the_same_bits(stop):
+    def training():
+        torch.manual_seed(0)
+        codec = Dropping()
+        config = FitConfig(epochs=2, batch_size=30)
+        order = torch.Generator().manual_seed(0)
+        return codec, Training(codec, source(120), source(30, seed=1), config, order)
+
+    def go_on(training, steps):
+        while not training.is_done and training.step < steps:
+            training.take_step()
+            if training.is_epoch_over:
+                training.end_epoch()
+
+    whole, first = training()
+    go_on(first, stop)
+    state = {name: tensor.clone() for name, tensor in first.state().items()}
+    go_on(first, 8)
+    resumed, second = training()
+    torch.manual_seed(99)
+    second.restore(state)
+    go_on(second, 8)
+    assert not resumed.training
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def chain(*, encoder=(), decoder=()):
+    codec = built(LinearConfig(code_dim=4))
+    codec.encoder = nn.Sequential(codec.encoder, *encoder)
+    codec.decoder = nn.Sequential(*decoder, codec.decoder)
+    return codec
+
+
+def test_chains_whose_gradient_would_be_another_are_left_to_autograd():
+    last_relu = built(LinearConfig(code_dim=4))
+    last_relu.decoder = nn.Sequential(last_relu.decoder, nn.ReLU())
+    twice = built(LinearConfig(code_dim=784))
+    twice.decoder = twice.encoder
+    overridden = built(LinearConfig(code_dim=4))
+    overridden.__class__ = type("Other", (type(overridden),), {"encode": lambda self, x: x})
+    more = built(LinearConfig(code_dim=4))
+    more.extra = nn.Parameter(torch.zeros(3))
+    for codec in (last_relu, twice, overridden, more, chain(decoder=[nn.ReLU()])):
+        assert closed_form.why_not(codec, MseLoss())
+    assert closed_form.why_not(chain(encoder=[nn.ReLU()]), SparseLoss()) is None
+
+
+def test_masked_images_are_trained_on_in_bfloat16():
+    for loss in LOSSES:
+        config = FitConfig(epochs=1, batch_size=20, precision="bf16", loss=loss)
+        _, [record] = trained(CODECS[0], config, masked())
+        assert 0 < record.train_mse < 0.5
+
+
+def test_a_batch_without_a_valid_pixel_counts_for_nothing():
+    images = masked()
+    images.mask[:20] = False
+    config = FitConfig(epochs=1, batch_size=1)
+    _, [record] = trained(LinearConfig(code_dim=5), config, images)
+    assert 0 < record.train_mse < 0.5

@@ -16,23 +16,24 @@ FORMER = {
     "momentum": 0.9,
     "noise": "none",
     "elastic": 0.0,
-    "l1": 0.0,
 }
 
 
-def as_formerly(run):
+def as_formerly(run, l1=0.0):
     """Rewrite a run's folder as it was before formats had numbers."""
     told = record(run)
     train = told["config"]["train"]
-    train |= FORMER | {"muon_precision": train["optimizer"]["precision"]}
+    train |= FORMER | {"muon_precision": train["optimizer"]["precision"], "l1": l1}
     del train["loss"], told["format"]
     (run / "run.json").write_text(json.dumps(told))
     (run / "config.yaml").write_text(json.dumps(told["config"]))  # JSON is YAML
     for generation in (run / "checkpoint").iterdir():
         progress = json.loads((generation / "progress.json").read_text())
         state = load((generation / "state.safetensors").read_bytes())
-        del progress["format"], state["weights"]
-        state["losses"] = state["losses"].flatten()
+        del progress["format"], state["weights"], state["torch_generator"]
+        state["losses"] = state["losses"][:, -1 if l1 == 0 else 1].clone()
+        kept = ("epoch", "train_mse", "val_mse", "lr", "seconds")
+        progress["history"] = [{key: row[key] for key in kept} for row in progress["history"]]
         files = {
             "state.safetensors": save(state),
             "progress.json": json.dumps(progress).encode(),
@@ -67,3 +68,14 @@ def test_a_config_of_a_former_version_repeats_its_run(inside, tmp_path):
     again = inside("train", "--config", "former.yaml", "--offline", "--dry-run")
     assert again.code == 0, again.stderr
     assert again.stdout == now
+
+
+def test_a_sparse_one_is_gone_on_with(inside, stopped):  # noqa: F811
+    told = (*SMALL, "--code-dim", "2", "--set", "train.loss=sparse")
+    twin = inside(*told).run
+    path = stopped(4, *told)
+    as_formerly(path, l1=0.01)
+    again = inside("resume", str(path))
+    assert again.code == 0, again.stderr
+    model = "model/model.safetensors"
+    assert (path / model).read_bytes() == (twin / model).read_bytes()

@@ -34,7 +34,7 @@ class Flag:
         return self.key.replace(".", "_")
 
     def as_parameter(self) -> inspect.Parameter:
-        """The parameter of a function that typer makes a command of; None if it is not given."""
+        """The parameter of a function that typer makes a command of; its default is None."""
         info: Any
         if self.name.startswith("-"):
             info = typer.Option(self.name, metavar=self.metavar, help=self.help, min=self.least)

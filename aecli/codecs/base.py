@@ -59,7 +59,7 @@ class Codec(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions, shaped like `images`."""
-        reconstructions: Tensor = self.decode(self.encode(images))
+        reconstructions: Tensor = self.decode(self.encode(images).float())  # under autocast, bf16
         return reconstructions
 
     def _require_images(self, images: Tensor) -> None:

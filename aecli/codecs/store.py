@@ -65,7 +65,8 @@ def load(folder: str | os.PathLike[str]) -> Codec:
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError, UsageError) as error:
         raise DataError(f"{folder}: not a model of aecli: {error}") from None
     _check_tensors(tensors, codec, folder)
-    codec = codec.to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):  # with whatever it makes besides those tensors
+        codec = codecs.build(config, shape)
     codec.load_state_dict(tensors)
     return codec.eval()
 

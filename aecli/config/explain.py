@@ -50,7 +50,10 @@ def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
         hint = f"did you mean {beside!r}?" if near else f"the keys here are {', '.join(keys)}"
         return f"unknown key {dotted!r}; {hint}"
     if kind == "union_tag_invalid":
-        return f"{dotted}={show(value['name'])} must be one of {context['expected_tags']}"
+        tags = re.findall(r"'([^']*)'", context["expected_tags"])
+        near = difflib.get_close_matches(str(value["name"]), tags, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{dotted}={show(value['name'])} must be one of {context['expected_tags']}{hint}"
     expected = {
         "greater_than_equal": "at least {ge}",
         "greater_than": "greater than {gt}",

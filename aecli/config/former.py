@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aecli.config.sections import NAMED
+from aecli.config.sections import NAMED, RECIPES
 
 # Former key of `train` -> the section that has it now, and its name there.
 _MOVED = {
@@ -42,9 +42,12 @@ def in_new_terms(values: dict[str, Any], places: Places) -> None:
         value, place = train.pop(key), places.pop(("train", key), None)
         if key == "l1":
             if value == 0:
+                train[section_name] = {"name": "mse"} | section
                 continue
             section = {"name": "sparse"} | section
-        if key == "muon_precision" and section.get("name") == "adam":
+        recipe = RECIPES.get(str(train.get("recipe")), {})
+        by_recipe = recipe.get("optimizer", {}).get("name")
+        if key == "muon_precision" and section.get("name", by_recipe) == "adam":
             continue  # written beside Adam where a linear autoencoder is trained by Muon
         train[section_name] = section | {name: value}
         if place is not None:

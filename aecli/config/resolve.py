@@ -172,7 +172,11 @@ def _assign(
             raise UsageError(
                 f"{place}: {'.'.join(map(str, path[:depth]))} is already set to a value"
             )
-    section[str(path[-1])] = value
+    key, there = str(path[-1]), section.get(str(path[-1]))
+    if path in NAMED and isinstance(value, str):  # a name beside keys that are already set
+        section[key] = {**(there if isinstance(there, dict) else {}), "name": value}
+    else:
+        section[key] = value
     places[path] = place
 
 

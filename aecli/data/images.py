@@ -42,8 +42,6 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        if self.images.device == device:
-            return self
         parts = (self.images, self.mask, self.labels)
         return Batch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
@@ -62,7 +60,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
-        """The images at `indices` (n,) int64.
+        """The images at `indices` (n,) int64, on any device.
 
         out: buffer (at least n, C, H, W) float32 that the images may be read into.
         """
@@ -170,7 +168,7 @@ class _Part(Source):
         return len(self._indices)
 
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
-        return self._whole.read(self._indices[indices], out)
+        return self._whole.read(self._indices[indices.to(self._indices.device)], out)
 
 
 def _in_memory(
@@ -293,7 +291,7 @@ def weighted_mean(values: Tensor, weights: Tensor) -> float:
     """The mean of values (N,), each counting as its weight says; nan without any."""
     if bool((weights == 1).all()):
         return values.mean().item()
-    return ((values * weights).sum() / weights.sum()).item()
+    return ((values * weights).sum() / weights.sum().clamp_min(1e-12)).item()
 
 
 def to_unit(images: Tensor) -> Tensor:

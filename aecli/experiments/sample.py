@@ -124,7 +124,7 @@ class _References:
 
 @dataclass(frozen=True)
 class _Set:
-    """Images to classifier. codes: in the trained code space; None if they have none there."""
+    """Images to judge. codes: in the trained code space; None if they have none there."""
 
     name: str
     images: Tensor
@@ -160,7 +160,7 @@ def _sets(
     found: dict[str, float],
     context: Context,
 ) -> list[_Set]:
-    """The sets to classifier, real images first; what the samplers found out goes into `found`."""
+    """The sets to judge, real images first; what the samplers found out goes into `found`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
     codes = metrics.encode(codec, InMemory(test))

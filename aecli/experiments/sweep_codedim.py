@@ -23,7 +23,7 @@ from aecli.config import (
 )
 from aecli.counts import count
 from aecli.data import datasets
-from aecli.data.images import Images, Source
+from aecli.data.images import Images, InMemory, Source, squared_errors, weighted_mean
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
@@ -298,9 +298,10 @@ def _measure(
 @torch.no_grad()
 def _denoising_mse(trained: Trained, test: Source) -> float:
     """The error against the clean images of what is decoded from noisy ones (Gaussian, sd 0.3)."""
-    clean = test.all().images
-    noisy = corrupt(clean, _DENOISING, torch.Generator().manual_seed(0))
-    return (trained.codec(noisy) - clean).square().mean().item()
+    batch, generator = test.all(), torch.Generator().manual_seed(0)
+    noisy = InMemory(corrupt(batch.images, _DENOISING, generator))
+    decoded = [trained.codec(some.images) for some in noisy.batches()]
+    return weighted_mean(*squared_errors(torch.cat(decoded), batch))
 
 
 def _table_row(row: Row, raw_probe_accuracy: float, dataset: str) -> dict[str, Any]:

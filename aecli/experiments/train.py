@@ -10,9 +10,10 @@ from torch import Tensor
 from aecli import chapter, codecs, figures
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
+from aecli.codecs.principal import most_components
 from aecli.config import TrainConfig
 from aecli.data import datasets
-from aecli.data.images import Images, weighted_mean
+from aecli.data.images import Batch, Images, squared_errors, weighted_mean
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
 from aecli.experiments.wording import recipe_in_words, worse_than_constant
@@ -118,10 +119,11 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     codec, images, errors, codes = outcome.codec, outcome.images, outcome.errors, outcome.codes
     ranks = torch.linspace(0, len(errors) - 1, min(_SHOWN, len(errors))).round().long()
     chosen = errors.argsort(stable=True)[ranks]
-    originals = images.test.read(chosen).images
-    decoded = [_decoded("decoded", codec, originals, outcome.test_mse)]
+    batch = images.test.read(chosen)
+    originals = batch.images
+    decoded = [_decoded("decoded", codec, batch, outcome.test_mse)]
     if outcome.pca is not None and outcome.pca_test_mse is not None and outcome.pca is not codec:
-        yardstick = outcome.pca, originals, outcome.pca_test_mse
+        yardstick = outcome.pca, batch, outcome.pca_test_mse
         decoded.append(_decoded(f"PCA-{codec.code_dim}", *yardstick))
     run_dir.save_figure(
         "reconstructions",
@@ -178,11 +180,11 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
         )
 
 
-def _decoded(name: str, codec: Codec, originals: Tensor, test_mse: float) -> figures.Decoded:
-    """Images (n, C, H, W) float32 through `codec`; test_mse is over all test images."""
+def _decoded(name: str, codec: Codec, batch: Batch, test_mse: float) -> figures.Decoded:
+    """A batch through `codec`; test_mse is over all test images."""
     with torch.no_grad():
-        images = codec(originals.to(codec.device)).cpu()
-    errors = (images - originals).square().flatten(start_dim=1).mean(dim=1)
+        images = codec(batch.images.to(codec.device)).cpu()
+    errors, _ = squared_errors(images, batch)
     return figures.Decoded(name, images.numpy(), errors.numpy(), test_mse)
 
 
@@ -200,7 +202,10 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
         ("PSNR", f"{metrics.psnr_db(test_mse):.2f} dB"),
     ]
     if pca_mse is None:
-        rows.append((f"PCA-{codec.code_dim}", "none: more components than pixels or images"))
+        most, limit = most_components(len(outcome.images.train), codec.pixels)
+        rows.append(
+            (f"PCA-{codec.code_dim}", f"none: it has at most {most:,} components ({limit})")
+        )
     elif outcome.pca is codec:
         rows.append(("chapter's sanity check", "does not apply: this is PCA itself"))
     else:

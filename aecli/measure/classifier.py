@@ -13,14 +13,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from aecli.data.files import keep
-from aecli.data.images import Batch, Images, Source, to_unit
+from aecli.data.images import Batch, Images, Source, batch_size, to_unit
 from aecli.errors import StorageError
 from aecli.terminal import Terminal
 
 EPOCHS, BATCH_SIZE, LR, SEED = 8, 256, 3e-3, 0
 THREADS = 1  # always the same, for they decide the last bits of what is learned
 _FORMAT = 2  # raised when the network or its training changes, so that no stale one is used
-_EVAL_BATCH = 2048
 _HASHED = 64  # bytes of a kept file before its weights: their SHA-256, in hexadecimal
 
 
@@ -170,8 +169,7 @@ def _train(network: _Network, images: Images, terminal: Terminal) -> None:
 
 @torch.no_grad()
 def _accuracy(network: _Network, images: Images) -> float:
-    size = _EVAL_BATCH * 4 * images.test.pixels
-    guesses = [network(batch.images).argmax(dim=1) for batch in images.test.batches(size)]
+    guesses = [network(batch.images).argmax(dim=1) for batch in images.test.batches()]
     return (torch.cat(guesses) == _labels(images.test)).double().mean().item()
 
 
@@ -181,4 +179,4 @@ def _labels(images: Source | Batch) -> Tensor:
 
 
 def _batches(images: Tensor) -> list[Tensor]:
-    return [to_unit(batch) for batch in images.split(_EVAL_BATCH)]
+    return [to_unit(batch) for batch in images.split(batch_size(images[0].numel()))]

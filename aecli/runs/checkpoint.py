@@ -29,7 +29,7 @@ class Checkpoint:
     """State and history of a training."""
 
     state: "dict[str, Tensor]"
-    """The state that `fit` gave."""
+    """The state of a `Training`."""
     history: list[dict[str, Any]]
     """The rows of history.csv so far; a missing value is nan."""
 

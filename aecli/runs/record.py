@@ -80,7 +80,10 @@ def recorded_config(path: Path) -> "ExperimentConfig":
         if (path / "config.yaml").is_symlink():
             raise DataError(f"{path / 'config.yaml'}: a link, where a file of the run belongs")
         now = settings_of(resolve(model, [yaml_layer(path / "config.yaml")], recorded=True))
-        if now == record.get("config_before"):  # killed before the new one was written
+        before = record.get("config_before")  # there was a kill before the new one was written
+        if before is not None and now == settings_of(
+            resolve(model, [Layer(before, {})], recorded=True)
+        ):
             return config
         changes = [
             (key, was, is_)

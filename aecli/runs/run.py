@@ -119,6 +119,8 @@ class Run:
 
         from aecli.data.images import InMemory, to_unit
 
+        if images.dtype.kind != "f" and images.dtype != "uint8":
+            raise UsageError(f"images: {images.dtype}, expected uint8, or float in [0, 1]")
         tensor = torch.from_numpy(images)
         if tensor.ndim == 3:
             tensor = tensor.unsqueeze(1)
@@ -127,7 +129,8 @@ class Run:
             self.codec.encode(unit)
         with torch.no_grad():
             codes = [self.codec.encode(batch.images) for batch in InMemory(unit).batches()]
-        return torch.cat(codes).flatten(start_dim=1).numpy()
+        none = torch.empty((0, self.codec.code_dim))
+        return torch.cat([none, *(some.flatten(start_dim=1) for some in codes)]).numpy()
 
     def decode(self, codes: "NDArray[Any]") -> "NDArray[np.float32]":
         """Images (N, C, H, W) of codes (N, code_dim); a linear codec's may leave [0, 1]."""
@@ -140,7 +143,9 @@ class Run:
             shaped = shaped.unflatten(1, self.codec.code_shape)
         with torch.no_grad():
             size = batch_size(self.codec.pixels)
-            return torch.cat([self.codec.decode(some) for some in shaped.split(size)]).numpy()
+            none = torch.empty((0, *self.codec.image_shape))
+            images = [self.codec.decode(some) for some in shaped.split(size)]
+            return torch.cat([none, *images]).numpy()
 
     def _is_held(self, record: Mapping[str, Any]) -> bool:
         """True if a process is working in the folder."""

@@ -7,7 +7,7 @@ from aecli.codecs.base import Codec
 from aecli.data.images import Batch
 from aecli.fields import LossSection
 from aecli.training.engine import Engine
-from aecli.training.losses import loss_terms, mean_of, term_names
+from aecli.training.losses import loss_terms, mean_of
 from aecli.training.parameters import FlatParameters
 
 
@@ -20,7 +20,7 @@ class Autograd(Engine):
         """dtype: type of the matrix products and convolutions."""
         self._codec, self._parameters, self._loss = codec, parameters, loss
         self._dtype = dtype
-        self.terms = term_names(loss)
+        self.terms = loss.terms
         views = parameters.views(parameters.gradient)
         for parameter, view in zip(parameters.ordered, views, strict=True):
             parameter.grad = view

@@ -53,7 +53,7 @@ class ClosedForm(Engine):
             raise TypeError(reason)
         assert isinstance(codec, ChainCodec)
         self._l1 = loss.l1 if isinstance(loss, SparseLoss) else 0.0
-        self.terms = ("loss", "mse", "l1") if self._l1 else ("mse",)
+        self.terms = loss.terms
         self._parameters = parameters
         self._weights = parameters.vector.to(dtype)  # the vector itself if it has that dtype
         self._gradient = parameters.gradient.to(dtype)
@@ -68,11 +68,10 @@ class ClosedForm(Engine):
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, batch: Batch) -> Tensor:
-        n = len(inputs)
         if self._weights is not self._parameters.vector:
             self._weights.copy_(self._parameters.vector)
-        outputs = self._forward(_in_dtype(inputs.view(n, -1), self._input))
-        mse, delta = self._compare(outputs[-1], batch.images.view(n, -1))
+        outputs = self._forward(_in_dtype(inputs.flatten(start_dim=1), self._input))
+        mse, delta = self._compare(outputs[-1], batch.images.flatten(start_dim=1))
         self._backward(outputs, delta, self._l1)
         if self._gradient is not self._parameters.gradient:
             self._parameters.gradient.copy_(self._gradient)
@@ -136,15 +135,26 @@ def why_not(codec: Codec, loss: LossSection) -> str | None:
         return f"no closed-form gradient for the loss {loss.name}"
     if not isinstance(codec, ChainCodec):
         return f"no closed-form gradient for codec {codec.settings.name}: it is no chain of layers"
+    plain = (
+        getattr(type(codec), name) is getattr(ChainCodec, name)
+        for name in ("encode", "decode", "forward")
+    )
     layers = codec.layers
+    in_layers = [id(parameter) for layer in layers for parameter in layer.parameters()]
+    if not all(plain) or sorted(in_layers) != sorted(map(id, codec.parameters())):
+        return f"no closed-form gradient for codec {codec.settings.name}: more than its layers"
+    first_of_decoder = sum(1 for m in codec.encoder.modules() if not isinstance(m, nn.Sequential))
     for i, layer in enumerate(layers):
         linear = isinstance(layer, nn.Linear) and layer.bias is not None
-        relu = isinstance(layer, nn.ReLU) and i > 0 and isinstance(layers[i - 1], nn.Linear)
+        between = 0 < i < len(layers) - 1 and i != first_of_decoder
+        relu = isinstance(layer, nn.ReLU) and between and isinstance(layers[i - 1], nn.Linear)
+        relu = relu and isinstance(layers[i + 1], nn.Linear)
         sigmoid = isinstance(layer, nn.Sigmoid) and i + 1 == len(layers)
+        sigmoid = sigmoid and isinstance(layers[i - 1], nn.Linear)
         if not (linear or relu or sigmoid):
             return (
                 f"no closed-form gradient for layer {i}, {layer}: known are a Linear with a bias,"
-                " a ReLU behind one, and a Sigmoid as the last layer"
+                " a ReLU between two, and a Sigmoid as the last layer"
             )
     return None
 

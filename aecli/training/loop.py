@@ -112,7 +112,7 @@ class Training:
         for optimizer, highest_rate in self._optimizers:
             optimizer.step(highest_rate * factor)
 
-        self._weights[i] = len(batch) if batch.mask is None else float(batch.mask.double().sum())
+        self._weights[i] = len(batch) if batch.mask is None else int(batch.mask.sum())
         self._lr = self._optimizers[0][1] * factor
         self.step += 1
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == self.steps_per_epoch:
@@ -159,6 +159,7 @@ class Training:
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
             "generator": self._generator.get_state(),
             "generator_before_order": self._before_order,
+            **_global_generators(self._codec.device),
         }
 
     def restore(self, state: State) -> None:
@@ -167,8 +168,11 @@ class Training:
         Raises DataError if it is not one of such a training.
         """
         here, state = self.state(), dict(state)
-        if "weights" not in state and "losses" in state:  # written before masks were
+        for name in _global_generators(self._codec.device):  # form 1 had none
+            state.setdefault(name, here[name])
+        if "weights" not in state and "losses" in state:  # form 1 had no masks, and one term
             state["weights"] = self._full_weights()
+            state["losses"] = state["losses"].view(-1, 1).expand(-1, self._terms.shape[1])
         if state.keys() != here.keys():
             raise DataError(
                 f"not the state of such a training: it lacks {_listed(here.keys() - state.keys())}"
@@ -180,6 +184,11 @@ class Training:
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self._generator.set_state(state["generator"])
             self._before_order = state["generator_before_order"]
+            torch.set_rng_state(state["torch_generator"])
+            if "cuda_generator" in state:
+                torch.cuda.set_rng_state(state["cuda_generator"], self._codec.device)
+            self._order = None
+            self._codec.train(not self.is_done)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(f"not the state of such a training: {error}") from None
 
@@ -187,16 +196,18 @@ class Training:
         """This epoch's order of the images; a resumed training draws the same again."""
         if self.step % self.steps_per_epoch == 0:
             self._before_order = self._generator.get_state()
-            return torch.randperm(len(self._train), generator=self._generator)
-        again = torch.Generator()
-        again.set_state(self._before_order)
-        return torch.randperm(len(self._train), generator=again)
+            order = torch.randperm(len(self._train), generator=self._generator)
+        else:
+            again = torch.Generator()
+            again.set_state(self._before_order)
+            order = torch.randperm(len(self._train), generator=again)
+        return order.to(self._codec.device)  # once, not a batch at a time
 
     def _look(self, steps: int) -> None:
         """Take the running means over the epoch's first `steps` steps. Raises DivergedError."""
         terms, weights = self._terms[:steps].cpu().double(), self._weights[:steps]
         self._means = {
-            name: (terms[:, i] @ weights / weights.sum()).item()
+            name: (terms[:, i] @ weights / weights.sum().clamp_min(1e-12)).item()
             for i, name in enumerate(self._engine.terms)
         }
         if all(map(math.isfinite, self._means.values())):
@@ -242,6 +253,14 @@ class Training:
         sizes = torch.full_like(self._weights, float(self._config.batch_size))
         sizes[-1] = len(self._train) - self._config.batch_size * (self.steps_per_epoch - 1)
         return sizes
+
+
+def _global_generators(device: torch.device) -> State:
+    """The states of torch's own generators, from which a codec or a loss may draw."""
+    states = {"torch_generator": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda_generator"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def engine_for(

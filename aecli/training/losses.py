@@ -30,13 +30,13 @@ def mse(codec: Codec, inputs: Tensor, batch: Batch, settings: LossSection) -> Te
 
 def sparse(codec: Codec, inputs: Tensor, batch: Batch, settings: SparseLoss) -> Terms:
     """The mean squared error, and the weighted mean absolute value of the codes beside it."""
-    codes = codec.encode(inputs)
+    codes = codec.encode(inputs).float()  # bf16 under autocast
     errors, weights = squared_errors(codec.decode(codes).float(), batch)
-    sizes = codes.float().abs().flatten(start_dim=1).mean(dim=1)
+    sizes = codes.abs().flatten(start_dim=1).mean(dim=1)
     return {
         "loss": (errors + settings.l1 * sizes, weights),
         "mse": (errors, weights),
-        "l1": (sizes, torch.ones_like(sizes)),
+        "l1": (sizes, weights),
     }
 
 
@@ -47,21 +47,16 @@ def loss_terms(settings: LossSection, codec: Codec, inputs: Tensor, batch: Batch
     return loss(codec, inputs, batch, settings)
 
 
-def term_names(settings: LossSection) -> tuple[str, ...]:
-    """The names of a loss's terms, in their order."""
-    return tuple(settings.terms)
-
-
 def mean_of(term: Term) -> Tensor:
     """The weighted mean of a term, a scalar."""
     values, weights = term
-    return (values * weights).sum() / weights.sum()
+    return (values * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
 @torch.no_grad()
 def evaluate(settings: LossSection, codec: Codec, source: Source) -> dict[str, float]:
     """The mean of every term over all images; nan without images."""
-    found: dict[str, list[Term]] = {name: [] for name in term_names(settings)}
+    found: dict[str, list[Term]] = {name: [] for name in settings.terms}
     for batch in source.batches():
         there = batch.to(codec.device)
         for name, term in loss_terms(settings, codec, there.images, there).items():

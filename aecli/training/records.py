@@ -50,6 +50,8 @@ class EpochRecord:
         keys or values are others."""
         none = dict.fromkeys(terms, math.nan)
         expected = cls(0, none, none, 0.0, 0.0).row()
+        if row.keys() == cls(0, {"mse": 0.0}, {"mse": 0.0}, 0.0, 0.0).row().keys():
+            row = expected | dict(row)  # form 1, which had the squared error only
         numbers = all(isinstance(value, int | float) for value in row.values())
         if row.keys() != expected.keys() or not numbers:
             raise DataError(

@@ -59,6 +59,7 @@ def train_codec(
             raise DivergedError(
                 f"{error}\nthe last good model is in {run_dir.path}/model"
             ) from None
+    codec.eval()
     return records
 
 
