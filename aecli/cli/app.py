@@ -7,6 +7,7 @@ import functools
 import shlex
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -113,15 +114,15 @@ def _add(experiment: str, documentation: str) -> None:
     flags = FLAGS[experiment]
 
     def launched(options: Options, **given: Any) -> None:
-        from aecli.cli.launch import Many, launch  # imports pydantic, which --help has no use for
+        from aecli.cli.launch import launch  # imports pydantic, which --help has no use for
 
         settings = {
             flag.name: (flag.key, given[flag.parameter])
             for flag in flags
             if not flag.of_many and given[flag.parameter] != []  # no code dimension was given
         }
-        many = Many(**{flag.key: given[flag.parameter] for flag in flags if flag.of_many})
-        launch(experiment, options, settings, sys.argv, many)
+        how = {flag.key: given[flag.parameter] for flag in flags if flag.of_many}
+        launch(experiment, replace(options, **how), settings, sys.argv)
 
     command(experiment)(with_common_options(with_flags(launched, flags, documentation)))
 
@@ -182,7 +183,7 @@ def resume_run(
     A run that is completed already is not trained again: its metrics are held against --expect, and
     printed with --json.
     """
-    from aecli.cli.launch import Many, resume
+    from aecli.cli.launch import resume
 
     options = Options.only(
         runs_dir=runs_dir,
@@ -192,8 +193,11 @@ def resume_run(
         as_json=as_json,
         quiet=quiet,
         expectations=expectations,
+        fail_fast=fail_fast,
+        job_timeout=job_timeout,
+        jobs=jobs,
     )
-    resume(run, options, sys.argv, Many(False, fail_fast, job_timeout, jobs))
+    resume(run, options, sys.argv)
 
 
 # Commands in the order in which `aecli --help` lists them.

@@ -15,17 +15,17 @@ import typer
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag, or an argument, that sets a key of the config or a field of `launch.Many`."""
+    """A flag, or an argument, that sets a key of the config or a field of Options."""
 
     name: str
     key: str
-    """Config key, as codec.code_dim; or a field of Many."""
+    """Config key, as codec.code_dim; or a field of Options."""
     kind: Any
     metavar: str | None
     """None for a flag without a value."""
     help: str
     of_many: bool = False
-    """True if the key is a field of Many: a way to run, no setting."""
+    """True if the key is a field of Options: a way to run many trainings, no setting."""
     least: float | None = None
 
     @property

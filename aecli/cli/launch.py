@@ -3,7 +3,7 @@
 import importlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +42,11 @@ from aecli.runs import preflight, provenance
 from aecli.terminal import Terminal
 
 
-@dataclass(frozen=True)
-class Many:
-    """Ways to carry out a run of many trainings; none of them changes a number."""
-
-    continued: bool = False
-    """Go on in the newest unfinished run of the same config, if there is one."""
-    fail_fast: bool = False
-    """Stop the run at the first training that fails."""
-    job_timeout: float | None = None
-    """Seconds that one training may take (None: no limit)."""
-    jobs: int | None = None
-    """Number of trainings at a time in a run that is resumed (None: as before)."""
-
-
 def launch(
     experiment: str,
     options: Options,
     flags: Mapping[str, tuple[str, Any]],
     argv: list[str],
-    many: Many = Many(),
 ) -> None:
     """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
     expectations = expect.parse_all(options.expectations or (), experiment)
@@ -71,13 +56,13 @@ def launch(
     config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
     terminal.warn(warnings)
     if options.dry_run:
-        _dry_run(config, options, many, terminal)
+        _dry_run(config, options, terminal)
         return
-    config, resumed = _continued(config, options.runs_dir, terminal, many)
-    _carry_out(config, options, terminal, expectations, argv, many, resumed)
+    config, resumed = _continued(config, options, terminal)
+    _carry_out(config, options, terminal, expectations, argv, resumed)
 
 
-def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
+def resume(run: str, options: Options, argv: list[str]) -> None:
     """Go on in a run folder, to the end that it would have had. Raises every AecliError.
 
     A completed run is not gone on with: its metrics are held against --expect, and printed under
@@ -109,24 +94,24 @@ def resume(run: str, options: Options, argv: list[str], many: Many) -> None:
         if error is not None:
             raise error
         return
-    config = _with_flags(config, options, many)
+    config = _with_flags(config, options)
     config, warnings = preflight.check(config, path.parent)
     terminal.warn([*warnings, *provenance.changes_since(record)])
     options = replace(options, runs_dir=path.parent)
-    _carry_out(config, options, terminal, expectations, argv, many, path)
+    _carry_out(config, options, terminal, expectations, argv, path)
 
 
-def _with_flags(config: NetworkConfig, options: Options, many: Many) -> NetworkConfig:
+def _with_flags(config: NetworkConfig, options: Options) -> NetworkConfig:
     """The config of a run to go on with, with the settings that may change. Raises UsageError."""
     flags = {
-        "--jobs": ("jobs", many.jobs),
+        "--jobs": ("jobs", options.jobs),
         "--device": ("device", options.device),
         "--data-dir": ("data.dir", options.data_dir),
     }
     of_many = {
-        "--jobs": many.jobs is not None,
-        "--fail-fast": many.fail_fast,
-        "--job-timeout": many.job_timeout is not None,
+        "--jobs": options.jobs is not None,
+        "--fail-fast": options.fail_fast,
+        "--job-timeout": options.job_timeout is not None,
     }
     idle_flags = [flag for flag, given in of_many.items() if given]
     if idle_flags and not isinstance(config, ManyConfig):
@@ -164,7 +149,6 @@ def _carry_out(
     terminal: Terminal,
     expectations: Sequence[Expectation],
     argv: list[str],
-    many: Many,
     resumed: Path | None,
 ) -> None:
     """Run the experiment, print what it found, and check what was expected of it."""
@@ -180,7 +164,13 @@ def _carry_out(
         places = replace(places, working=terminal.working)
         datasets.check(config, places)
         context = Context(
-            options.runs_dir, places, argv, terminal, resumed, many.fail_fast, many.job_timeout
+            options.runs_dir,
+            places,
+            argv,
+            terminal,
+            resumed,
+            options.fail_fast,
+            options.job_timeout,
         )
         result: Result = _experiment(config).run(config, context)
     except BaseException as error:
@@ -290,13 +280,13 @@ def _resolve(
 
 
 def _continued(
-    config: NetworkConfig, runs_dir: Path, terminal: Terminal, many: Many
+    config: NetworkConfig, options: Options, terminal: Terminal
 ) -> tuple[NetworkConfig, Path | None]:
     """The run to go on with under --continue, and `config` as that run decided it.
 
     Says why there is none. Raises UsageError if the config in that folder was changed.
     """
-    run = _unfinished(config, runs_dir, terminal) if many.continued else None
+    run = _unfinished(config, options.runs_dir, terminal) if options.continued else None
     if run is None:
         return config, None
 
@@ -329,11 +319,11 @@ def _experiment(config: NetworkConfig) -> Any:
     return importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
 
 
-def _dry_run(config: NetworkConfig, options: Options, many: Many, terminal: Terminal) -> None:
+def _dry_run(config: NetworkConfig, options: Options, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
     from aecli.cli.dryrun import foresee
 
-    config, resumed = _continued(config, options.runs_dir, terminal, many)
+    config, resumed = _continued(config, options, terminal)
     config = _decided(config, options.runs_dir)
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")

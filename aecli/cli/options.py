@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import typer
 
@@ -48,7 +48,7 @@ EXPECT = _option(
 
 @dataclass(frozen=True)
 class Options:
-    """Values of the common options; None or empty where not given."""
+    """Options of a run: those of every experiment, and ways to run; None or empty where not given."""
 
     config: Annotated[
         str | None,
@@ -127,10 +127,21 @@ class Options:
     quiet: Annotated[bool, QUIET]
     expectations: Annotated[list[str] | None, EXPECT]
 
+    # Ways to carry out a run of many trainings, which not every command has; none changes a number.
+    continued: bool = False
+    """Go on in the newest unfinished run of the same config, if there is one."""
+    fail_fast: bool = False
+    """Stop the run at the first training that fails."""
+    job_timeout: float | None = None
+    """Seconds that one training may take (None: no limit)."""
+    jobs: int | None = None
+    """Number of trainings at a time in a run that is resumed (None: as before)."""
+
     @classmethod
     def only(cls, **given: Any) -> "Options":
         """These options, and the defaults of all others."""
-        values: dict[str, Any] = {f.name: _DEFAULTS.get(f.name) for f in fields(cls)}
+        common = (f.name for f in fields(cls) if get_origin(f.type) is Annotated)
+        values: dict[str, Any] = {name: _DEFAULTS.get(name) for name in common}
         return cls(**values | given)
 
 
@@ -144,11 +155,12 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def with_common_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command(options, ...)` as typer takes it: with a parameter per field of Options."""
+    """`command(options, ...)` as typer takes it: with a parameter per common option."""
+    every = [field for field in fields(Options) if get_origin(field.type) is Annotated]
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        common = {field.name: arguments.pop(field.name) for field in fields(Options)}
+        common = {field.name: arguments.pop(field.name) for field in every}
         command(Options(**common), **arguments)
 
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
@@ -157,7 +169,7 @@ def with_common_options(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             field.name, keyword, annotation=field.type, default=_DEFAULTS.get(field.name)
         )
-        for field in fields(Options)
+        for field in every
     ]
     parameters = [parameter.replace(kind=keyword) for parameter in own] + common
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
