@@ -48,7 +48,7 @@ EXPECT = _option(
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a run: those of every experiment, and ways to run; None or empty where not given."""
+    """Options of a run: those of every experiment, and ways to run; None or empty if not given."""
 
     config: Annotated[
         str | None,
