@@ -10,11 +10,11 @@ __version__ = "0.1.0"
 
 
 def open(run: str | Path = "latest", runs_dir: str | Path = "runs") -> "Run":
-    """A run with a model, as a value: `aecli.open("latest").encode(images)`.
+    """A run as a value: `aecli.open("latest").encode(images)`.
 
-    run: its folder, its name as `aecli ls` prints it, or `latest`, the run in `runs_dir` that was
-    completed last. Raises DataError if it is not there or has no model.
+    run: its folder, its name as `aecli ls` prints it, or `latest`, the run with a model that was
+    completed last. runs_dir: the folder of the runs. Raises DataError if it is not there.
     """
-    from aecli.runs.registry import find_run
+    from aecli.runs.registry import open_run
 
-    return find_run(str(run), Path(runs_dir))
+    return open_run(str(run), Path(runs_dir))

@@ -172,3 +172,18 @@ def test_the_schema_says_what_every_key_does(inside):
                 text = field.get("description", "")
                 assert text.endswith("."), f"{model['title']}.{key}"
                 assert not text.startswith(RIDDLES)
+
+
+@pytest.mark.parametrize("option", ["--set", "--config", "--epochs", "--expect", "--runs-dir"])
+def test_an_option_without_its_value_is_one_line(inside, option):
+    done = inside("train", "--dry-run", option)
+    assert done.code == 2
+    [line] = done.errors
+    assert f"Option '{option}' requires an argument" in line
+
+
+def test_the_program_alone_shows_its_help(inside):
+    done = inside()
+    assert done.code == 2
+    assert done.stderr.startswith("Usage: ")
+    assert "aecli: " not in done.stderr

@@ -5,6 +5,7 @@ Typer's own help draws boxes of Rich, whose columns of options are cut on narrow
 
 import difflib
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -120,13 +121,16 @@ class Group(TyperGroup):
 
 def explain(error: typer.TyperException, argv: Sequence[str]) -> str:
     """The message of a mistake that typer found, and which help to read; "" if there is none."""
-    message: str = error.format_message()
     ctx: Any = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+        sys.stderr.write(ctx.get_help())
+        return ""
+    message: str = error.format_message()
     path = ctx.command_path if ctx is not None else "aecli"
     if not message:  # the help was shown instead
         return ""
     option = getattr(error, "option_name", None)
-    if option is not None and isinstance(ctx.command, TyperGroup):
+    if option is not None and ctx is not None and isinstance(ctx.command, TyperGroup):
         right = _with_option_after_command(ctx.command, option, argv)
         if right:
             return f"{option} stands after the command: {right}"

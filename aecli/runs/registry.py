@@ -51,6 +51,19 @@ def find_run(named: str, runs_dir: Path) -> Run:
     return run
 
 
+def open_run(named: str, runs_dir: Path) -> Run:
+    """The run of a name, as `find_run` takes it, but with or without a model.
+
+    Raises DataError if it is not there.
+    """
+    if named != LATEST:
+        return Run(_named(named, runs_dir, ""))
+    try:
+        return find_run(named, runs_dir)
+    except DataError as error:  # whose flag nobody used
+        raise DataError(str(error).removeprefix("--run ")) from None
+
+
 def find_unfinished(named: str, runs_dir: Path) -> Run:
     """The run to go on with: a path, a name as `aecli ls` prints it, or `latest`, the run begun or
     gone on with last of those that are not completed and not running.

@@ -101,7 +101,13 @@ class Run:
         try:
             content = storage.read_regular(self.path / "history.csv", _MAX_HISTORY, root=self.path)
             rows = csv.DictReader(io.StringIO(content.decode()))
-            return [{key: float(value or "nan") for key, value in row.items()} for row in rows]
+            return [
+                {
+                    key: int(value) if key == "epoch" else float(value or "nan")
+                    for key, value in row.items()
+                }
+                for row in rows
+            ]
         except (OSError, ValueError, TypeError, csv.Error) as error:
             raise DataError(f"{self.path / 'history.csv'}: cannot be read: {error}") from None
 
@@ -119,28 +125,40 @@ class Run:
 
         from aecli.data.images import InMemory, to_unit
 
-        if images.dtype.kind != "f" and images.dtype != "uint8":
-            raise UsageError(f"images: {images.dtype}, expected uint8, or float in [0, 1]")
-        tensor = torch.from_numpy(images)
-        if tensor.ndim == 3:
-            tensor = tensor.unsqueeze(1)
-        unit = to_unit(tensor).float()
-        if unit.ndim != 4:  # the codec says what it expects
-            self.codec.encode(unit)
+        shape = self.codec.image_shape
+        array = _array(images, "images")
+        if array.ndim == 3 and shape[0] == 1:
+            array = array[:, None]
+        if array.shape[1:] != shape:
+            wanted = f"(N, {', '.join(map(str, shape))})"
+            wanted += f" or (N, {shape[1]}, {shape[2]})" if shape[0] == 1 else ""
+            raise UsageError(f"images: an array of shape {images.shape}, expected {wanted}")
+        if array.dtype != "uint8" and not (
+            array.dtype.kind == "f" and bool(((array >= 0) & (array <= 1)).all())
+        ):
+            raise UsageError(
+                f"images: {array.dtype} {_range(array)}, expected uint8, or float in [0, 1]"
+            )
+        unit = to_unit(torch.from_numpy(array.copy())).float()
         with torch.no_grad():
             codes = [self.codec.encode(batch.images) for batch in InMemory(unit).batches()]
         none = torch.empty((0, self.codec.code_dim))
         return torch.cat([none, *(some.flatten(start_dim=1) for some in codes)]).numpy()
 
     def decode(self, codes: "NDArray[Any]") -> "NDArray[np.float32]":
-        """Images (N, C, H, W) of codes (N, code_dim); a linear codec's may leave [0, 1]."""
+        """Images (N, C, H, W) of codes (N, code_dim); a linear codec's may leave [0, 1]. Raises
+        UsageError for codes of another shape."""
         import torch
 
         from aecli.data.images import batch_size
 
-        shaped = torch.from_numpy(codes).float()
-        if shaped.ndim == 2 and shaped.shape[1] == self.codec.code_dim:
-            shaped = shaped.unflatten(1, self.codec.code_shape)
+        array = _array(codes, "codes")
+        if array.ndim != 2 or array.shape[1] != self.codec.code_dim:
+            wanted = f"(N, {self.codec.code_dim})"
+            raise UsageError(f"codes: an array of shape {array.shape}, expected {wanted}")
+        if array.dtype.kind not in "fiu" or not bool((abs(array) < float("inf")).all()):
+            raise UsageError(f"codes: {array.dtype} {_range(array)}, expected finite numbers")
+        shaped = torch.from_numpy(array.copy()).float().unflatten(1, self.codec.code_shape)
         with torch.no_grad():
             size = batch_size(self.codec.pixels)
             none = torch.empty((0, *self.codec.image_shape))
@@ -157,6 +175,22 @@ class Run:
                 return not sure and _is_alive(record.get("pid"))
         except OSError:  # a TimeoutError if it is held; others if it is another user's
             return True
+
+
+def _array(given: Any, what: str) -> "NDArray[Any]":
+    """An array that was given. Raises UsageError for anything else."""
+    import numpy as np
+
+    if not isinstance(given, np.ndarray):
+        raise UsageError(f"{what}: a {type(given).__name__}, expected a numpy array")
+    return given
+
+
+def _range(array: "NDArray[Any]") -> str:
+    """Words on the values of an array."""
+    if array.dtype.kind not in "fiu" or not array.size:
+        return "values"
+    return f"from {array.min():g} to {array.max():g}"
 
 
 def _is_alive(pid: Any) -> bool:
