@@ -24,8 +24,9 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
     plain = [row for row in sweep.rows if row.spec.variant == "plain"]
     seeds = len(sweep.rows[0].trained)
     if plain:
-        most = max(row.spec.codec.code_dim for row in plain)
-        dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
+        trained = [row.spec.codec.code_dim for row in plain]
+        least, most = min(min(trained), pca.code_dim), min(max(trained), pca.code_dim)
+        dims = np.unique(np.geomspace(least, most, 24).round().astype(int))
         line = np.array([metrics.mse(pca.truncated(int(k)), images.test) for k in dims])
         run_dir.save_figure(
             "tradeoff",
@@ -70,7 +71,7 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
 
 
 def _row_name(spec: "RowSpec") -> str:
-    lines = [str(spec.codec.code_dim)]
+    lines = [f"code {spec.codec.code_dim}"]
     lines += ["no hidden layers"] if spec.wide else []
     lines += [spec.variant] if spec.variant != "plain" else []
     return "\n".join(lines)
