@@ -6,7 +6,7 @@ from torch import nn
 
 from aecli import codecs
 from aecli.codecs.base import ChainCodec
-from aecli.config import FitConfig, LinearConfig, MlpConfig, MseLoss, SparseLoss
+from aecli.config import FitConfig, LinearConfig, MlpConfig, MseLoss, SparseLoss, with_values
 from aecli.data.images import InMemory, mean_image, squared_errors, weighted_mean
 from aecli.fields import CodecSection
 from aecli.measure import metrics
@@ -39,6 +39,8 @@ def trained(settings, config, train=None):
 @pytest.mark.parametrize("recipe", ["muon", "chapter"])
 def test_twins_by_both_engines_agree(monkeypatch, settings, loss, recipe):
     config = FitConfig(recipe=recipe, epochs=2, batch_size=25, loss=loss, precision="fp32")
+    if recipe == "muon":  # in bfloat16 its steps would enlarge the last digits' difference
+        config = with_values(config, {"optimizer.precision": "fp32"})
     codec = built(settings)
     assert isinstance(engine_for(codec, FlatParameters(codec), config, 25), ClosedForm)
     one, records = trained(settings, config)
