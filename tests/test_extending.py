@@ -205,7 +205,8 @@ def house(tmp_path_factory):
     folder = tmp_path_factory.mktemp("house")
     source = Path(aecli.__file__).parent
     shutil.copytree(source, folder / "aecli", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(source.parent / "configs", folder / "configs", dirs_exist_ok=True)
+    if (source.parent / "configs").is_dir():  # a checkout; the wheel has them inside
+        shutil.copytree(source.parent / "configs", folder / "configs")
     for name, text in FILES.items():
         (folder / "aecli" / name).write_text(text)
     for name, (after, line) in LINES.items():
