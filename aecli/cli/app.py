@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from aecli import __version__, interrupts
-from aecli.cli.flags import FLAGS, with_flags
+from aecli.cli.flags import FLAGS
 from aecli.cli.help import Command, Group, explain
 from aecli.cli.house import configs_app, data_app, show_help, show_runs, show_schema
 from aecli.cli.options import (
@@ -105,7 +105,7 @@ EXPERIMENTS = {
         "A code is in a hole if its mean distance to the 5 nearest training codes, after whitening,"
         " is above the 99% quantile of that distance over the validation images' codes."
     ),
-    "sample": ("Decode codes that no image was encoded to, and measure how real the images look."),
+    "sample": "Decode codes that no image was encoded to, and measure how real the images look.",
 }
 
 
@@ -124,7 +124,8 @@ def _add(experiment: str, documentation: str) -> None:
         how = {flag.key: given[flag.parameter] for flag in flags if flag.of_many}
         launch(experiment, replace(options, **how), settings, sys.argv)
 
-    command(experiment)(with_common_options(with_flags(launched, flags, documentation)))
+    own = [flag.as_parameter() for flag in flags]
+    command(experiment)(with_common_options(launched, own, documentation))
 
 
 for _name, _documentation in EXPERIMENTS.items():

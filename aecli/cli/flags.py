@@ -6,7 +6,6 @@ takes two to three times as long as typer itself.
 """
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -188,18 +187,3 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "sample": (RUN, SAMPLES, _code_dim(32), *TRAINING_ON_THE_SPOT),
 }
 """The flags of each experiment, besides those that all have."""
-
-
-def with_flags(
-    command: Callable[..., None], flags: tuple[Flag, ...], documentation: str
-) -> Callable[..., None]:
-    """`command(options, **given)` as typer takes it: with a parameter for each flag."""
-
-    def wrapper(options: Any, **given: Any) -> None:
-        command(options, **given)
-
-    first = inspect.Parameter("options", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [first, *(flag.as_parameter() for flag in flags)]
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__doc__ = documentation
-    return wrapper

@@ -1,8 +1,7 @@
 """The options that every experiment has, declared once for all subcommands."""
 
-import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_origin
@@ -154,24 +153,25 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def with_common_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`command(options, ...)` as typer takes it: with a parameter per common option."""
+def with_common_options(
+    command: Callable[..., None], own: Sequence[inspect.Parameter], documentation: str
+) -> Callable[..., None]:
+    """`command(options, **own)` as typer takes it: with a parameter per common option."""
     every = [field for field in fields(Options) if get_origin(field.type) is Annotated]
 
-    @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
         common = {field.name: arguments.pop(field.name) for field in every}
         command(Options(**common), **arguments)
 
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    keyword = inspect.Parameter.KEYWORD_ONLY
     common = [
         inspect.Parameter(
-            field.name, keyword, annotation=field.type, default=_DEFAULTS.get(field.name)
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=field.type,
+            default=_DEFAULTS.get(field.name),
         )
         for field in every
     ]
-    parameters = [parameter.replace(kind=keyword) for parameter in own] + common
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    wrapper.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
+    wrapper.__doc__ = documentation
     return wrapper

@@ -1,10 +1,10 @@
 """Codecs: all that can encode images to codes and decode codes to images."""
 
-import importlib
 from typing import TYPE_CHECKING
 
 from aecli.codecs.settings import CODECS
 from aecli.fields import CodecSection
+from aecli.lazily import named
 
 if TYPE_CHECKING:
     from aecli.codecs.base import Codec
@@ -16,6 +16,5 @@ __all__ = ["CODECS", "build"]
 def build(settings: CodecSection, image_shape: "ImageShape") -> "Codec":
     """A codec as its settings describe it, untrained; a network's weights come from torch's global
     random state, so set the seed before. Raises UsageError if the code does not fit the images."""
-    module, _, name = settings.made_by.partition(":")
-    codec: Codec = getattr(importlib.import_module(module), name)(image_shape, settings)
+    codec: Codec = named(settings.made_by)(image_shape, settings)
     return codec

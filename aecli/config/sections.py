@@ -1,5 +1,6 @@
 """Sections of a config: the images, the codec, its training."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -50,13 +51,16 @@ def _named(default: str) -> BeforeValidator:
     return BeforeValidator(spell_out)
 
 
+def _one_of(kinds: Iterable[type[Section]], default: str) -> Any:
+    """The type of a section that is one of several, by its name."""
+    union: Any = Union[tuple(kinds)]  # noqa: UP007  (of a dict: `|` cannot be written out)
+    return Annotated[Annotated[union, Field(discriminator="name")], _named(default)]
+
+
 if TYPE_CHECKING:
     CodecConfig = CodecSection
 else:
-    CodecConfig = Annotated[
-        Annotated[Union[tuple(CODECS.values())], Field(discriminator="name")],  # noqa: UP007
-        _named("mlp"),
-    ]
+    CodecConfig = _one_of(CODECS.values(), "mlp")
 
 
 class MuonConfig(Section):
@@ -136,10 +140,7 @@ LOSSES: dict[str, type[LossSection]] = {"mse": MseLoss, "sparse": SparseLoss}
 if TYPE_CHECKING:
     LossConfig = LossSection
 else:
-    LossConfig = Annotated[
-        Annotated[Union[tuple(LOSSES.values())], Field(discriminator="name")],  # noqa: UP007
-        _named("mse"),
-    ]
+    LossConfig = _one_of(LOSSES.values(), "mse")
 
 NAMED: dict[tuple[str, ...], str] = {
     ("codec",): "mlp",

@@ -1,10 +1,10 @@
 """The one form in which images travel through the program."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.errors import UsageError
+
+Part = TypeVar("Part")
+Changed = TypeVar("Changed")
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
@@ -42,8 +45,10 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        parts = (self.images, self.mask, self.labels)
-        return Batch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+        mask, labels = (
+            _if_there(part, lambda t: t.to(device)) for part in (self.mask, self.labels)
+        )
+        return Batch(self.images.to(device), mask, labels)
 
 
 class Source(ABC):
@@ -125,8 +130,8 @@ class InMemory(Source):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Arrays, since torch's tensors would travel to worker processes through shared memory.
-        parts = (self.images, self.labels, self.mask)
-        return _in_memory, tuple(None if part is None else part.numpy() for part in parts)
+        labels, mask = (_if_there(part, Tensor.numpy) for part in (self.labels, self.mask))
+        return _in_memory, (self.images.numpy(), labels, mask)
 
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
         indices = indices.to(self.images.device)
@@ -134,7 +139,7 @@ class InMemory(Source):
         if images.dtype == torch.uint8:
             images = torch.div(images, 255, out=None if out is None else out[: len(indices)])
         mask, labels = (
-            None if part is None else part.index_select(0, indices)
+            _if_there(part, lambda tensor: tensor.index_select(0, indices))
             for part in (self.mask, self.labels)
         )
         return Batch(images if mask is None else torch.where(mask, images, 0), mask, labels)
@@ -148,12 +153,14 @@ class InMemory(Source):
         return torch.index_select(self.images, 0, indices, out=self._gathered[:n])
 
     def part(self, indices: Tensor) -> Source:
-        parts = (self.images, self.labels, self.mask)
-        return InMemory(*(None if part is None else part[indices] for part in parts))  # type: ignore[arg-type]
+        return self._each(lambda tensor: tensor[indices])
 
     def to(self, device: torch.device) -> Source:
-        parts = (self.images, self.labels, self.mask)
-        return InMemory(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "InMemory":
+        labels, mask = (_if_there(part, change) for part in (self.labels, self.mask))
+        return InMemory(change(self.images), labels, mask)
 
 
 class _Part(Source):
@@ -174,8 +181,12 @@ class _Part(Source):
 def _in_memory(
     images: NDArray[Any], labels: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None
 ) -> InMemory:
-    parts = (images, labels, mask)
-    return InMemory(*(None if part is None else torch.from_numpy(part) for part in parts))  # type: ignore[arg-type]
+    tensors = (_if_there(part, torch.from_numpy) for part in (labels, mask))
+    return InMemory(torch.from_numpy(images), *tensors)
+
+
+def _if_there(part: Part | None, change: Callable[[Part], Changed]) -> Changed | None:
+    return None if part is None else change(part)
 
 
 class Raw(NamedTuple):

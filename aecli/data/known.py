@@ -3,12 +3,12 @@
 To add a dataset: a function that reads it, and a line in DATASETS.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aecli.data.files import RemoteFile, RemoteFiles
+from aecli.lazily import named
 
 if TYPE_CHECKING:
     from aecli.data.downloads import Say
@@ -84,8 +84,7 @@ def _lazily(reader: str, *facts: object) -> "Callable[[Places, Say], Raw]":
     """The function `module:name`, imported where it is called, with its first arguments."""
 
     def read(places: "Places", say: "Say") -> "Raw":
-        module, _, name = reader.partition(":")
-        raw: Raw = getattr(importlib.import_module(module), name)(*facts, places, say)
+        raw: Raw = named(reader)(*facts, places, say)
         return raw
 
     return read

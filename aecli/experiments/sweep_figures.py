@@ -24,9 +24,8 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
     plain = [row for row in sweep.rows if row.spec.variant == "plain"]
     seeds = len(sweep.rows[0].trained)
     if plain:
-        trained = [row.spec.codec.code_dim for row in plain]
-        least, most = min(min(trained), pca.code_dim), min(max(trained), pca.code_dim)
-        dims = np.unique(np.geomspace(least, most, 24).round().astype(int))
+        most = max(row.spec.codec.code_dim for row in plain)
+        dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
         line = np.array([metrics.mse(pca.truncated(int(k)), images.test) for k in dims])
         run_dir.save_figure(
             "tradeoff",

@@ -15,7 +15,8 @@ def reconstruction_errors(codec: Codec, source: Source) -> tuple[Tensor, Tensor]
     mean over images, both (N,) float64 on the CPU."""
     errors, weights = [], []
     for batch in source.batches():
-        found = squared_errors(codec(batch.images.to(codec.device)), batch.to(codec.device))
+        there = batch.to(codec.device)
+        found = squared_errors(codec(there.images), there)
         # Move to the CPU first: Apple's GPUs have no float64.
         error, weight = (each.cpu().double() for each in found)
         errors.append(error)

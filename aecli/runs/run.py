@@ -83,12 +83,10 @@ class Run:
             layer = yaml_layer(self.path / "config.yaml")
             model = EXPERIMENTS.get(str(layer.values.get("experiment")))
             if model is None or not issubclass(model, NetworkConfig):
-                raise DataError(
-                    f"--run {self.path.name}: its config.yaml names no experiment with a codec"
-                )
+                raise DataError(f"{self.path}: its config.yaml names no experiment with a codec")
             return resolve(model, [layer], recorded=True)
         except UsageError as error:  # the run is damaged; nothing the user typed is wrong
-            raise DataError(f"--run {self.path.name}: its config cannot be read: {error}") from None
+            raise DataError(f"{self.path}: its config cannot be read: {error}") from None
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

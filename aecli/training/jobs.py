@@ -1,9 +1,8 @@
 """Train many codecs, several at a time, each as it would be alone, and none twice."""
 
 import hashlib
-import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from aecli.config.experiments import JOB_ENGINES
 from aecli.counts import count
 from aecli.data.images import Images, ImageShape, Source
 from aecli.errors import DataError, JobsFailedError, UsageError
+from aecli.lazily import named
 from aecli.runs import machine, provenance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
@@ -109,7 +109,7 @@ def train_all(
     failed: dict[Job, str] = {}
     text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
     with context.terminal.working(text, len(missing), "trainings") as advance:
-        engine = _engine(config.engine)
+        engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
         outcomes = engine(_train, shared, missing, workers, context.job_timeout)
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
@@ -147,14 +147,6 @@ def _kept(
         reason = str(error).splitlines()[0]
         context.terminal.warn([f"{job.title}: what was kept of it is trained anew: {reason}"])
         return None
-
-
-def _engine(name: str) -> Callable[..., Iterator[tuple[int, Any]]]:
-    """The job engine of a name; called as `do_locally` is."""
-    module, _, function = JOB_ENGINES[name].partition(":")
-    engine: Callable[..., Iterator[tuple[int, Any]]]
-    engine = getattr(importlib.import_module(module), function)
-    return engine
 
 
 def _name(job: Job, images: Images, threads: int) -> str:

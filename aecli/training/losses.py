@@ -4,7 +4,6 @@ One function gives the terms for training and for evaluation. To add a loss: suc
 settings, and a line in `config.sections.LOSSES`.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from aecli.codecs.base import Codec
 from aecli.config.sections import SparseLoss
 from aecli.data.images import Batch, Source, squared_errors, weighted_mean
 from aecli.fields import LossSection
+from aecli.lazily import named
 
 Term = tuple[Tensor, Tensor]
 """Values (n,) of a term, one of each image, and their weights (n,) in a mean over images."""
@@ -42,8 +42,7 @@ def sparse(codec: Codec, inputs: Tensor, batch: Batch, settings: SparseLoss) -> 
 
 def loss_terms(settings: LossSection, codec: Codec, inputs: Tensor, batch: Batch) -> Terms:
     """The terms of the loss that `settings` names."""
-    module, _, name = settings.made_by.partition(":")
-    loss: Loss = getattr(importlib.import_module(module), name)
+    loss: Loss = named(settings.made_by)
     return loss(codec, inputs, batch, settings)
 
 
