@@ -17,3 +17,14 @@ def user_path(text: str | Path) -> Path:
         return path.expanduser()
     except RuntimeError:  # there is no such user; a shell leaves it as it is, too
         return path
+
+
+def looks_like_a_path(text: str) -> bool:
+    """True if `text` is written as a path: with a slash, a leading dot or ~, or the ending of a
+    file with images."""
+    if "/" in text or "\\" in text or text.startswith((".", "~")):
+        return True
+    return text.lower().endswith(_ENDINGS)
+
+
+_ENDINGS = (*(".npy", ".npz", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aecli.runs import machine
+from aecli import machine
 from aecli.training import device
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from aecli import machine
 from aecli.config import (
     LinearConfig,
     MlpConfig,
@@ -14,7 +15,7 @@ from aecli.config import (
 )
 from aecli.errors import JobsFailedError
 from aecli.experiments import pca_compare, reproduce, sweep_codedim
-from aecli.runs import machine, preflight, storage
+from aecli.runs import preflight, storage
 
 
 @pytest.mark.parametrize(

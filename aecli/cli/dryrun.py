@@ -14,7 +14,7 @@ from aecli.config import (
     TrainedConfig,
     with_values,
 )
-from aecli.data import datasets, sources
+from aecli.data import datasets, facts, sources
 from aecli.errors import StorageError, UsageError
 from aecli.runs import preflight
 from aecli.runs.run import Run
@@ -56,7 +56,7 @@ def _parameters(config: NetworkConfig) -> int:
 
     Raises UsageError if a codec does not fit the images, DataError for a model that is damaged.
     """
-    shape = datasets.image_shape(config.data)
+    shape = facts.image_shape(config.data)
     if isinstance(config, TrainedConfig) and config.run is not None:
         codec = Run(Path(config.run)).codec
         if codec.image_shape != shape:

@@ -202,9 +202,12 @@ def _require_known_dataset(name: str, text: str) -> None:
 
 def require_rows(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
     """Raises UsageError for an expectation of a row that the table of `config` will not have."""
+    from aecli.config import SweepConfig
+    from aecli.data import facts
+
     dims: Sequence[int] = getattr(config, "code_dims", ())
     variants: Sequence[str] = getattr(config, "variants", ("plain",))
-    wide: Sequence[int] = getattr(config, "wide_dims", ())
+    wide = facts.wide_dims(config) if isinstance(config, SweepConfig) else ()
     patterns = [_pattern(name) for name in METRICS[config.experiment] if "<row>" in name]
     for expectation in expectations:
         for pattern in patterns:

@@ -51,8 +51,9 @@ def launch(
     """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
     expectations = expect.parse_all(options.expectations or (), experiment)
     config = _resolve(experiment, options, flags)
-    expect.require_rows(expectations, config)
     terminal = Terminal(options.quiet, options.as_json)
+    _look(config, terminal)
+    expect.require_rows(expectations, config)
     config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
     terminal.warn(warnings)
     if options.dry_run:
@@ -80,9 +81,13 @@ def resume(run: str, options: Options, argv: list[str]) -> None:
     config = recorded_config(path)
     assert isinstance(config, NetworkConfig)
     expectations = expect.parse_all(options.expectations or (), config.experiment)
-    expect.require_rows(expectations, config)
     record = found.record
-    if record["status"] == "completed":
+    is_done = record["status"] == "completed"
+    if not is_done:
+        _look(config, terminal)
+    if not (is_done and config.data.is_own):  # whose images may be gone
+        expect.require_rows(expectations, config)
+    if is_done:
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")
         metrics = found.metrics
@@ -155,6 +160,7 @@ def _carry_out(
     terminal.say(_first_line(config, resumed))  # torch, imported below, takes a second or two
     try:
         config = _decided(config, options.runs_dir)
+        _look(config, terminal)  # at those of the run that is looked into
 
         from aecli.data import datasets, sources
         from aecli.experiments.result import Result
@@ -198,6 +204,15 @@ def _carry_out(
         raise
     if problem is not None:
         raise problem
+
+
+def _look(config: NetworkConfig, terminal: Terminal) -> None:
+    """Look at the images of a path, once and with progress, before anything needs their shape.
+    Raises DataError, UsageError."""
+    if config.data.is_own:
+        from aecli.data.facts import look
+
+        look(config.data, terminal.working)
 
 
 def _missed(

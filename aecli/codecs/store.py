@@ -18,6 +18,7 @@ from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.config import CodecConfig
 from aecli.data.images import ImageShape
+from aecli.data.own.scaling import Scale
 from aecli.errors import DataError, UsageError
 
 _MAX_CONFIG = 64 * 1024  # bytes of config.json
@@ -27,8 +28,13 @@ _MAX_PIXELS = 2**24
 _CODEC_CONFIG: TypeAdapter[Any] = TypeAdapter(CodecConfig)
 
 
-def pack(codec: Codec, config: CodecConfig) -> tuple[dict[str, Any], bytes]:
-    """The content of config.json and the bytes of model.safetensors, as `load` reads them."""
+def pack(
+    codec: Codec, config: CodecConfig, scale: Scale | None = None
+) -> tuple[dict[str, Any], bytes]:
+    """The content of config.json and the bytes of model.safetensors, as `load` reads them.
+
+    scale: the one that brought the pixels it learned from to [0, 1] (None: uint8 by 255).
+    """
     tensors = {name: tensor.cpu().clone() for name, tensor in codec.state_dict().items()}
     weights = save(tensors)
     description = {
@@ -37,7 +43,22 @@ def pack(codec: Codec, config: CodecConfig) -> tuple[dict[str, Any], bytes]:
         "image_shape": list(codec.image_shape),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
+    if scale is not None:
+        description["scale"] = scale.described()
     return description, weights
+
+
+def load_scale(folder: str | os.PathLike[str]) -> Scale | None:
+    """The scale that a model's images are brought to [0, 1] by; None if it names none. Raises
+    DataError."""
+    path = Path(folder) / "config.json"
+    try:
+        described = json.loads(_read_at_most(path, _MAX_CONFIG)).get("scale")
+        return None if described is None else Scale.of_description(described)
+    except OSError as error:
+        raise DataError(f"{folder}: no model to read: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a model's description: {error}") from None
 
 
 def load(folder: str | os.PathLike[str]) -> Codec:

@@ -12,13 +12,14 @@ from aecli.config.experiments import (
     SweepConfig,
     TrainedConfig,
 )
+from aecli.config.sections import DataConfig
 from aecli.fields import Section
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)
 
 # Keys that no number depends on: how quickly, how safely, under which name, from which folder.
-_NO_NUMBER = frozenset({"jobs", "engine", "checkpoint_seconds", "name", "data.dir"})
+_NO_NUMBER = frozenset({"jobs", "engine", "checkpoint_seconds", "name", "data.dir", "data.shown"})
 # Values that leave the decision to the run.
 _UNDECIDED = {
     "device": "auto",
@@ -43,6 +44,12 @@ class Idle:
 def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
     """The settings that change nothing in a run of `config`: {"train.epochs": Idle(...)}."""
     idle: dict[str, Idle] = {}
+    if not config.data.is_own:
+        known = Idle(
+            f"{config.data.dataset} is a known dataset; this is for images at a path",
+            ("data.dataset",),
+        )
+        idle |= {f"data.{key}": known for key in DataConfig.OF_OWN}
     if isinstance(config, ManyConfig):
         idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
     if isinstance(config, NetworkConfig):

@@ -1,6 +1,5 @@
 """Settings of every experiment as frozen, typed models; unknown keys and wrong types are errors."""
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -9,7 +8,6 @@ from pydantic_core import PydanticCustomError
 
 from aecli.codecs.settings import MlpConfig
 from aecli.config.sections import CodecConfig, DataConfig, FitConfig, MuonConfig
-from aecli.data.known import DATASETS
 from aecli.fields import CodecSection, Section, UserPath, Widths, Workers
 
 PIXELS_OF_THE_CHAPTER = 28 * 28
@@ -115,11 +113,6 @@ def without_layers(codec: CodecSection, pixels: int) -> MlpConfig | None:
     return codec.model_copy(update={"hidden": ()}) if narrow else None
 
 
-def _pixels(data: DataConfig) -> int:
-    """Numbers in one image of a dataset; of mnist for `auto`."""
-    return math.prod(DATASETS["mnist" if data.dataset == "auto" else data.dataset].image_shape)
-
-
 class SweepConfig(ManyConfig):
     """Settings of `aecli sweep-codedim`, which measures the chapter's trade-off table."""
 
@@ -133,12 +126,6 @@ class SweepConfig(ManyConfig):
     ] = ("plain",)
     """Ways to train each codec: `plain`, with `gaussian` or `masking` noise on the input, or
     `sparse`, with an L1 penalty on the code."""
-
-    @property
-    def wide_dims(self) -> tuple[int, ...]:
-        """The code dimensions that have one more row, without hidden layers."""
-        codecs = {k: self.codec.model_copy(update={"code_dim": k}) for k in self.code_dims}
-        return tuple(k for k in codecs if without_layers(codecs[k], _pixels(self.data)))
 
 
 class PcaCompareConfig(ManyConfig):

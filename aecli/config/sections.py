@@ -1,9 +1,11 @@
 """Sections of a config: the images, the codec, its training."""
 
+import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
 
 from aecli.codecs.settings import CODECS
 from aecli.data.known import DATASETS
@@ -16,28 +18,130 @@ from aecli.fields import (
     Section,
     UserPath,
 )
+from aecli.pathnames import looks_like_a_path, user_path
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-if TYPE_CHECKING:
-    DatasetName = str
-else:
-    DatasetName = Literal[("auto", *DATASETS)]
+Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+PixelCount = Annotated[int, Field(ge=1, le=65_536)]
+
+
+def _named_or_path(text: str) -> str:
+    """A known dataset's name as it is; a path with `~` expanded; an error for anything else."""
+    if text == "auto" or text in DATASETS or not text:
+        known = bool(text)
+    else:
+        known = looks_like_a_path(text)
+    if not known:
+        near = difflib.get_close_matches(text, ["auto", *DATASETS], n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise PydanticCustomError(
+            "dataset",
+            f"no dataset is called {text!r}; {hint}there are {', '.join(['auto', *DATASETS])}; a"
+            f" path has a slash, as ./{text}",
+        )
+    return text if text == "auto" or text in DATASETS else str(user_path(text))
+
+
+def _held_out(value: Any) -> Any:
+    """What `data.test` names, as it is; an error for anything else."""
+    if isinstance(value, list | tuple):
+        value = tuple(value)
+        whole = all(type(each) is int for each in value)
+        if whole and len(value) == 4 and min(value[:2]) >= 0 and min(value[2:]) >= 1:
+            return value
+        if value and all(isinstance(each, str) and each for each in value):
+            return value
+    elif isinstance(value, str) and value:
+        return (value,)
+    elif value is None or (isinstance(value, float) and 0 < value < 1):
+        return value
+    raise PydanticCustomError(
+        "test",
+        "must be a share below 1, as 0.2; a path or a list of them; or a window of a scene as"
+        " [column, row, width, height] in pixels",
+    )
 
 
 class DataConfig(Section):
     """The images, and how they are split."""
 
-    dataset: DatasetName = "auto"
-    """Name of the dataset; `auto` is mnist where it can be had, else mnist-5k."""
+    OF_OWN: ClassVar[tuple[str, ...]] = (
+        *("size", "tile", "stride", "edges", "gap", "bands", "channels", "scale", "nodata"),
+        *("min_valid", "background", "shown", "test", "skip_bad"),
+    )
+    """Keys that are for a path only: a known dataset is cut, scaled and split as it is known."""
+
+    dataset: Annotated[str, AfterValidator(_named_or_path)] = "auto"
+    """Name of a dataset, or a path: a folder of images, an array, a scene. `auto` is mnist where it
+    can be had, else mnist-5k."""
     dir: UserPath | None = None
     """Folder with the dataset's files in torchvision's layout, MNIST/raw/... (null: the folder in
     $AECLI_DATA_DIR if that is set, then the user's cache, then a download)."""
-    val: Annotated[int, Field(ge=0)] | None = None
-    """Number of images held out of the training set for validation (null: a twelfth of it, which
-    is 5,000 of mnist's)."""
+    val: Annotated[int, Field(ge=0)] | Share | None = None
+    """Number of images held out of the training set for validation, or, below 1, their share of all
+    images (null: a twelfth of the training set, which is 5,000 of mnist's)."""
     limit_train: PositiveInt | None = None
     """Number of images to train on, the first ones (null: all)."""
+    size: PixelCount | None = None
+    """Height and width that images are brought to: the shorter side scaled, then the centre of the
+    longer one (null: as they are, all alike)."""
+    tile: PixelCount | None = None
+    """Height and width of the tiles that images and scenes are cut into (null: not cut)."""
+    stride: PixelCount | None = None
+    """Pixels from one tile to the next (null: `tile`, so that none overlap)."""
+    edges: Literal["drop", "pad"] = "drop"
+    """Tiles that reach over an edge: dropped, or padded with pixels that are not valid."""
+    gap: Annotated[int, Field(ge=0, le=65_536)] = 0
+    """Least distance in pixels between tiles of one scene on two sides of the split."""
+    bands: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Strict(False), Field(max_length=64)
+    ] = ()
+    """Bands that are kept, from 1, in this order (empty: all)."""
+    channels: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Number of channels that images have or are brought to, 1 to 3 and 3 to 1 (null: the number
+    they have; 3 where grey images are among coloured ones)."""
+    scale: Literal["auto", "range", "percentiles"] = "auto"
+    """Way to bring pixels to [0, 1]: `range` is the type's, 0 to 255 or 65,535, of other numbers
+    the training part's; `percentiles` are the 1st and 99th of each channel there. `auto`: the range
+    of 8 bits, of floats in [0, 1], and of 16 bits that use half of it; else percentiles."""
+    nodata: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Value of pixels that are not valid (null: the one that a scene names itself)."""
+    min_valid: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
+    """Share of an image's or tile's pixels that must be valid, or it is left out."""
+    background: Literal["white", "black"] = "white"
+    """Colour that transparent pixels are laid over."""
+    shown: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4096)], ...], Strict(False), Field(max_length=3)
+    ] = ()
+    """Channels that figures show, from 1: three as red, green and blue, or one (empty: the first
+    ones)."""
+    test: Annotated[
+        Share | tuple[str, ...] | tuple[int, int, int, int] | None,
+        BeforeValidator(_held_out),
+    ] = None
+    """Images held out for the test: a share; files or folders, in the dataset or elsewhere; or a
+    window of a scene, [column, row, width, height] (null: 0.15, or what a folder `test` has)."""
+    skip_bad: bool = False
+    """Leave out files that cannot be used, and list them in data.csv, instead of ending the run."""
+
+    @model_validator(mode="after")
+    def _cut_as_can_be(self) -> "DataConfig":
+        mistakes = []
+        if self.stride is not None and self.tile is None:
+            mistakes.append(f"stride={self.stride} is from one tile to the next: give data.tile")
+        if self.tile is not None and self.size is not None:
+            mistakes.append(f"size={self.size} and tile={self.tile}: an image is resized or cut")
+        if len(set(self.bands)) < len(self.bands):
+            mistakes.append(f"bands={list(self.bands)}: one stands twice")
+        if mistakes:
+            raise PydanticCustomError("data", "\n".join(f"data.{each}" for each in mistakes))
+        return self
+
+    @property
+    def is_own(self) -> bool:
+        """True if the dataset is a path."""
+        return self.dataset != "auto" and self.dataset not in DATASETS
 
 
 def _named(default: str) -> BeforeValidator:

@@ -1,4 +1,4 @@
-"""A dataset as Images: train, val and test, from the first source that has it."""
+"""A dataset as Images: train, val and test, from the first source that has it, or from a path."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -7,9 +7,13 @@ import numpy as np
 import torch
 
 from aecli.config import DataConfig, NetworkConfig
+from aecli.data import facts
 from aecli.data.downloads import Say
-from aecli.data.images import Images, ImageShape, Source, require_batch
+from aecli.data.images import Images, Source, require_batch
 from aecli.data.known import DATASETS
+from aecli.data.own.opened import Opened
+from aecli.data.own.scaling import Scale
+from aecli.data.own.source import source_of
 from aecli.data.sources import NotFoundError, Places, locate, read_files
 from aecli.errors import UsageError
 
@@ -20,12 +24,15 @@ _FALL_BACK = (
 )
 
 
-def load(config: DataConfig, places: Places, say: Say) -> Images:
+def load(config: DataConfig, places: Places, say: Say, scale: Scale | None = None) -> Images:
     """The dataset a config asks for, split.
 
+    scale: the one that the images of a path are brought to [0, 1] by (None: their own).
     `auto` is mnist, or, with a warning through `say`, mnist-5k where mnist cannot be had.
     Raises DataError if no source has it or a file is damaged, UsageError if the split does not fit.
     """
+    if config.is_own:
+        return _own(config, places, say, scale)
     name = config.dataset
     if name == "auto":
         try:
@@ -45,6 +52,9 @@ def check(config: NetworkConfig, places: Places) -> None:
     too few training images. A config that looks into a run must have that run's data.
     """
     _refuse_idle_folder(config.data, places)
+    if config.data.is_own:
+        _check_sizes(config, config.data.dataset)
+        return
     name = "mnist" if config.data.dataset == "auto" else config.data.dataset
     remote = DATASETS[name].remote
     if remote is not None and (places.named or places.offline) and locate(remote, places) is None:
@@ -75,6 +85,10 @@ def foresee(config: DataConfig, places: Places) -> Foreseen:
 
     Errors that `check` raises are not raised again.
     """
+    if config.is_own:
+        opened = facts.look(config)
+        n_train, n_val = _sizes_of_own(opened, config)
+        return Foreseen(config.dataset, f"{opened.path}", n_train, n_val, opened.warnings)
     name = "mnist" if config.dataset == "auto" else config.dataset
     remote = DATASETS[name].remote
     if remote is None:
@@ -99,7 +113,11 @@ def check_sizes(config: NetworkConfig) -> None:
 
 
 def _check_sizes(config: NetworkConfig, name: str) -> None:
-    n_train, _ = _sizes(DATASETS[name].n_train, config.data)
+    if config.data.is_own:
+        opened = facts.look(config.data)
+        name, (n_train, _) = opened.name, _sizes_of_own(opened, config.data)
+    else:
+        n_train, _ = _sizes(DATASETS[name].n_train, config.data)
     if not config.codec.solved:
         require_batch(config.train.batch_size, n_train, name)
     code_dim = max(getattr(config, "code_dims", (config.codec.code_dim,)))
@@ -109,9 +127,46 @@ def _check_sizes(config: NetworkConfig, name: str) -> None:
         )
 
 
-def image_shape(config: DataConfig) -> ImageShape:
-    """The shape of the images that a config asks for, known before they are read."""
-    return DATASETS["mnist" if config.dataset == "auto" else config.dataset].image_shape
+def _own(config: DataConfig, places: Places, say: Say, scale: Scale | None) -> Images:
+    """The images of a path. Raises DataError, UsageError."""
+    _refuse_idle_folder(config, places)
+    opened = facts.look(config, places.working)
+    for note in opened.notes:
+        say(f"data: {note}")
+    if opened.left_out:
+        say(f"data: left out: {opened.left_out:,} with too few valid pixels (data.min_valid)")
+    for warning in opened.warnings:
+        say(f"WARNING: {warning}")
+    n_train, _ = _sizes_of_own(opened, config)
+    scale = scale or opened.scale
+    train, val, test = (source_of(opened, split, scale) for split in ("train", "val", "test"))
+    return Images(
+        opened.name,
+        f"{opened.path}",
+        opened.sha256,
+        train.first(n_train),
+        val,
+        test,
+        class_names=opened.classes,
+        shown=tuple(band - 1 for band in config.shown),
+        opened=opened,
+        scale=scale,
+    )
+
+
+def _sizes_of_own(opened: Opened, config: DataConfig) -> tuple[int, int]:
+    """The numbers of images that train and that validate. Raises UsageError."""
+    n_train, n_val = (len(opened.windows[split]) for split in ("train", "val"))
+    if config.limit_train is not None:
+        if config.limit_train > n_train:
+            raise UsageError(f"data.limit_train={config.limit_train} must be at most {n_train}")
+        n_train = config.limit_train
+    channels = opened.shape[0]
+    if config.shown and (max(config.shown) > channels or len(config.shown) not in (1, 3)):
+        raise UsageError(
+            f"data.shown={list(config.shown)}: one or three of the channels 1 to {channels}"
+        )
+    return n_train, n_val
 
 
 def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
@@ -123,6 +178,10 @@ def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
 
 def _refuse_idle_folder(config: DataConfig, places: Places) -> None:
     """Raises UsageError if a folder is named for a dataset that is not read from a folder."""
+    if places.named and config.is_own:
+        raise UsageError(
+            f"data.dir={places.data_dir}: the images are in {config.dataset}; leave --data-dir out"
+        )
     if places.named and config.dataset != "auto" and DATASETS[config.dataset].remote is None:
         raise UsageError(
             f"data.dir={places.data_dir}: {config.dataset} comes with aecli and is read from no"
@@ -144,7 +203,8 @@ def _split(everything: Source, config: DataConfig) -> tuple[Source, Source]:
 
 def _sizes(n: int, config: DataConfig) -> tuple[int, int]:
     """The numbers of images, out of `n`, that train and that validate. Raises UsageError."""
-    n_val = n // 12 if config.val is None else config.val
+    val = config.val
+    n_val = n // 12 if val is None else round(val * n) if isinstance(val, float) else val
     if n_val >= n:
         raise UsageError(f"data.val={n_val} must be less than {n} (training images)")
     n_train = n - n_val

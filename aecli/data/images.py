@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from aecli.data.own.opened import Opened
+    from aecli.data.own.scaling import Scale
 
 Part = TypeVar("Part")
 Changed = TypeVar("Changed")
@@ -217,6 +221,14 @@ class Images:
     test: Source
     aside: str = ""
     """Ending of the name in titles, such as `, quick look`."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes, by label; empty where they are called by their numbers."""
+    shown: tuple[int, ...] = ()
+    """Channels that figures show, one or three, from 0; empty: the first ones."""
+    opened: "Opened | None" = None
+    """The path that they came from, as it was looked at; None for a known dataset."""
+    scale: "Scale | None" = None
+    """Scale that brought a path's pixels to [0, 1]; None for a known dataset."""
 
     @property
     def title(self) -> str:
@@ -243,9 +255,9 @@ class Images:
         )
         return weighted_mean(torch.cat(errors), torch.cat(weights))
 
-    def provenance(self) -> dict[str, str | int]:
+    def provenance(self) -> dict[str, Any]:
         """Facts of the data for run.json."""
-        return {
+        facts: dict[str, Any] = {
             "name": self.name,
             "source": self.source,
             "sha256": self.sha256,
@@ -253,6 +265,9 @@ class Images:
             "n_val": len(self.val),
             "n_test": len(self.test),
         }
+        if self.scale is not None:
+            facts["image_shape"], facts["scale"] = list(self.shape), self.scale.described()
+        return facts
 
 
 def require_batch(size: int, n_train: int, dataset: str) -> None:

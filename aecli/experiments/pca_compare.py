@@ -21,7 +21,7 @@ from aecli.config import (
     with_values,
 )
 from aecli.counts import count
-from aecli.data import datasets
+from aecli.data import facts
 from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.result import Result
@@ -79,7 +79,7 @@ def check(config: PcaCompareConfig, images: int | None) -> None:
             f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"
             " comparison beside whatever network is trained"
         )
-    shape = datasets.image_shape(config.data)
+    shape = facts.image_shape(config.data)
     pixels = math.prod(shape)
     for most, what in (
         (pixels, f"{'x'.join(map(str, shape))} pixels"),

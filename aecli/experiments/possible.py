@@ -31,10 +31,10 @@ def require_images(images: int | None, least: int, why: str) -> None:
         raise UsageError(f"data.limit_train={images} must be at least {least}: {why}")
 
 
-def require_held_out(val: int | None) -> None:
+def require_held_out(val: float | None) -> None:
     """Raises UsageError for too few validation images to calibrate holes on; 0 is allowed
     here."""
-    if val is not None and 0 < val < FEWEST_HELD_OUT:
+    if val is not None and 1 <= val < FEWEST_HELD_OUT:
         raise UsageError(
             f"data.val={val} must be at least {FEWEST_HELD_OUT}, or 0: holes are calibrated on the"
             " 99% quantile of the validation images' distances"

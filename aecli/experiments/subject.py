@@ -12,7 +12,7 @@ from aecli.codecs.base import Codec
 from aecli.config import (
     TrainedConfig,
 )
-from aecli.data import datasets
+from aecli.data import facts
 from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
@@ -58,22 +58,28 @@ def load_subject(
     facts = device.facts(where, config.train)
     context.terminal.warn(run_dir.note(**facts))
     context.tell_machine(run_dir.path, facts)
-    images, config = load_images(config, context, run_dir)
+    run = None if config.run is None else Run(Path(config.run))
+    images, config = load_images(config, context, run_dir, scale=None if run is None else run.scale)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)
-    if config.run is None:
+    if run is None:
         torch.manual_seed(config.seed)
         codec = codecs.build(config.codec, images.shape).to(where)
         train_codec(codec, images, config, context, run_dir)
-        run_dir.save_model(codec, config)
+        run_dir.save_model(codec, config, images.scale)
         return Subject(codec.cpu().eval(), images, title, untrained)
     run_dir.note(subject=config.run)
-    codec = Run(Path(config.run)).codec
+    codec = run.codec
     if codec.image_shape != images.shape:
         raise UsageError(
-            f"--run {Path(config.run).name} decodes {_by(codec.image_shape)} images,"
+            f"--run {run.path.name} decodes {_by(codec.image_shape)} images,"
             f" {images.name} has {_by(images.shape)}"
+        )
+    learned_from = (run.record.get("dataset") or {}).get("sha256")
+    if images.opened is not None and learned_from != images.sha256:
+        context.terminal.warn(
+            [f"the images in {images.source} are not those that --run {run.path.name} learned from"]
         )
     return Subject(codec, images, title, untrained)
 
@@ -89,7 +95,7 @@ def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Class
 def require_trainable(config: TrainedConfig) -> None:
     """Raises UsageError if the codec to train cannot be built; no run folder is needed."""
     if config.run is None:
-        shape = datasets.image_shape(config.data)
+        shape = facts.image_shape(config.data)
         require_codecs([config.codec], shape, config.data.limit_train)
 
 

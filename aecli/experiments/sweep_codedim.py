@@ -22,7 +22,7 @@ from aecli.config import (
     without_layers,
 )
 from aecli.counts import count
-from aecli.data import datasets
+from aecli.data import facts
 from aecli.data.images import Images, InMemory, Source, squared_errors, weighted_mean
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
@@ -121,7 +121,7 @@ def check(config: SweepConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after trainings; images: the number, if known."""
     require_images(images, probes.NEIGHBOURS, "the probes vote among the nearest codes")
     every = [spec.codec for spec in row_specs(config)]
-    require_codecs(every, datasets.image_shape(config.data), images)
+    require_codecs(every, facts.image_shape(config.data), images)
 
 
 def run(config: SweepConfig, context: Context) -> Result:
@@ -193,7 +193,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
 def row_specs(config: SweepConfig) -> list[RowSpec]:
     """The rows of a sweep: each code dimension in each variant, and, for a code as large as the
     image behind narrower layers, one more without hidden layers, where an identity is possible."""
-    pixels = math.prod(datasets.image_shape(config.data))
+    pixels = math.prod(facts.image_shape(config.data))
     codecs = []
     for code_dim in config.code_dims:
         codec = config.codec.model_copy(update={"code_dim": code_dim})

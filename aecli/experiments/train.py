@@ -12,7 +12,7 @@ from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codecs.principal import most_components
 from aecli.config import TrainConfig
-from aecli.data import datasets
+from aecli.data.facts import image_shape
 from aecli.data.images import Batch, Images, squared_errors, weighted_mean
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
@@ -30,14 +30,14 @@ _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the 
 
 def check(config: TrainConfig, images: int | None) -> None:
     """Raises UsageError for a codec that cannot be built; images: the number, if known."""
-    require_codecs([config.codec], datasets.image_shape(config.data), images)
+    require_codecs([config.codec], image_shape(config.data), images)
 
 
 def run(config: TrainConfig, context: Context) -> Result:
     """Train one codec and leave its run folder. Raises every AecliError."""
     where = device.prepare(config)
     check(config, config.data.limit_train)
-    codec = codecs.build(config.codec, datasets.image_shape(config.data)).to(where)
+    codec = codecs.build(config.codec, image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         facts = device.facts(where, config.train)
@@ -46,7 +46,7 @@ def run(config: TrainConfig, context: Context) -> Result:
         images, config = load_images(config, context, run_dir)
 
         records = train_codec(codec, images, config, context, run_dir)
-        run_dir.save_model(codec, config)
+        run_dir.save_model(codec, config, images.scale)
         with context.terminal.working("measuring, beside PCA"):
             outcome = _measure(codec, images, records)
             numbers = outcome.numbers()

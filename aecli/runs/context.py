@@ -9,6 +9,7 @@ from aecli.config import ExperimentConfig, with_values
 from aecli.counts import count
 from aecli.data import datasets
 from aecli.data.images import Images
+from aecli.data.own.scaling import Scale
 from aecli.data.sources import Places
 from aecli.runs.folder import RunDir
 from aecli.terminal import Terminal
@@ -47,14 +48,23 @@ class Context:
 
 
 def load_images(
-    config: Config, context: Context, run_dir: RunDir, most: int | None = None
+    config: Config,
+    context: Context,
+    run_dir: RunDir,
+    most: int | None = None,
+    scale: Scale | None = None,
 ) -> tuple[Images, Config]:
     """The images of a run, and `config` with the dataset that was found; both noted in the run.
 
+    scale: the one of a model that the images are brought to [0, 1] for (None: their own).
     most: number of training images taken, the first ones, where `config` does not limit them.
     """
-    images = datasets.load(config.data, context.places, context.terminal.say)
-    found: dict[str, Any] = {"data.dataset": images.name}
+    say = context.terminal.say
+    images = datasets.load(config.data, context.places, say, scale)
+    name = images.name if images.opened is None else str(Path(config.data.dataset).absolute())
+    found: dict[str, Any] = {"data.dataset": name}
+    if images.opened is not None:
+        run_dir.write_csv("data.csv", images.opened.rows())
     if most is not None and config.data.limit_train is None:
         images = replace(images, train=images.train.first(most))
         found["data.limit_train"] = len(images.train)

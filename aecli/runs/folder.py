@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aecli.codecs.base import Codec
+    from aecli.data.own.scaling import Scale
 
 # Facts that decide the last bits of the numbers, and nothing more.
 _COSTS_BITS = ("torch", "threads", "precision", "muon_precision", "device")
@@ -118,11 +119,13 @@ class RunDir:
         figure.savefig(content, format="png")
         self._write(f"{name}.png", content.getvalue())
 
-    def save_model(self, codec: "Codec", config: NetworkConfig) -> None:
-        """model/: config.json and model.safetensors; no pickle."""
+    def save_model(
+        self, codec: "Codec", config: NetworkConfig, scale: "Scale | None" = None
+    ) -> None:
+        """model/: config.json and model.safetensors; no pickle. scale: as `pack` takes it."""
         from aecli.codecs.store import pack
 
-        description, weights = pack(codec, config.codec)
+        description, weights = pack(codec, config.codec, scale)
         self._write("model/config.json", _json(description))
         self._write("model/model.safetensors", weights)
 

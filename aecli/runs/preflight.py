@@ -1,16 +1,23 @@
 """Estimate of what a run needs, against what the machine has, before anything is loaded."""
 
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from aecli.config import CodecConfig, ManyConfig, NetworkConfig, with_values, without_layers
+from aecli import machine
+from aecli.config import (
+    CodecConfig,
+    ManyConfig,
+    NetworkConfig,
+    SweepConfig,
+    with_values,
+    without_layers,
+)
 from aecli.counts import count
-from aecli.data.known import DATASETS, Dataset
+from aecli.data import facts
 from aecli.errors import StorageError, UsageError
-from aecli.runs import locks, machine, storage
+from aecli.runs import locks, storage
 
 Config = TypeVar("Config", bound=NetworkConfig)
 
@@ -77,7 +84,7 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
 
 def estimate(config: NetworkConfig) -> Need:
     """Memory and disk that a run of `config` needs."""
-    parameters, _ = largest_codec(config).size(_pixels(config))
+    parameters, _ = largest_codec(config).size(facts.pixels(config.data))
     disk = 4.0 * parameters * trainings(config) + 2 * 20.0 * parameters + 10e6
     return Need(_memory(config, _side_by_side(config)), disk)
 
@@ -89,7 +96,8 @@ def trainings(config: NetworkConfig) -> int:
     dims = getattr(config, "code_dims", ())
     match config.experiment:
         case "sweep-codedim":
-            rows = len(dims) + len(getattr(config, "wide_dims", ()))
+            assert isinstance(config, SweepConfig)
+            rows = len(dims) + len(facts.wide_dims(config))
             return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
@@ -104,8 +112,12 @@ def largest_codec(config: NetworkConfig) -> CodecConfig:
     else:
         most = max(getattr(config, "code_dims", (config.codec.code_dim,)))
     codec = config.codec.model_copy(update={"code_dim": most})
-    wide = without_layers(codec, _pixels(config)) if config.experiment in _WITH_WIDE_ROWS else None
-    return max((codec, wide or codec), key=lambda each: each.size(_pixels(config))[0])
+    wide = (
+        without_layers(codec, facts.pixels(config.data))
+        if config.experiment in _WITH_WIDE_ROWS
+        else None
+    )
+    return max((codec, wide or codec), key=lambda each: each.size(facts.pixels(config.data))[0])
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:
@@ -114,30 +126,16 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     A training keeps its parameters about eight times over (gradient, moments, last good ones, both
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.
     """
-    codec, pixels = largest_codec(config), _pixels(config)
+    codec, pixels = largest_codec(config), facts.pixels(config.data)
     parameters, numbers = codec.size(pixels)
     training = 32.0 * parameters
     training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (numbers + pixels)
-    data = 3.0 * _images(config) * pixels
+    data = facts.bytes_in_memory(config.data)
     measuring = 4.0 * (3 * _MEASURED_AT_ONCE + max(_MEASURED_AT_ONCE // pixels, 1) * numbers)
     memory = _PROGRAM + data + measuring + at_a_time * training
     if at_a_time > 1:
         memory += at_a_time * (_PROGRAM + data)
     return memory
-
-
-def _dataset(config: NetworkConfig) -> Dataset:
-    """Facts of the dataset; of mnist for `auto`, which is the larger one that it may be."""
-    return DATASETS["mnist" if config.data.dataset == "auto" else config.data.dataset]
-
-
-def _pixels(config: NetworkConfig) -> int:
-    return math.prod(_dataset(config).image_shape)
-
-
-def _images(config: NetworkConfig) -> int:
-    dataset = _dataset(config)
-    return dataset.n_train + dataset.n_test
 
 
 def _side_by_side(config: NetworkConfig) -> int:

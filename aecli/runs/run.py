@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aecli.codecs.base import Codec
     from aecli.config import NetworkConfig
+    from aecli.data.own.scaling import Scale
 
 _ENDS = ("completed", "failed", "interrupted")
 _MAX_HISTORY = 64 * 2**20  # bytes of a history.csv
@@ -115,6 +116,14 @@ class Run:
         from aecli.codecs.store import load
 
         return load(self.path / "model")
+
+    @cached_property
+    def scale(self) -> "Scale | None":
+        """The scale that brings pixels as its files have them to [0, 1]; None for a known dataset.
+        Raises DataError."""
+        from aecli.codecs.store import load_scale
+
+        return load_scale(self.path / "model")
 
     def encode(self, images: "NDArray[Any]") -> "NDArray[np.float32]":
         """The codes (N, code_dim) of images (N, C, H, W), or (N, H, W) of one channel, uint8 or

@@ -14,7 +14,7 @@ from aecli.config import (
     with_values,
 )
 from aecli.errors import UsageError
-from aecli.runs.machine import usable_cores
+from aecli.machine import usable_cores
 from aecli.training import neighbours
 
 Config = TypeVar("Config", bound=ExperimentConfig)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from aecli import codecs
+from aecli import codecs, machine
 from aecli.codecs.base import Codec
 from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.config.experiments import JOB_ENGINES
@@ -17,7 +17,7 @@ from aecli.counts import count
 from aecli.data.images import Images, ImageShape, Source
 from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.lazily import named
-from aecli.runs import machine, provenance
+from aecli.runs import provenance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training import device

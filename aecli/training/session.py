@@ -55,7 +55,7 @@ def train_codec(
                 if signal is not None:
                     raise Interrupted(signal)
         except DivergedError as error:
-            run_dir.save_model(codec, config)
+            run_dir.save_model(codec, config, images.scale)
             raise DivergedError(
                 f"{error}\nthe last good model is in {run_dir.path}/model"
             ) from None

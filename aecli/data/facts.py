@@ -1,0 +1,73 @@
+"""Facts of a config's images before they are loaded: their shape, their number; no torch here.
+
+A known dataset's stand in a table. A path is looked at, once in a process and, as long as nothing
+there changes, once on a machine.
+"""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aecli import machine
+from aecli.config import DataConfig, SweepConfig, without_layers
+from aecli.data.downloads import Working
+from aecli.data.known import DATASETS, Dataset
+from aecli.terminal import not_shown
+
+if TYPE_CHECKING:
+    from aecli.data.images import ImageShape
+    from aecli.data.own.opened import Opened
+
+IN_MEMORY = 2**30
+"""Bytes of images of a path that are held in memory, for each part of the split; more are read
+from their file a batch at a time."""
+
+
+def look(data: DataConfig, working: Working = not_shown) -> "Opened":
+    """The path of a config, looked at. Raises DataError, UsageError."""
+    import platformdirs
+
+    from aecli.data.own.opened import opened
+
+    cache = Path(platformdirs.user_cache_path("aecli")) / "images"
+    return opened(data, cache, machine.usable_cores(), working)
+
+
+def image_shape(data: DataConfig) -> "ImageShape":
+    """Channels, height and width of the images; of mnist's for `auto`."""
+    return look(data).shape if data.is_own else _known(data).image_shape
+
+
+def pixels(data: DataConfig) -> int:
+    """Numbers in one image."""
+    return math.prod(image_shape(data))
+
+
+def n_images(data: DataConfig) -> tuple[int, int]:
+    """The numbers of images to train on, the validation split included, and to test on."""
+    if data.is_own:
+        windows = look(data).windows
+        return len(windows["train"]) + len(windows["val"]), len(windows["test"])
+    return _known(data).n_train, _known(data).n_test
+
+
+def bytes_in_memory(data: DataConfig) -> float:
+    """Bytes of the images that a run holds in memory, about."""
+    size = float(pixels(data))
+    if not data.is_own:
+        return 3 * sum(n_images(data)) * size  # uint8, and parts of the split beside the whole
+    of_one = size * (1 if look(data).scale.is_bytes else 4)
+    parts = (len(windows) * of_one for windows in look(data).windows.values())
+    return sum(2 * part if part <= IN_MEMORY else IN_MEMORY / 2 for part in parts)
+
+
+def wide_dims(config: SweepConfig) -> tuple[int, ...]:
+    """The code dimensions of a sweep that have one more row, without hidden layers."""
+    size = pixels(config.data)
+    codecs = {k: config.codec.model_copy(update={"code_dim": k}) for k in config.code_dims}
+    return tuple(k for k, codec in codecs.items() if without_layers(codec, size))
+
+
+def _known(data: DataConfig) -> Dataset:
+    """Facts of the dataset; of mnist for `auto`, which is the larger one that it may be."""
+    return DATASETS["mnist" if data.dataset == "auto" else data.dataset]

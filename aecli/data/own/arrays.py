@@ -1,0 +1,192 @@
+"""Images in one array of NumPy's, `.npy` or `.npz`, read by memory map."""
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aecli.config import DataConfig
+from aecli.data.downloads import Working
+from aecli.data.own.items import Items
+from aecli.data.own.pictures import UnreadableError, held_by, too_few_bands
+from aecli.data.own.pools import Array
+from aecli.errors import DataError, UsageError
+
+_MOST_CHANNELS = 16  # a longer axis is rows or columns
+_CHUNK = 2**24  # numbers looked at at once
+_IMAGES = ("images", "x", "X", "data", "arr_0")
+_LABELS = ("labels", "label", "y", "targets", "arr_1")
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What an array's file holds."""
+
+    path: Path
+    """File .npy of all images."""
+    labels: list[str]
+    splits: list[str]
+
+
+def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
+    """The images of an array's file, all looked at. Raises DataError, UsageError."""
+    path = Path(config.dataset)
+    if config.size is not None:
+        raise UsageError(f"data.size={config.size}: the images of an array are used as they are")
+    if isinstance(config.test, tuple) and isinstance(config.test[0], str):
+        raise UsageError(f"data.test={list(config.test)}: an array has no files; give a share")
+    try:
+        stat = path.stat()
+        identity = repr((str(path.absolute()), stat.st_size, stat.st_mtime_ns, _VERSION))
+        folder = cache / hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
+        parts = _unpacked(path, folder, config) if path.suffix == ".npz" else _Parts(path, [], [])
+        mapped = np.load(parts.path, mmap_mode="r", allow_pickle=False)
+        dtype = held_by(str(mapped.dtype))
+        last = _channels_last(mapped.shape, config)
+    except UnreadableError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:200]
+        raise DataError(f"{path}: not an array to read: {reason}") from None
+    whole = Array(parts.path, last, dtype, 0, config.nodata, config.bands, True)
+    count, own, height, width = whole.every.shape
+    if config.bands and max(config.bands) > own:
+        raise UsageError(f"{path}: {too_few_bands(own, config.bands)}")
+    own = len(config.bands) or own
+    channels = config.channels or own
+    if channels != own and {channels, own} != {1, 3}:
+        raise UsageError(f"data.channels={channels}: {own} channels cannot become {channels}")
+    facts = _looked_at(whole, folder, dtype, config, working)
+    is_masked = bool((facts.valid < 1).any())
+    pool = Array(parts.path, last, dtype, channels, config.nodata, config.bands, is_masked)
+    digest = hashlib.sha256(facts.digests.tobytes()).hexdigest()
+    return Items(
+        names=[f"{path.name}[{i}]" for i in range(count)],
+        shapes=np.tile(np.array([own, height, width], np.int64), (count, 1)),
+        contents=[row.tobytes().hex() for row in facts.digests],
+        scenes=np.zeros(count, bool),
+        valid=facts.valid,
+        lows=facts.lows,
+        highs=facts.highs,
+        splits=parts.splits or [""] * count,
+        labels=parts.labels or [""] * count,
+        dtype=dtype,
+        channels=channels,
+        pool=pool,
+        bytes=stat.st_size,
+        manifest=f"{path.name}\t{mapped.shape}\t{mapped.dtype}\t{digest}",
+        originals=Counter({f"{height}x{width}, {own} channels of {mapped.dtype}": count}),
+        zeros=float(facts.zeros.mean()),
+    )
+
+
+def _channels_last(shape: tuple[int, ...], config: DataConfig) -> bool:
+    """True if the last of an array's axes is the channels. Raises UnreadableError."""
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise UnreadableError(
+            f"an array of shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)"
+        )
+    if len(shape) == 3:
+        return False
+    few_last, few_first = shape[3] <= _MOST_CHANNELS, shape[1] <= _MOST_CHANNELS
+    if few_last and few_first:  # small images: by the usual numbers of channels
+        few_last, few_first = shape[3] in (1, 3, 4), shape[1] in (1, 3, 4)
+    if few_last != few_first:
+        return few_last
+    asked = config.channels
+    if asked in (shape[1], shape[3]) and shape[1] != shape[3]:
+        return asked == shape[3]
+    raise UnreadableError(
+        f"an array of shape {shape}: which axis is the channels cannot be told; data.channels says"
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    digests: NDArray[np.uint8]
+    """(n, 16): what two images share only if they are the same."""
+    valid: NDArray[np.float64]
+    lows: NDArray[np.float64]
+    highs: NDArray[np.float64]
+    zeros: NDArray[np.float64]
+
+
+def _looked_at(
+    array: Array, folder: Path, dtype: str, config: DataConfig, working: Working
+) -> _Looked:
+    """Facts of every image, kept in the cache."""
+    name = hashlib.sha256(repr((config.bands, config.nodata)).encode()).hexdigest()[:12]
+    kept = folder / f"looked-{name}.npz"
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
+        found = np.load(kept, allow_pickle=False)
+        facts = _Looked(**{key: found[key] for key in _Looked.__dataclass_fields__})
+        if len(facts.valid) == len(array.every):
+            os.utime(folder)
+            return facts
+    rows = []
+    with working("looking at the images", len(array.every), "images") as advance:
+        for row in _rows(array):
+            rows.append(row)
+            advance()
+    digests, valid, lows, highs, zeros = (np.array(column) for column in zip(*rows, strict=True))
+    facts = _Looked(digests, valid, lows, highs, zeros)
+    with contextlib.suppress(OSError):  # looked at anew the next time
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{os.getpid()}-{kept.name}"
+        np.savez(temporary, **facts.__dict__)
+        temporary.replace(kept)
+    return facts
+
+
+def _rows(array: Array) -> Iterator[tuple[Any, ...]]:
+    _, height, width = array.every.shape[1:]
+    for i in range(len(array.every)):
+        picture = array.window(i, 0, 0, height, width)
+        digest = hashlib.blake2b(picture.pixels.data, digest_size=16).digest()
+        values = picture.pixels if picture.valid is None else picture.pixels[:, picture.valid]
+        share = 1.0 if picture.valid is None else float(picture.valid.mean())
+        low, high = (values.min(), values.max()) if values.size else (np.nan, np.nan)
+        zeros = float((picture.pixels == 0).all(axis=0).mean())
+        yield np.frombuffer(digest, np.uint8), share, float(low), float(high), zeros
+
+
+def _unpacked(path: Path, folder: Path, config: DataConfig) -> _Parts:
+    """The images of an .npz as an .npy in the cache, and its labels. Raises UnreadableError."""
+    with np.load(path, allow_pickle=False) as file:
+        names = list(file.files)
+        if {"x_train", "x_test"} <= set(names):
+            pairs = [("x_train", "y_train", "train"), ("x_test", "y_test", "test")]
+        else:
+            images = [name for name in _IMAGES if name in names]
+            images += [name for name in names if name not in _LABELS and name not in images]
+            if not images:
+                raise UnreadableError(f"it holds {', '.join(names) or 'nothing'}; no images")
+            labels = next((name for name in _LABELS if name in names), "")
+            pairs = [(images[0], labels, "")]
+        arrays = [file[name] for name, _, _ in pairs]
+        given = [file[labels].ravel() if labels in names else None for _, labels, _ in pairs]
+    for array, named in zip(arrays, given, strict=True):
+        if named is not None and len(named) != len(array):
+            raise UnreadableError(f"{len(named):,} labels for {len(array):,} images")
+    if len({array.shape[1:] for array in arrays}) > 1:
+        raise UnreadableError("its training and test images have different shapes")
+    splits = [split for array, (*_, split) in zip(arrays, pairs, strict=True) for _ in array]
+    known = all(each is not None for each in given)
+    labels_of_all = [str(one) for each in given if each is not None for one in each.tolist()]
+    target = folder / "images.npy"
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{os.getpid()}-images.npy"
+        np.save(temporary, np.concatenate(arrays))
+        temporary.replace(target)
+    distinct = len(set(labels_of_all)) > 1
+    return _Parts(target, labels_of_all if known and distinct else [], splits if splits[0] else [])

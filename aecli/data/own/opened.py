@@ -1,0 +1,454 @@
+"""A path as a dataset: its images looked at, cut, split and scaled; nothing here imports torch."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aecli.config import DataConfig
+from aecli.counts import count
+from aecli.data.downloads import Working
+from aecli.data.own.arrays import array_of
+from aecli.data.own.cutting import (
+    BLOCKS,
+    MOST_WINDOWS,
+    Rectangle,
+    Windows,
+    around,
+    blocks,
+    choose_groups,
+    inset,
+    tiles,
+)
+from aecli.data.own.items import Items, files_of
+from aecli.data.own.listing import ARRAYS
+from aecli.data.own.pictures import Picture, Valid
+from aecli.data.own.pools import Pool
+from aecli.data.own.scaling import Scale, scale_of
+from aecli.errors import DataError, UsageError
+from aecli.terminal import not_shown
+
+TEST_SHARE = 0.15
+SPLITS = ("train", "val", "test")
+_SAMPLED = 1000  # training images that percentiles are taken of, evenly spaced
+_TOLD = 20  # faults that an error lists
+_ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset at a path, ready to be read."""
+
+    name: str
+    path: Path
+    shape: tuple[int, int, int]
+    """(C, H, W) of each image."""
+    items: Items
+    pool: Pool
+    windows: dict[str, Windows]
+    """Images of each split, in the order in which they are taken: train, val, test."""
+    labels: dict[str, NDArray[np.int64]] | None
+    """Class of each image; None without classes."""
+    classes: tuple[str, ...]
+    scale: Scale
+    sha256: str
+    """Identity of what is learned from: files, cut, split and scale."""
+    left_out: int
+    """Images and tiles that are left out, for too few valid pixels."""
+    notes: tuple[str, ...]
+    """Sentences on what was found and done."""
+    warnings: tuple[str, ...]
+
+    @property
+    def masked(self) -> bool:
+        """True if some pixels of the images are not valid."""
+        return self.pool.masked
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each file (or image of an array): split, class, how many images, or why not."""
+        used: dict[int, Counter[str]] = {}
+        for split, windows in self.windows.items():
+            for item, times in zip(*np.unique(windows[:, 0], return_counts=True), strict=True):
+                used.setdefault(int(item), Counter())[split] = int(times)
+        rows: list[dict[str, Any]] = []
+        bad = {name for name, _ in self.items.faults}
+        for i, name in enumerate(self.items.names):
+            if name in bad:
+                continue
+            splits = used.get(i, Counter())
+            label = self.items.labels[i]
+            reason = "" if splits else "too few valid pixels, or smaller than a tile"
+            images = sum(splits.values())
+            rows.append(_row(name, " ".join(splits), label, images, reason))
+        rows += [_row(name, "", "", 0, reason) for name, reason in self.items.faults]
+        rows += [_row(name, "", "", 0, "passed over") for name in self.items.passed_over]
+        return rows
+
+
+def _row(name: str, split: str, label: str, images: int, reason: str) -> dict[str, Any]:
+    return {"file": name, "split": split, "label": label, "images": images, "left_out": reason}
+
+
+_opened: dict[Any, Opened] = {}
+
+
+def opened(config: DataConfig, cache: Path, workers: int, working: Working = not_shown) -> Opened:
+    """The dataset at `config.dataset`, looked at once in a process.
+
+    Raises DataError with a line for each file that cannot be used, UsageError for settings that do
+    not fit what is there.
+    """
+    keys = ("dataset", "val", *DataConfig.OF_OWN)
+    key = tuple(getattr(config, each) for each in keys)
+    if key not in _opened:
+        path = Path(config.dataset)
+        if path.suffix.lower() in ARRAYS and not path.is_dir():
+            items = array_of(config, cache, working)
+        else:
+            items = files_of(config, cache, workers, working)
+        _opened[key] = _open(config, path, items)
+    return _opened[key]
+
+
+def _open(config: DataConfig, path: Path, items: Items) -> Opened:
+    height, width, odd = _common_size(config, items)
+    faults = [*items.faults, *odd]
+    if faults and not config.skip_bad:
+        raise DataError(_all_faults(path, faults, len(items) + len(items.faults)))
+    items.faults = faults
+    usable = _usable(items, odd)
+    if not usable.any():
+        raise DataError(f"{path}: no image is left to use")
+    if config.tile is None and usable.sum() == 1:
+        raise UsageError(f"{path}: one image alone cannot be split; data.tile cuts it into tiles")
+    cut = _Cut(config, items, usable, height, width)
+    windows, groups, fixed = cut.windows()
+    before = len(windows)
+    enough = cut.valid_shares(windows) >= max(config.min_valid, 1e-9)
+    windows, groups, fixed = windows[enough], groups[enough], fixed[enough]
+    if not len(windows):
+        raise DataError(f"{path}: every image has fewer valid pixels than data.min_valid")
+    sides, said, warnings = _split(config, items, windows, groups, fixed)
+    order = np.random.RandomState(0).permutation(len(windows))
+    by_split = {
+        split: np.ascontiguousarray(windows[order[sides[order] == i]])
+        for i, split in enumerate(SPLITS)
+    }
+    scale = _scale(config, items, by_split["train"], height, width)
+    classes = tuple(sorted(set(items.labels) - {""}, key=_natural))
+    labels = None
+    if classes:
+        numbers = {name: i for i, name in enumerate(classes)}
+        of_item = np.array([numbers.get(label, -1) for label in items.labels], np.int64)
+        labels = {split: of_item[windows[:, 0]] for split, windows in by_split.items()}
+    digest = hashlib.sha256(items.manifest.encode(errors="surrogateescape"))
+    digest.update(json.dumps([height, width, items.channels, scale.described()]).encode())
+    for split in by_split.values():
+        digest.update(split.tobytes())
+    return Opened(
+        name=path.resolve().stem if path.is_file() else path.resolve().name,
+        path=path,
+        shape=(items.channels, height, width),
+        items=items,
+        pool=items.pool,
+        windows=by_split,
+        labels=labels,
+        classes=classes,
+        scale=scale,
+        sha256=digest.hexdigest(),
+        left_out=before - len(windows),
+        notes=(*_found(items, config), *said, f"scale: {scale.rule}{_limits(scale)}"),
+        warnings=(*items.warnings, *warnings, *_asks_for_nodata(items, config)),
+    )
+
+
+def _common_size(config: DataConfig, items: Items) -> tuple[int, int, list[tuple[str, str]]]:
+    """Height and width of every image or tile, and the images that do not have or hold it."""
+    odd = []
+    sizes = [(int(h), int(w)) for h, w in items.shapes[:, 1:]]
+    if config.tile is not None:
+        if config.edges == "drop":
+            odd = [
+                (name, f"{h}x{w} pixels, smaller than data.tile={config.tile}")
+                for name, (h, w) in zip(items.names, sizes, strict=True)
+                if min(h, w) < config.tile
+            ]
+        return config.tile, config.tile, odd
+    if not sizes:
+        return 1, 1, []
+    height, width = Counter(sizes).most_common(1)[0][0]
+    odd = [
+        (name, f"{h}x{w} pixels, where most have {height}x{width}; data.size brings all to one")
+        for name, (h, w) in zip(items.names, sizes, strict=True)
+        if (h, w) != (height, width)
+    ]
+    return height, width, odd
+
+
+def _usable(items: Items, odd: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
+    bad = {name for name, _ in odd}
+    return np.array([name not in bad for name in items.names], bool)
+
+
+def _all_faults(path: Path, faults: Sequence[tuple[str, str]], files: int) -> str:
+    lines = [f"{name}: {reason}" for name, reason in faults[:_TOLD]]
+    if len(faults) > _TOLD:
+        lines.append(f"and {len(faults) - _TOLD:,} more")
+    head = f"{path}: {count(len(faults), 'file')} of {files:,} cannot be used"
+    return "\n  ".join([f"{head} (data.skip_bad=true leaves them out):", *lines])
+
+
+class _Cut:
+    """Windows of all usable images, each with its group and, where it is named, its side."""
+
+    def __init__(
+        self,
+        config: DataConfig,
+        items: Items,
+        usable: NDArray[np.bool_],
+        height: int,
+        width: int,
+    ) -> None:
+        self._config, self._items, self._usable = config, items, usable
+        self._height, self._width = height, width
+        alone = int(usable.sum()) == 1
+        self.by_blocks = items.scenes | alone
+        """(n,) True for images whose tiles are split by blocks."""
+
+    def windows(self) -> tuple[Windows, NDArray[np.int64], NDArray[np.int8]]:
+        """Windows (n, 3); the group of each (n,); its side where it is named (n,): the index in
+        SPLITS, or -1."""
+        rows: list[NDArray[np.int32]] = []
+        groups: list[NDArray[np.int64]] = []
+        sides: list[NDArray[np.int8]] = []
+        group = 0
+        of_content: dict[str, int] = {}
+        for item in np.flatnonzero(self._usable).tolist():
+            named = self._items.splits[item]
+            fixed = SPLITS.index(named) if named else -1
+            for part, side in self._parts(item):
+                found = self._tiles(item, part)
+                if self.by_blocks[item] and self._config.tile is not None:
+                    mine, group = group, group + 1
+                else:
+                    content = self._items.contents[item]
+                    if content not in of_content:
+                        of_content[content], group = group, group + 1
+                    mine = of_content[content]
+                at = np.array(found, np.int32).reshape(-1, 2)
+                index = np.full((len(at), 1), item, np.int32)
+                rows.append(np.concatenate([index, at], axis=1))
+                groups.append(np.full(len(at), mine))
+                sides.append(np.full(len(at), side if side >= 0 else fixed, np.int8))
+            if sum(map(len, groups)) > MOST_WINDOWS:
+                raise UsageError(f"more than {MOST_WINDOWS:,} tiles; data.stride may be larger")
+        return np.concatenate(rows), np.concatenate(groups), np.concatenate(sides)
+
+    def _parts(self, item: int) -> list[tuple[Rectangle, int]]:
+        """Parts of an image that are cut by themselves, each with its side or -1."""
+        config = self._config
+        _, height, width = self._items.shapes[item].tolist()
+        whole = Rectangle(0, 0, height, width)
+        if config.tile is None or not self.by_blocks[item]:
+            return [(whole, -1)]
+        parts, left = [], [whole]
+        if isinstance(config.test, tuple) and isinstance(config.test[0], int):
+            x, y, across, down = (int(each) for each in config.test)
+            window = Rectangle(y, x, min(y + down, height), min(x + across, width))
+            if min(window.height, window.width) < config.tile:
+                raise UsageError(
+                    f"data.test={list(config.test)}: the window holds no tile of {config.tile} in"
+                    f" {self._items.names[item]}, {height}x{width} pixels"
+                )
+            parts.append((inset(window, whole, config.gap), SPLITS.index("test")))
+            left = around(whole, window)
+            if config.val == 0:
+                return parts + [(inset(each, whole, config.gap), 0) for each in left]
+        fewest = max(BLOCKS // len(left), 1)
+        side = config.tile + config.gap
+        for each in left:
+            parts += [(inset(b, whole, config.gap), -1) for b in blocks(each, side, fewest)]
+        return parts
+
+    def _tiles(self, item: int, part: Rectangle) -> list[tuple[int, int]]:
+        config = self._config
+        if config.tile is None:
+            return [(0, 0)]
+        pad = config.edges == "pad" and not self.by_blocks[item]
+        return tiles(part, config.tile, config.stride or config.tile, pad)
+
+    def valid_shares(self, windows: Windows) -> NDArray[np.float64]:
+        """The share of valid pixels of each window, (n,)."""
+        shares = np.ones(len(windows))
+        padded = self._config.edges == "pad"
+        for item in np.unique(windows[:, 0]).tolist():
+            if self._items.valid[item] == 1 and not padded:
+                continue
+            mine = np.flatnonzero(windows[:, 0] == item)
+            if self._config.tile is None:
+                shares[mine] = self._items.valid[item]
+            else:
+                shares[mine] = self._of_tiles(windows[mine])
+        return shares
+
+    def _of_tiles(self, windows: Windows) -> NDArray[np.float64]:
+        """The shares of one image's tiles, a row of tiles at a time."""
+        item, width = int(windows[0, 0]), int(self._items.shapes[windows[0, 0], 2])
+        shares = np.empty(len(windows))
+        for y in np.unique(windows[:, 1]).tolist():
+            rows = np.flatnonzero(windows[:, 1] == y)
+            strip = self._valid_strip(item, y, width + self._width)
+            columns = np.concatenate([[0], strip.sum(axis=0).cumsum()])
+            x = windows[rows, 2]
+            inside = columns[x + self._width] - columns[x]
+            shares[rows] = inside / (self._width * self._height)
+        return shares
+
+    def _valid_strip(self, item: int, y: int, width: int) -> Valid:
+        picture = self._items.pool.window(item, y, 0, self._height, width)
+        if picture.valid is None:
+            return np.ones((self._height, width), bool)
+        return picture.valid
+
+
+def _split(
+    config: DataConfig,
+    items: Items,
+    windows: Windows,
+    groups: NDArray[np.int64],
+    fixed: NDArray[np.int8],
+) -> tuple[NDArray[np.int8], list[str], list[str]]:
+    """The side of each window, its index in SPLITS; sentences on it; warnings."""
+    total = len(windows)
+    sides = fixed.copy()
+    is_named = [bool((fixed == i).any()) for i in range(len(SPLITS))]
+    warnings = []
+    straddling = _straddling(groups, fixed)
+    if straddling:
+        warnings.append(
+            f"{count(straddling, 'image')} with equal content in two parts of the split"
+        )
+    if isinstance(config.test, tuple) and not is_named[2]:
+        raise UsageError(f"data.test={list(config.test)}: no image of it is left to test on")
+    shares = {2: config.test if isinstance(config.test, float) else TEST_SHARE}
+    if is_named[2] or is_named[1]:
+        shares[2] = 0.0 if is_named[2] else shares[2]
+    asked: dict[int, float] = {2: shares[2] * total}
+    if not is_named[1]:
+        left = total - (int((fixed == 2).sum()) if is_named[2] else round(asked[2]))
+        val = config.val
+        asked[1] = left / 12 if val is None else val * total if isinstance(val, float) else val
+    told = []
+    for side in (2, 1):
+        if asked.get(side, 0) <= 0:
+            continue
+        free = np.flatnonzero(sides == (0 if is_named[0] else -1))
+        ids, sizes = np.unique(groups[free], return_counts=True)
+        order = np.random.RandomState(0).permutation(len(ids)).tolist()
+        chosen = ids[choose_groups(sizes.tolist(), asked[side], order)]
+        sides[free[np.isin(groups[free], chosen)]] = side
+        got = int((sides == side).sum())
+        if abs(got - asked[side]) > max(0.01 * total, 1):
+            told.append(
+                f"{SPLITS[side]}: {got:,} instead of {asked[side]:,.0f}: what belongs together"
+                f" stays together, in {len(ids):,} groups"
+            )
+    sides[sides == -1] = 0
+    counts = [int((sides == i).sum()) for i in range(len(SPLITS))]
+    for side, what in ((0, "to train on"), (2, "for the test")):
+        if not counts[side]:
+            raise UsageError(
+                f"{config.dataset}: no image is left {what}; give more, or another split"
+            )
+    sentence = ", ".join(
+        f"{n:,} {name} ({100 * n / total:.1f}%)" for n, name in zip(counts, SPLITS, strict=True)
+    )
+    return sides, [f"split: {sentence}{_how_split(items, config, is_named)}", *told], warnings
+
+
+def _how_split(items: Items, config: DataConfig, is_named: Sequence[bool]) -> str:
+    if any(is_named) and not isinstance(config.test, tuple):
+        return ", by the folders"
+    if config.tile is None:
+        return ", by file; equal files stay together"
+    if items.scenes.all() or len(items) == 1:
+        return ", by blocks: no tile lies in two of them"
+    return ", by file: all tiles of one stay together"
+
+
+def _straddling(groups: NDArray[np.int64], fixed: NDArray[np.int8]) -> int:
+    """The number of groups whose images are named to more than one side."""
+    pairs = np.unique(np.stack([groups, fixed]), axis=1)
+    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+
+
+def _scale(config: DataConfig, items: Items, train: Windows, height: int, width: int) -> Scale:
+    used = np.unique(train[:, 0])
+    low, high = np.nanmin(items.lows[used]), np.nanmax(items.highs[used])
+    spaced = np.linspace(0, len(train) - 1, min(_SAMPLED, len(train))).astype(int)
+
+    def samples() -> Iterator[Picture]:
+        for i in spaced.tolist():
+            picture = items.pool.read(train[i : i + 1], height, width)
+            valid = None if picture.valid is None else picture.valid[0]
+            yield Picture(picture.pixels[0], valid)
+
+    numbers = float(low), float(high)
+    return scale_of(samples(), items.dtype, items.channels, *numbers, config.scale)
+
+
+def _found(items: Items, config: DataConfig) -> list[str]:
+    """Sentences on what is there and what decoding changed."""
+    kinds = items.originals.most_common()
+    of = "; ".join(f"{n:,} of {kind}" for kind, n in kinds[:3])
+    more = f"; {len(kinds) - 3:,} other kinds" if len(kinds) > 3 else ""
+    sentences = [f"found: {count(len(items), 'image')}: {of}{more}"]
+    sentences += [f"{count(n, 'file')}: {change}" for change, n in items.changes.most_common()]
+    if config.size is not None:
+        sentences.append(f"resized: shorter side to {config.size}, centre of the longer one kept")
+    if config.tile is not None:
+        rule = "dropped" if config.edges == "drop" else "padded with pixels that are not valid"
+        stride = config.stride or config.tile
+        sentences.append(
+            f"tiles: {config.tile}x{config.tile} every {stride}, those over edges {rule}"
+        )
+    if items.passed_over:
+        n = len(items.passed_over)
+        sentences.append(f"passed over: {count(n, 'file')} ({_some(items.passed_over)})")
+    if items.faults:
+        names = [name for name, _ in items.faults]
+        sentences.append(f"left out: {count(len(names), 'file')} ({_some(names)}); see data.csv")
+    return sentences
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _limits(scale: Scale) -> str:
+    """The values that become 0 and 1, in words."""
+    pairs = sorted(set(zip(scale.low, scale.high, strict=True)))
+    shown = "; ".join(f"{low:g} to {high:g}" for low, high in pairs[:4])
+    return f", {shown}{', ...' if len(pairs) > 4 else ''}"
+
+
+def _asks_for_nodata(items: Items, config: DataConfig) -> list[str]:
+    if config.nodata is not None or not items.scenes.any() or items.zeros < _ZEROS:
+        return []
+    return [
+        f"{100 * items.zeros:.1f}% of the pixels are 0 in every channel: if that means no data,"
+        " data.nodata=0 leaves them out"
+    ]
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorting key: numbers in a name by their value, so that 2 comes before 10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
