@@ -210,6 +210,12 @@ class ReproduceConfig(ManyConfig):
 
     @model_validator(mode="after")
     def _train_the_chapters_network(self) -> "ReproduceConfig":
+        if self.data.is_own:
+            raise PydanticCustomError(
+                "dataset",
+                f"data.dataset={self.data.dataset}: the claims are about handwritten digits;"
+                " reproduce takes a known dataset",
+            )
         if not isinstance(self.codec, MlpConfig):
             raise PydanticCustomError(
                 "codec",

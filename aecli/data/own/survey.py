@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from aecli import strictjson
 from aecli.data.downloads import Working
 from aecli.data.own.decoding import decode
 from aecli.data.own.listing import Listing, Named
@@ -268,7 +269,7 @@ class _Store:
         former = {path.name for path in self._folder.iterdir()} - {*names.values()}
         temporary = self._folder / f".facts-{self._name}"
         try:
-            temporary.write_text(json.dumps(description, ensure_ascii=True))
+            temporary.write_text(strictjson.dump(description), "utf-8", "surrogateescape")
             temporary.replace(self._folder / "facts.json")
         except OSError as error:
             warnings = (*warnings, f"{self._folder}: {error.strerror}; looked at anew next time")
@@ -346,14 +347,15 @@ def _sha256(path: Path) -> str:
 
 
 def _read(folder: Path) -> Survey | None:
-    """What an earlier look left in the cache; None if there is none, or it is damaged."""
+    """The survey that an earlier look left in the cache; None if there is none that is whole."""
     try:
-        description = json.loads((folder / "facts.json").read_bytes())
+        text = (folder / "facts.json").read_text("utf-8", "surrogateescape")
+        description = json.loads(text)
         if description["version"] != _VERSION:
             return None
         facts = [
             Facts(**{**each, "shape": tuple(each["shape"]), "changes": tuple(each["changes"])})
-            for each in description["facts"]
+            for each in strictjson.rows(description["facts"])
         ]
         places = []
         for kind, offset in (("pixels", "offset"), ("masks", "mask_offset")):
