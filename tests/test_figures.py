@@ -137,7 +137,8 @@ def test_reconstructions_say_each_row_and_its_error(channels, pca):
     assert said.count("0.01230") == 1 + pca
     assert said.count("median") == 4
     title = figure._suptitle.get_text().replace("\n", " ")
-    assert title.endswith("channel 0 of 4 shown") == (channels == 4)
+    said = "channels 1, 2, 3 of 4 shown as red, green, blue"
+    assert title.endswith(said) == (channels == 4)
 
 
 def test_reconstructions_show_what_they_are_given():

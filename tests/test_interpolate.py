@@ -129,7 +129,7 @@ def test_the_identity_and_pca_are_their_own_cycle(images):
     paths = walk(CodeSpace.of(pca, images), pairs, 5, YES_MAN)
     assert paths.cycle_errors.max() < 1e-4
     assert (paths.confidence == 1).all()
-    assert (paths.digits == 0).all()
+    assert (paths.read_as == 0).all()
 
 
 def test_the_ends_are_the_decoded_ends(images):
@@ -178,7 +178,7 @@ def test_pairs_are_of_different_digits_and_the_seeds():
     assert (labels[pairs[:, 0]] != labels[pairs[:, 1]]).all()
     assert torch.equal(pairs, draw_pairs(labels, 200, 1))
     assert not torch.equal(pairs, draw_pairs(labels, 200, 2))
-    with pytest.raises(UsageError, match="all of one digit"):
+    with pytest.raises(UsageError, match="all of one class"):
         draw_pairs(torch.zeros(5), 2, 0)
 
 
@@ -333,7 +333,7 @@ def test_an_overcomplete_code_has_no_pca_beside_it(interpolate):
         (["--from-digit", "5", "--to-digit", "5"], "to_digit=5 must be another than from_digit"),
         (["--from-digit", "5", "--from-index", "5"], "both choose the same end"),
         (["--to-digit", "5", "--to-index", "5"], "both choose the same end"),
-        (["--from-digit", "10"], "--from-digit: from_digit=10 must be at most 9"),
+        (["--from-digit", "10"], "from_digit=10 must be at most 9 (10 classes)"),
         (["--steps", "1"], "--steps: steps=1 must be at least 2"),
         (["--from-index", "1000", *SMALL], "from_index=1000 must be at most 999"),
         (["--set", "data.val=0", *SMALL], "data.val=0 leaves no held-out images"),

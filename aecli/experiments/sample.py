@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import chapter, figures
@@ -113,7 +115,7 @@ def measure_samples(
 
 @dataclass(frozen=True)
 class Judge:
-    """What looks at images: the classifier, or PCA where labels tell nothing apart."""
+    """A judge of images: the classifier, or PCA where labels tell nothing apart."""
 
     classifier: Classifier | None
     pca: Codec | None
@@ -130,7 +132,7 @@ class Judge:
 
     @property
     def features_in_words(self) -> str:
-        """What Frechet distances are taken in: `the classifier's features`."""
+        """Features that Frechet distances are taken in: `the classifier's features`."""
         if self.pca is None:
             return "the classifier's features"
         return f"the codes of PCA-{self.pca.code_dim}"
@@ -219,7 +221,7 @@ class _Row:
     class_entropy_bits: float | None
     frechet_distance: float
     frechet_features: str
-    """What the Frechet distance is taken in: `classifier`, or `pca-64`."""
+    """Features that the Frechet distance is taken in: `classifier`, or `pca-64`."""
 
 
 @dataclass(frozen=True)
@@ -303,7 +305,7 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
 
 
 def _seen(probabilities: Tensor | None) -> dict[str, Any]:
-    """What a classifier's probabilities (n, classes) say, by the fields of _Row; None of None."""
+    """Summary of a classifier's probabilities (n, classes), by the fields of _Row; None of None."""
     readers = {
         "confidence": sample_metrics.confidence,
         "entropy_bits": sample_metrics.entropy_bits,
@@ -397,7 +399,7 @@ def _draw(
             note,
             f"What decodes from each sampler's codes ({title})",
             subject.images.shown,
-            [each.first.valid for each in judged],
+            _masks(judged),
         ),
     )
     run_dir.save_figure(
@@ -406,6 +408,12 @@ def _draw(
             ranges.numpy(), f"Where the training codes lie, and where N(0, I) looks ({title})"
         ),
     )
+
+
+def _masks(judged: list[_Judged]) -> list[NDArray[np.bool_] | None]:
+    """The masks of each set's first images; decoded test images have those of the real ones."""
+    real = next(each.first.valid for each in judged if each.row.sampler == REAL)
+    return [real if each.row.sampler in (REAL, DECODED) else None for each in judged]
 
 
 def _summary(rows: list[_Row], numbers: dict[str, Any]) -> list[tuple[str, str]]:

@@ -288,7 +288,7 @@ class _Reader:
         return probes.linear_probe_accuracy(*both), probes.knn_accuracy(*both)
 
     def _decoded(self, trained: Trained, test_codes: Tensor) -> Iterator[tuple[Tensor, Batch]]:
-        """What the test images decode to, beside them, a bounded number at once."""
+        """The test images decoded, beside the originals, a bounded number at once."""
         start = 0
         for batch in self._test.batches(_DECODED_BYTES):
             codes = test_codes[start : start + len(batch)]

@@ -27,14 +27,14 @@ from aecli.figures.style import (
 
 _TILE, _LARGE_TILE = 0.7, 1.3  # inches; the longer side of a small and of a large image
 _SMALL_IMAGE, _LARGE_IMAGE = 48, 128  # pixels of that side
-_FINE = 28  # pixels of that side from which texts can be placed by whole ones
+_FINE, _FINER = 28, 84  # pixels of that side from which texts, and stripes, can be placed by them
 _STRIPES, _STRIPE = ("#e9d5f2", "#8f5aa8"), 0.03  # colours, and inches of each
 _FIRST_THREE = (0, 1, 2)
-_NOT_VALID = "Striped: pixels that are not valid, which are in no number."
+_NOT_VALID = "Striped: pixels that are not valid."
 _SIZE, _SMALL = 10.5, 9.0  # points
 _LINE = 1.35 / 72  # inches of a line of text per point of its size
 _AIR = 0.09  # inches
-_BAR = 0.8  # inches; a colour bar with its numbers
+_BAR = 0.73  # inches; a colour bar with its numbers, from its left edge on
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ def picture_rows(
     if any(row.masks is not None and not row.masks.all() for row in rows):
         note = f"{note} {_NOT_VALID}".strip()
     names, middles, right = _widths(rows, heads)
-    right = max(right, _BAR if shades else 0)
+    # A bar beside a low row would stand between the scores of the rows above.
+    bar_left = 0.07 if height >= 0.6 * per_inch else right
+    right = max(right, bar_left + _BAR if shades else 0)
     wide, high = (side / per_inch for side in picture.shape[1::-1])
     page = max(names + wide + right + 3 * _AIR, 6.5)
     headline = wrapped(title, page - 2 * _AIR, TITLE, "bold")
@@ -158,7 +160,7 @@ def picture_rows(
     if shades:
         low = 1 - (tops[-1] + height) / picture.shape[0]
         long = max(height, _TILE * per_inch) / picture.shape[0]
-        beside = axes.inset_axes((1 + 0.07 / wide, low, 0.11 / wide, long))
+        beside = axes.inset_axes((1 + bar_left / wide, low, 0.11 / wide, long))
         bar = figure.colorbar(shades, cax=beside)
         bar.ax.tick_params(labelsize=8)
         bar.set_label("pixel units", fontsize=8.5)
@@ -174,7 +176,8 @@ def _at_a_size(rows: Sequence[PictureRow]) -> tuple[list[Array], float]:
     """
     longer = max(rows[0].pictures.shape[2:])
     inches = float(np.interp(longer, (_SMALL_IMAGE, _LARGE_IMAGE), (_TILE, _LARGE_TILE)))
-    times, fewer = -(-_FINE // longer), max(int(longer / (inches * PIXELS_PER_INCH)), 1)
+    least = _FINE if all(row.masks is None or row.masks.all() for row in rows) else _FINER
+    times, fewer = -(-least // longer), max(int(longer / (inches * PIXELS_PER_INCH)), 1)
     per_inch = longer * times / fewer / inches
     pictures = []
     for row in rows:

@@ -83,7 +83,7 @@ def shortened(text: str, letters: int) -> str:
     if len(text) <= letters:
         return text
     tail = (letters - 1) // 2
-    return f"{text[: letters - 1 - tail]}…{text[len(text) - tail :]}"
+    return f"{text[: letters - 1 - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
 
 
 def wrapped(text: str, inches: float, size: float, weight: str = "normal") -> str:
