@@ -155,10 +155,13 @@ def test_many_pairs_are_walked_as_few_are(images):
 
 @pytest.mark.parametrize("draw", [two_clusters, ring])
 def test_the_plane_holds_the_whole_occupied_region(draw):
-    space = CodeSpace.of(Identity(), images_at(draw, left_or_right))
+    images = images_at(draw, left_or_right)
+    space = CodeSpace.of(Identity(), images)
     ends = torch.tensor([0, 1])
     journey = walk(space, ends.unsqueeze(0), 5, YES_MAN)
-    outcome = SimpleNamespace(own=space, journey=journey, ends=ends, digits=(0, 1))
+    outcome = SimpleNamespace(
+        images=images, own=space, journey=journey, ends=ends, end_labels=(0, 1)
+    )
     plane = _plane(outcome)
     border = [
         plane.distances[0],
