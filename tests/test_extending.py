@@ -81,7 +81,7 @@ def read_toy(places, say):
         images[~mask.expand_as(images)] = float("nan")
         return InMemory(images, labels, mask)
 
-    return Raw(part(300), part(120), "drawn", "0" * 64, None)
+    return Raw(part(1300), part(120), "drawn", "0" * 64, None)
 """,
     "training/toy_loss.py": '''
 from typing import ClassVar, Literal
@@ -128,7 +128,7 @@ LINES = {
     ),
     "data/known.py": (
         "DATASETS: dict[str, Dataset] = {\n",
-        '    "toy": Dataset("toy", (3, 12, 16), 300, 120, _lazily("aecli.data.toy:read_toy")),\n',
+        '    "toy": Dataset("toy", (3, 12, 16), 1300, 120, _lazily("aecli.data.toy:read_toy")),\n',
     ),
     "config/sections.py": (
         r"LOSSES: dict.*\n",

@@ -105,6 +105,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "code_dim",
         "samples",
         "classifier_accuracy",
+        "frechet_features",
         "frechet_floor",
         "frechet_decoded",
         "frechet_standard_normal",
@@ -123,6 +124,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "smear_high_untrained",
         "code_range_smallest",
         "code_range_largest",
+        "nearest_images_among",
         "holes_calibrated_on",
     ),
 }
@@ -138,7 +140,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 # A row of a table, by code dimension and variant.
 _ROW = r"(?P<code_dim>\d+)(?P<wide>_wide)?(?:_(?P<variant>gaussian|masking|sparse))?"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
-_WORDS = ("dataset", "holes_calibrated_on")
+_WORDS = ("dataset", "frechet_features", "holes_calibrated_on")
 """Metrics that are a word, not a number."""
 
 

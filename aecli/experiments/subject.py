@@ -84,8 +84,11 @@ def load_subject(
     return Subject(codec, images, title, untrained)
 
 
-def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
-    """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
+def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier | None:
+    """The classifier of `images`, out of the user's cache or trained now; run.json says which.
+    None where labels tell nothing apart."""
+    if not images.labelled:
+        return None
     cache = context.places.cache_dir.parent / "classifiers"
     found = trained_classifier(images, cache, context.terminal)
     run_dir.note(classifier=found.provenance())

@@ -120,7 +120,6 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     ranks = torch.linspace(0, len(errors) - 1, min(_SHOWN, len(errors))).round().long()
     chosen = errors.argsort(stable=True)[ranks]
     batch = images.test.read(chosen)
-    originals = batch.images
     decoded = [_decoded("decoded", codec, batch, outcome.test_mse)]
     if outcome.pca is not None and outcome.pca_test_mse is not None and outcome.pca is not codec:
         yardstick = outcome.pca, batch, outcome.pca_test_mse
@@ -128,10 +127,12 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     run_dir.save_figure(
         "reconstructions",
         figures.reconstructions(
-            originals.numpy(),
+            batch.images.numpy(),
             decoded,
             _rank_labels(len(chosen)),
             f"Test images from the best to the worst decoded ({title})",
+            images.shown,
+            batch.valid,
         ),
     )
     if outcome.records:
@@ -170,12 +171,13 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     )
     if codec.code_dim == 2:
         labels = images.test.labels
-        if labels is None:
-            labels = torch.zeros(len(codes), dtype=torch.int64)
         run_dir.save_figure(
             "code_scatter",
             figures.code_scatter(
-                codes.numpy(), labels.numpy(), f"Codes of the test images ({title})"
+                codes.numpy(),
+                None if labels is None else labels.numpy(),
+                f"Codes of the test images ({title})",
+                images.class_names,
             ),
         )
 

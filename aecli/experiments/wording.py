@@ -51,6 +51,19 @@ def settings_in_words(
     return f"{'; '.join(how)}; on {len(images.train):,} images of {images.title}, {_seeds(config)}."
 
 
+def in_words(images: Images, label: int) -> str:
+    """A class as a sentence names it: `digit 3`, `class 3`, or `class forest`."""
+    return f"{'digit' if images.digits else 'class'} {images.class_name(label)}"
+
+
+def one_of(images: Images, label: int) -> str:
+    """An image of a class, as briefly as a caption has it: `a 3`, `class 3`, or `forest`."""
+    name = images.class_name(label)
+    if images.digits:
+        return f"an {name}" if name == "8" else f"a {name}"
+    return name if images.class_names else f"class {name}"
+
+
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:
     """A warning if a codec is worse than the same picture for every image; None if it is not."""
     if test_mse <= mean_image_test_mse:

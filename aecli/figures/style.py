@@ -77,6 +77,15 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     return float(width) / 72
 
 
+def shortened(text: str, letters: int) -> str:
+    """`text` in at most so many letters, an ellipsis where its middle was: names that begin alike
+    often end differently."""
+    if len(text) <= letters:
+        return text
+    tail = (letters - 1) // 2
+    return f"{text[: letters - 1 - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
+
+
 def wrapped(text: str, inches: float, size: float, weight: str = "normal") -> str:
     """`text` in lines of at most that width; a word that is wider alone is cut."""
 

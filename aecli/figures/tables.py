@@ -123,16 +123,25 @@ def tradeoff(
 
 
 def decoded_grid(
-    originals: Array, decoded: Sequence[tuple[str, Array, float]], head: str, title: str
+    originals: Array,
+    decoded: Sequence[tuple[str, Array, float]],
+    head: str,
+    title: str,
+    shown: Sequence[int] = (),
+    masks: NDArray[np.bool_] | None = None,
 ) -> Figure:
     """A row of originals (n, C, H, W) and a row per codec: its name, images and test mse.
 
-    head: text over the column of errors.
+    head: text over the column of errors. shown: channels, as for `in_colour`. masks: (n, H, W),
+    True where a pixel is valid; None if all are.
     """
-    rows = [PictureRow("original", originals)]
-    rows += [PictureRow(name, images, [f"{mse:.5f}"]) for name, images, mse in decoded]
+    rows = [PictureRow("original", originals, shown=shown, masks=masks)]
+    rows += [
+        PictureRow(name, images, [f"{mse:.5f}"], shown=shown, masks=masks)
+        for name, images, mse in decoded
+    ]
     with mpl.rc_context(STYLE):
-        return picture_rows(rows, title + channel_note(originals.shape[1]), heads=[head])
+        return picture_rows(rows, title + channel_note(originals.shape[1], shown), heads=[head])
 
 
 def comparison(
