@@ -66,9 +66,9 @@ CODEC = Flag(
     "--codec",
     "codec.name",
     str,
-    "mlp|linear|pca|dct",
-    "Codec to train, or to solve for: a network, its linear case, PCA, or the discrete cosine"
-    " transform (default: mlp).",
+    "mlp|linear|pca|dct|rotated-dct|thumbnail",
+    "Codec to train, or to solve for: a network, its linear case, PCA, the discrete cosine"
+    " transform, the same of rotated colours, or a smaller picture (default: mlp).",
 )
 RECIPE = Flag(
     "--recipe",

@@ -39,14 +39,15 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
         )
     labels = images.test.require_labels("a table's figure")
     shown = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:_SHOWN]])
-    originals = images.test.read(shown).images
+    batch = images.test.read(shown)
+    originals = batch.images
     decoded = []
     with torch.no_grad():
         for row in sweep.rows:
             decoded.append(
                 (
                     _row_name(row.spec),
-                    row.trained[0].codec(originals).numpy(),
+                    row.trained[0].codec.reconstruct(batch).numpy(),
                     mean(row.test_mse),
                 )
             )
@@ -60,7 +61,7 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
         ),
     )
     for row in plain:
-        if row.spec.codec.code_dim == 2:
+        if row.trained[0].codec.code_dim == 2:
             codes = metrics.encode(row.trained[0].codec, images.test)
             title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"
             run_dir.save_figure(

@@ -183,7 +183,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
 def _decoded(name: str, codec: Codec, batch: Batch, test_mse: float) -> figures.Decoded:
     """A batch through `codec`; test_mse is over all test images."""
     with torch.no_grad():
-        images = codec(batch.images.to(codec.device)).cpu()
+        images = codec.reconstruct(batch.to(codec.device)).cpu()
     errors, _ = squared_errors(images, batch)
     return figures.Decoded(name, images.numpy(), errors.numpy(), test_mse)
 
