@@ -5,6 +5,8 @@ hundred times the products. A *place* is the index of a coefficient in an image'
 coefficients, flattened: channel, vertical frequency u, horizontal frequency v.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,14 +39,19 @@ def all_coefficients(images: Tensor) -> Tensor:
 def lowest_places(image_shape: ImageShape, count: int) -> Tensor:
     """The first `count` places by rising (u/H)^2 + (v/W)^2, each channel's in turn, (count,)."""
     channels, height, width = image_shape
-    v, u = np.meshgrid(np.arange(width), np.arange(height))
+    each = -(-count // channels)  # so many of a channel: none of them is the first beyond it
+    v, u = np.meshgrid(np.arange(min(width, each)), np.arange(min(height, each)))
     order = np.argsort(((u / height) ** 2 + (v / width) ** 2).ravel(), kind="stable")
+    lowest = (u * width + v).ravel()[order[:each]]
     i = np.arange(count)
-    return torch.from_numpy(i % channels * height * width + order[i // channels])
+    return torch.from_numpy(i % channels * height * width + lowest[i // channels])
 
 
-def require_places(places: Tensor, pixels: int) -> None:
-    """Raises ValueError unless all places are different ones of an image of so many pixels."""
+def require_places(places: Tensor, of_shape: Tensor, image_shape: ImageShape) -> None:
+    """Raises ValueError unless `places` are of images of this shape, and all different."""
+    if of_shape.tolist() != list(image_shape):
+        raise ValueError(f"its places are of images of another shape than {image_shape}")
+    pixels = math.prod(image_shape)
     inside = (places >= 0) & (places < pixels)
     if not inside.all() or len(places.unique()) < len(places):
         raise ValueError(f"its places are not {len(places)} different ones from 0 to {pixels - 1}")

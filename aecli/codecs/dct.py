@@ -18,11 +18,14 @@ class Dct(Codec):
 
     places: Tensor
     """(code_dim,) int64, by rising frequency; see `aecli.codecs.cosines`."""
+    of_shape: Tensor
+    """(3,) int64, the image shape, without which the places in a file could be any image's."""
 
     def __init__(self, image_shape: ImageShape, settings: DctConfig) -> None:
         require_at_most_pixels(settings.code_dim, image_shape, "dct")
         super().__init__(image_shape, settings)
         self.register_buffer("places", torch.zeros(self.code_dim, dtype=torch.int64))
+        self.register_buffer("of_shape", torch.tensor(image_shape))
         if not self.places.is_meta:  # a codec on the meta device has no numbers
             self.places.copy_(lowest_places(image_shape, self.code_dim))
 
@@ -41,7 +44,7 @@ class Dct(Codec):
         return images_of(codes, self.places, self.image_shape)
 
     def require_sound(self) -> None:
-        require_places(self.places, self.pixels)
+        require_places(self.places, self.of_shape, self.image_shape)
 
     def former_state(self) -> dict[str, Tensor]:
         return {"basis": torch.empty(self.code_dim, self.pixels, device="meta")}

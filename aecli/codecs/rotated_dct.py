@@ -30,6 +30,8 @@ class RotatedDct(Codec):
     places: Tensor
     """(code_dim,) int64, by falling mean magnitude; see `aecli.codecs.cosines`, with axes for
     channels."""
+    of_shape: Tensor
+    """(3,) int64, the image shape, without which the places in a file could be any image's."""
 
     def __init__(self, image_shape: ImageShape, settings: RotatedDctConfig) -> None:
         require_at_most_pixels(settings.code_dim, image_shape, "rotated-dct")
@@ -38,6 +40,7 @@ class RotatedDct(Codec):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("rotation", torch.zeros(channels, channels))
         self.register_buffer("places", torch.zeros(self.code_dim, dtype=torch.int64))
+        self.register_buffer("of_shape", torch.tensor(image_shape))
 
     def solve(self, source: Source) -> None:
         mean, covariance = _channel_moments(source)
@@ -77,7 +80,7 @@ class RotatedDct(Codec):
         return torch.einsum("ac,nchw->nahw", self.rotation, images - self.mean[:, None, None])
 
     def require_sound(self) -> None:
-        require_places(self.places, self.pixels)
+        require_places(self.places, self.of_shape, self.image_shape)
 
     def count_parameters(self) -> int:
         return self.mean.numel() + self.rotation.numel() + self.places.numel()

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from aecli.chapter.linear import NOTHING
 from aecli.config import FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data.images import Images
@@ -49,6 +50,11 @@ def settings_in_words(
         how = [f"Trained with {recipe_in_words(config.train, cpu)}"]
     how += [f"{who} with {recipe_in_words(fit, cpu)}" for who, fit in others]
     return f"{'; '.join(how)}; on {len(images.train):,} images of {images.title}, {_seeds(config)}."
+
+
+def mse_in_words(mse: float) -> str:
+    """An mse per pixel as tables print it: five decimals, or three digits where those are fewer."""
+    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:.3g}"
 
 
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:
