@@ -35,7 +35,7 @@ class Baseline:
 
 
 class Baselines:
-    """What stands beside codecs of one dataset, at any code size; what it learns of the training
+    """Codecs beside those of one dataset, at any code size; all that they learn of the training
     images is computed once."""
 
     def __init__(self, images: Images, most: int, pca: Pca | None = None) -> None:
