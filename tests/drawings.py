@@ -1,6 +1,7 @@
 """One figure of every kind, in every odd shape, and what is read off them."""
 
 import io
+import math
 
 import matplotlib as mpl
 import numpy as np
@@ -126,6 +127,8 @@ def comparison(dims, sd=True):
         ("PCA", falling, None),
         ("linear autoencoder", falling, None),
         ("DCT, lowest frequencies", [1.5 * m for m in falling], None),
+        ("DCT of rotated channels", [1.3 * m for m in falling], None),
+        ("thumbnail", [math.nan, *(1.8 * m for m in falling[1:])], None),
     ]
     return figures.comparison(dims, lines, TITLE)
 

@@ -123,7 +123,7 @@ def backwards(work, shared, tasks, workers, timeout=None):
 # File -> the line after which the new one stands, and the new one.
 LINES = {
     "codecs/settings.py": (
-        '    "dct": DctConfig,\n}\n',
+        '    "thumbnail": ThumbnailConfig,\n}\n',
         'from aecli.codecs.toy_settings import ToyConfig; CODECS["toy"] = ToyConfig\n',
     ),
     "data/known.py": (

@@ -66,9 +66,10 @@ CODEC = Flag(
     "--codec",
     "codec.name",
     str,
-    "mlp|linear|pca|dct",
-    "Codec to train, or to solve for: a network, its linear case, PCA, or the discrete cosine"
-    " transform (default: mlp).",
+    "NAME",
+    "Codec to train, or to solve for: mlp, a network; linear, its linear case; pca; dct, the"
+    " discrete cosine transform; rotated-dct, the same of rotated colours; or thumbnail, a smaller"
+    " picture (default: mlp).",
 )
 RECIPE = Flag(
     "--recipe",

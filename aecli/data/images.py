@@ -336,6 +336,21 @@ def pixel_variance(source: Source) -> float:
     return weighted_mean(torch.cat(errors), torch.cat(weights))
 
 
+def filled(batch: Batch, values: Tensor | None = None) -> Tensor:
+    """The images (n, C, H, W) of a batch with no hole where a pixel is not valid.
+
+    A hole of 0 beside valid pixels is an edge that a linear map would spend its code on.
+    values: (C, H, W), what to fill with; without them, each image's own mean of its valid pixels,
+    channel by channel (0 where none is valid).
+    """
+    if batch.mask is None:
+        return batch.images
+    if values is None:
+        count = batch.mask.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+        values = batch.images.sum(dim=(2, 3), keepdim=True) / count
+    return torch.where(batch.mask, batch.images, values)
+
+
 def squared_errors(reconstructions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """The mean squared error of each image (n,) over its valid pixels, and its weight (n,) in a
     mean over images: the share of its pixels that is valid."""

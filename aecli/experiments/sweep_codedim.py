@@ -1,7 +1,7 @@
 """`aecli sweep-codedim`: the chapter's trade-off table, every row measured over several seeds."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from aecli import chapter
 from aecli.chapter import CodeReading
-from aecli.codecs.pca import Pca
 from aecli.config import (
     AdamConfig,
     CodecConfig,
@@ -36,9 +35,9 @@ from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.sweep_figures import draw
-from aecli.experiments.wording import settings_in_words, worse_than_constant
+from aecli.experiments.wording import mse_in_words, settings_in_words, worse_than_constant
 from aecli.measure import metrics, probes
-from aecli.measure.baselines import full_pca
+from aecli.measure.baselines import TRANSFORMS, Baseline, Baselines, full_pca, transform_columns
 from aecli.measure.seeds import mean, mean_if_any, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
@@ -87,9 +86,14 @@ class Row:
     test_mse: Sequence[float]
     train_mse: Sequence[float]
     denoising_mse: Sequence[float]
-    pca_test_mse: float | None
+    baselines: Mapping[str, Baseline]
+    """Codecs of the same size, by the names of their metrics."""
     reading: CodeReading
     """Means over the seeds."""
+
+    @property
+    def pca_test_mse(self) -> float | None:
+        return self.baselines["pca"].test_mse
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class Sweep:
             flat[f"test_mse_{row.spec.key}"] = mean(row.test_mse)
             flat[f"test_mse_sd_{row.spec.key}"] = spread(row.test_mse)
             flat[f"pca_test_mse_{row.spec.key}"] = row.pca_test_mse
+            for name in TRANSFORMS:
+                flat[f"{name}_test_mse_{row.spec.key}"] = row.baselines[name].test_mse
             flat[f"probe_accuracy_{row.spec.key}"] = row.reading.probe_accuracy
             flat[f"denoising_mse_{row.spec.key}"] = mean(row.denoising_mse)
         return flat
@@ -173,6 +179,8 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
         reader = _Reader(images)
     with context.terminal.working("PCA of all components"):
         pca = full_pca(images)
+    with context.terminal.working("transforms beside the rows"):
+        baselines = Baselines(images, max(spec.codec.code_dim for spec in specs), pca)
     rows = []
     variance = pixel_variance(images.test)
     whole = [spec for spec in specs if trainings.all(jobs[spec]) is not None]
@@ -180,7 +188,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
         for spec in whole:
             trained = trainings.all(jobs[spec])
             assert trained is not None
-            rows.append(_measure(spec, trained, images, pca, reader, variance))
+            rows.append(_measure(spec, trained, images, baselines, reader, variance))
             advance()
     with context.terminal.working("probing the pixels"):
         raw_accuracies = reader.raw_accuracies()
@@ -300,7 +308,7 @@ def _measure(
     spec: RowSpec,
     trained: Sequence[Trained],
     images: Images,
-    pca: Pca,
+    baselines: Baselines,
     reader: _Reader,
     variance: float,
 ) -> Row:
@@ -311,14 +319,13 @@ def _measure(
         reader.read(t, mse < variance / 1000, 1 - mse / max(variance, 1e-12))
         for t, mse in zip(trained, test_mse, strict=True)
     ]
-    k = spec.codec.code_dim
     return Row(
         spec,
         trained,
         test_mse,
         [metrics.mse(t.codec, images.train) for t in trained],
         [_denoising_mse(t, test) for t in trained],
-        metrics.mse(pca.truncated(k), test) if k <= pca.code_dim else None,
+        baselines.beside(trained[0].codec.code_dim),
         _mean_reading(readings),
     )
 
@@ -372,6 +379,7 @@ def _table_row(row: Row, raw_probe_accuracy: float | None, dataset: str) -> dict
         "thickness_r2": reading.thickness_r2,
         "sharpness": reading.sharpness,
         "denoising_mse": mean(row.denoising_mse),
+        **transform_columns(row.baselines),
         "dataset": dataset,
     }
 
@@ -401,9 +409,9 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
                 f"{row['code_dim']}{variant}",
                 f"{row['compression_ratio']:g}:1",
                 str(row["narrowest_layer"]),
-                f"{row['test_mse']:.5f}{sd}",
+                f"{mse_in_words(row['test_mse'])}{sd}",
                 *([_three_digits(row["chapter_mse"])] if printed else []),
-                "" if row["pca_test_mse"] is None else f"{row['pca_test_mse']:.5f}",
+                "" if row["pca_test_mse"] is None else mse_in_words(row["pca_test_mse"]),
                 *([_percent(row["probe_accuracy"])] if probed else []),
                 *([f"{row['denoising_mse']:.5f}"] if several else []),
                 row["what_it_learns"],

@@ -46,7 +46,7 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
             decoded.append(
                 (
                     _row_name(row.spec),
-                    row.trained[0].codec(originals).numpy(),
+                    row.trained[0].codec.reconstruct(batch).numpy(),
                     mean(row.test_mse),
                 )
             )
@@ -62,7 +62,7 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
         ),
     )
     for row in plain:
-        if row.spec.codec.code_dim == 2:
+        if row.trained[0].codec.code_dim == 2:
             codes = metrics.encode(row.trained[0].codec, images.test)
             labels = None if images.test.labels is None else images.test.labels.numpy()
             title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"

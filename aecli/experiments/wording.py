@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from aecli.chapter.linear import NOTHING
 from aecli.config import FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data.images import Images
@@ -62,6 +63,11 @@ def one_of(images: Images, label: int) -> str:
     if images.digits:
         return f"an {name}" if name == "8" else f"a {name}"
     return name if images.class_names else f"class {name}"
+
+
+def mse_in_words(mse: float) -> str:
+    """An mse per pixel as tables print it: five decimals, or three digits where those are fewer."""
+    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:.3g}"
 
 
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:

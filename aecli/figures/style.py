@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 NETWORK, BASELINE, HELD_OUT, ACCENT = "#0b6e99", "#c8553d", "#5a5a5a", "#e0a100"
+THIRD, FOURTH = "#3f8f4f", "#8a5fb0"  # baselines beside the first two
 ERROR_MAP = "inferno"
 PIXELS_PER_INCH = 160
 TITLE, NOTE = 12, 9.5  # points
