@@ -127,6 +127,7 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
     if config.tile is None and usable.sum() == 1:
         raise UsageError(f"{path}: one image alone cannot be split; data.tile cuts it into tiles")
     cut = _Cut(config, items, usable, height, width)
+    _require_scenes(config, cut.by_blocks[usable])
     windows, groups, fixed = cut.windows()
     before = len(windows)
     enough = cut.valid_shares(windows) >= max(config.min_valid, 1e-9)
@@ -202,6 +203,26 @@ def _usable(items: Items, odd: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
     return np.array([name not in bad for name in items.names], bool)
 
 
+def _require_scenes(config: DataConfig, by_blocks: NDArray[np.bool_]) -> None:
+    """Raises UsageError for a setting that changes nothing of images as they are.
+
+    by_blocks: for each image, True if its tiles are split by blocks.
+    """
+    window = isinstance(config.test, tuple) and isinstance(config.test[0], int)
+    if window and (config.tile is None or not by_blocks.any()):
+        raise UsageError(
+            f"data.test={list(config.test or ())}: a window is a part of a scene, or of one image"
+            " alone, that data.tile cuts into tiles"
+        )
+    if config.tile is not None and config.gap and not by_blocks.any():
+        raise UsageError(
+            f"data.gap={config.gap}: all tiles of an image are on one side of the split here; a gap"
+            " is for tiles of scenes"
+        )
+    if config.tile is not None and config.edges == "pad" and by_blocks.all():
+        raise UsageError("data.edges=pad: tiles of a scene lie wholly in its blocks; leave it out")
+
+
 def _all_faults(path: Path, faults: Sequence[tuple[str, str]], files: int) -> str:
     lines = [f"{name}: {reason}" for name, reason in faults[:_TOLD]]
     if len(faults) > _TOLD:
@@ -270,7 +291,7 @@ class _Cut:
             left = around(whole, window)
             if config.val == 0:
                 return parts + [(inset(each, whole, config.gap), 0) for each in left]
-        fewest = max(BLOCKS // len(left), 1)
+        fewest = max(BLOCKS // max(len(left), 1), 1)
         side = config.tile + config.gap
         for each in left:
             parts += [(inset(b, whole, config.gap), -1) for b in blocks(each, side, fewest)]
@@ -335,12 +356,15 @@ def _split(
         warnings.append(
             f"{count(straddling, 'image')} with equal content in two parts of the split"
         )
+    if isinstance(config.test, float) and is_named[2]:
+        raise UsageError(
+            f"data.test={config.test}: the folder or array itself says which images are for the"
+            " test; leave data.test out"
+        )
     if isinstance(config.test, tuple) and not is_named[2]:
         raise UsageError(f"data.test={list(config.test)}: no image of it is left to test on")
-    shares = {2: config.test if isinstance(config.test, float) else TEST_SHARE}
-    if is_named[2] or is_named[1]:
-        shares[2] = 0.0 if is_named[2] else shares[2]
-    asked: dict[int, float] = {2: shares[2] * total}
+    share = config.test if isinstance(config.test, float) else TEST_SHARE
+    asked: dict[int, float] = {} if is_named[2] else {2: share * total}
     if not is_named[1]:
         left = total - (int((fixed == 2).sum()) if is_named[2] else round(asked[2]))
         val = config.val
