@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aecli.config import DataConfig
+from aecli.data import datasets
 from aecli.data.own.cutting import (
     Rectangle,
     around,
@@ -17,6 +19,7 @@ from aecli.data.own.cutting import (
     starts,
     tiles,
 )
+from aecli.data.sources import Places
 from aecli.errors import DataError, UsageError
 from tests.own import blobs, drawn, files_of, look, put, put_scene
 
@@ -273,25 +276,20 @@ def test_one_image_alone_cannot_be_split_but_its_tiles_can(tmp_path):
 
 
 def test_the_split_is_the_same_every_time_and_limits_are_nested(tmp_path):
-    from aecli.data import datasets
-    from aecli.data.sources import Places
-
     put(tmp_path / "photos", blobs(30))
     first, second = (look(tmp_path / "photos", tmp_path / name) for name in "ab")
     assert first.sha256 == second.sha256
     for split in first.windows:
         np.testing.assert_array_equal(first.windows[split], second.windows[split])
     places = Places(None, tmp_path / "cache")
-    from aecli.config import DataConfig
-
     some = []
     for limit in (5, 9, None):
         config = DataConfig(dataset=str(tmp_path / "photos"), limit_train=limit)
         some.append(datasets.load(config, places, lambda _: None).train.all().images)
     assert some[0].equal(some[1][:5])
     assert some[1].equal(some[2][:9])
+    config = DataConfig(dataset=str(tmp_path / "photos"), limit_train=99)
     with pytest.raises(UsageError, match=r"data.limit_train=99 must be at most"):
-        config = DataConfig(dataset=str(tmp_path / "photos"), limit_train=99)
         datasets.load(config, places, lambda _: None)
 
 

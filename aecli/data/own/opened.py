@@ -208,10 +208,10 @@ def _require_scenes(config: DataConfig, by_blocks: NDArray[np.bool_]) -> None:
 
     by_blocks: for each image, True if its tiles are split by blocks.
     """
-    window = isinstance(config.test, tuple) and isinstance(config.test[0], int)
-    if window and (config.tile is None or not by_blocks.any()):
+    window = config.test if isinstance(config.test, tuple) else ("",)
+    if isinstance(window[0], int) and (config.tile is None or not by_blocks.any()):
         raise UsageError(
-            f"data.test={list(config.test or ())}: a window is a part of a scene, or of one image"
+            f"data.test={list(window)}: a window is a part of a scene, or of one image"
             " alone, that data.tile cuts into tiles"
         )
     if config.tile is not None and config.gap and not by_blocks.any():
