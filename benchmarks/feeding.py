@@ -2,8 +2,8 @@
 trains in how little memory.
 
 Everything is made here, in a temporary folder, and looked at through a cache of its own: JPEGs of
-smooth noise, and a sparse GeoTIFF that is drawn block by block. Rates are compared in turns, so that
-both have the same machine; medians are printed.
+smooth noise, and a sparse GeoTIFF that is drawn block by block. Rates are compared in turns, so
+that both have the same machine; medians are printed.
 """
 
 import argparse

@@ -50,6 +50,9 @@ def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
             ("data.dataset",),
         )
         idle |= {f"data.{key}": known for key in DataConfig.OF_OWN}
+    elif config.data.tile is None:
+        whole = Idle("data.tile is null: images are not cut", ("data.tile",))
+        idle |= {"data.edges": whole, "data.gap": whole}
     if isinstance(config, ManyConfig):
         idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
     if isinstance(config, NetworkConfig):

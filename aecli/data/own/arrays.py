@@ -1,12 +1,16 @@
 """Images in one array of NumPy's, `.npy` or `.npz`, read by memory map."""
 
+import atexit
 import contextlib
 import hashlib
+import json
 import os
+import shutil
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +52,7 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
         stat = path.stat()
         identity = repr((str(path.absolute()), stat.st_size, stat.st_mtime_ns, _VERSION))
         folder = cache / hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
-        parts = _unpacked(path, folder, config) if path.suffix == ".npz" else _Parts(path, [], [])
+        parts = _unpacked(path, folder) if path.suffix.lower() == ".npz" else _Parts(path, [], [])
         mapped = np.load(parts.path, mmap_mode="r", allow_pickle=False)
         dtype = held_by(str(mapped.dtype))
         last = _channels_last(mapped.shape, config)
@@ -124,11 +128,13 @@ def _looked_at(
     array: Array, folder: Path, dtype: str, config: DataConfig, working: Working
 ) -> _Looked:
     """Facts of every image, kept in the cache."""
-    name = hashlib.sha256(repr((config.bands, config.nodata)).encode()).hexdigest()[:12]
+    how = (array.every.shape, config.bands, config.nodata)
+    name = hashlib.sha256(repr(how).encode()).hexdigest()[:12]
     kept = folder / f"looked-{name}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
-        found = np.load(kept, allow_pickle=False)
-        facts = _Looked(**{key: found[key] for key in _Looked.__dataclass_fields__})
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with kept.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            facts = _Looked(**{key: found[key] for key in _Looked.__dataclass_fields__})
         if len(facts.valid) == len(array.every):
             os.utime(folder)
             return facts
@@ -159,9 +165,15 @@ def _rows(array: Array) -> Iterator[tuple[Any, ...]]:
         yield np.frombuffer(digest, np.uint8), share, float(low), float(high), zeros
 
 
-def _unpacked(path: Path, folder: Path, config: DataConfig) -> _Parts:
-    """The images of an .npz as an .npy in the cache, and its labels. Raises UnreadableError."""
-    with np.load(path, allow_pickle=False) as file:
+def _unpacked(path: Path, folder: Path) -> _Parts:
+    """The images of an .npz as an .npy in the cache, and its labels; unpacked once. Raises
+    UnreadableError, and OSError if there is no room for it."""
+    known = folder / "parts.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads(known.read_bytes())
+        if (folder / "images.npy").stat().st_size == found["bytes"]:
+            return _Parts(folder / "images.npy", found["labels"], found["splits"])
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         names = list(file.files)
         if {"x_train", "x_test"} <= set(names):
             pairs = [("x_train", "y_train", "train"), ("x_test", "y_test", "test")]
@@ -180,13 +192,32 @@ def _unpacked(path: Path, folder: Path, config: DataConfig) -> _Parts:
     if len({array.shape[1:] for array in arrays}) > 1:
         raise UnreadableError("its training and test images have different shapes")
     splits = [split for array, (*_, split) in zip(arrays, pairs, strict=True) for _ in array]
-    known = all(each is not None for each in given)
     labels_of_all = [str(one) for each in given if each is not None for one in each.tolist()]
-    target = folder / "images.npy"
-    if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{os.getpid()}-images.npy"
-        np.save(temporary, np.concatenate(arrays))
+    if any(each is None for each in given) or len(set(labels_of_all)) < 2:
+        labels_of_all = []
+    parts = _Parts(folder / "images.npy", labels_of_all, splits if any(splits) else [])
+    return _kept(parts, np.concatenate(arrays))
+
+
+def _kept(parts: _Parts, images: NDArray[Any]) -> _Parts:
+    """The parts, with their images written: into the cache, or where that cannot be into a folder
+    that ends with this process. Raises OSError."""
+    target = parts.path
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{os.getpid()}-{target.name}")
+        np.save(temporary, images)
         temporary.replace(target)
-    distinct = len(set(labels_of_all)) > 1
-    return _Parts(target, labels_of_all if known and distinct else [], splits if splits[0] else [])
+        described = {
+            "bytes": target.stat().st_size,
+            "labels": parts.labels,
+            "splits": parts.splits,
+        }
+        temporary.write_text(json.dumps(described))
+        temporary.replace(target.with_name("parts.json"))
+    except OSError:
+        own = Path(tempfile.mkdtemp(prefix="aecli-"))
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        np.save(own / target.name, images)
+        return replace(parts, path=own / target.name)
+    return parts

@@ -30,13 +30,14 @@ from aecli.data.own.items import Items, files_of
 from aecli.data.own.listing import ARRAYS
 from aecli.data.own.pictures import Picture, Valid
 from aecli.data.own.pools import Pool
-from aecli.data.own.scaling import Scale, scale_of
+from aecli.data.own.scaling import Scale, limits_of, scale_of
 from aecli.errors import DataError, UsageError
 from aecli.terminal import not_shown
 
 TEST_SHARE = 0.15
 SPLITS = ("train", "val", "test")
 _SAMPLED = 1000  # training images that percentiles are taken of, evenly spaced
+_SAMPLED_PIXELS = 2**24  # pixels of them at most, evenly spaced, too
 _TOLD = 20  # faults that an error lists
 _ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
 
@@ -53,6 +54,8 @@ class Opened:
     pool: Pool
     windows: dict[str, Windows]
     """Images of each split, in the order in which they are taken: train, val, test."""
+    masked: bool
+    """True if some pixels of the images are not valid: no data, or beyond an edge."""
     labels: dict[str, NDArray[np.int64]] | None
     """Class of each image; None without classes."""
     classes: tuple[str, ...]
@@ -64,11 +67,6 @@ class Opened:
     notes: tuple[str, ...]
     """Sentences on what was found and done."""
     warnings: tuple[str, ...]
-
-    @property
-    def masked(self) -> bool:
-        """True if some pixels of the images are not valid."""
-        return self.pool.masked
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each file (or image of an array): split, class, how many images, or why not."""
@@ -128,6 +126,7 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
     if config.tile is None and usable.sum() == 1:
         raise UsageError(f"{path}: one image alone cannot be split; data.tile cuts it into tiles")
     cut = _Cut(config, items, usable, height, width)
+    _require_scenes(config, cut.by_blocks[usable])
     windows, groups, fixed = cut.windows()
     before = len(windows)
     enough = cut.valid_shares(windows) >= max(config.min_valid, 1e-9)
@@ -158,6 +157,7 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
         items=items,
         pool=items.pool,
         windows=by_split,
+        masked=items.pool.masked or _reach_over(items, windows, height, width),
         labels=labels,
         classes=classes,
         scale=scale,
@@ -191,9 +191,35 @@ def _common_size(config: DataConfig, items: Items) -> tuple[int, int, list[tuple
     return height, width, odd
 
 
+def _reach_over(items: Items, windows: Windows, height: int, width: int) -> bool:
+    """True if some windows reach over their image's lower or right edge."""
+    ends = windows[:, 1:] + np.array([height, width])
+    return bool((ends > items.shapes[windows[:, 0], 1:]).any())
+
+
 def _usable(items: Items, odd: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
     bad = {name for name, _ in odd}
     return np.array([name not in bad for name in items.names], bool)
+
+
+def _require_scenes(config: DataConfig, by_blocks: NDArray[np.bool_]) -> None:
+    """Raises UsageError for a setting that changes nothing of images as they are.
+
+    by_blocks: for each image, True if its tiles are split by blocks.
+    """
+    window = config.test if isinstance(config.test, tuple) else ("",)
+    if isinstance(window[0], int) and (config.tile is None or not by_blocks.any()):
+        raise UsageError(
+            f"data.test={list(window)}: a window is a part of a scene, or of one image"
+            " alone, that data.tile cuts into tiles"
+        )
+    if config.tile is not None and config.gap and not by_blocks.any():
+        raise UsageError(
+            f"data.gap={config.gap}: all tiles of an image are on one side of the split here; a gap"
+            " is for tiles of scenes"
+        )
+    if config.tile is not None and config.edges == "pad" and by_blocks.all():
+        raise UsageError("data.edges=pad: tiles of a scene lie wholly in its blocks; leave it out")
 
 
 def _all_faults(path: Path, faults: Sequence[tuple[str, str]], files: int) -> str:
@@ -227,20 +253,14 @@ class _Cut:
         rows: list[NDArray[np.int32]] = []
         groups: list[NDArray[np.int64]] = []
         sides: list[NDArray[np.int8]] = []
-        group = 0
-        of_content: dict[str, int] = {}
+        known: dict[tuple[str, int], int] = {}
         for item in np.flatnonzero(self._usable).tolist():
             named = self._items.splits[item]
             fixed = SPLITS.index(named) if named else -1
-            for part, side in self._parts(item):
+            for place, (part, side) in enumerate(self._parts(item)):
                 found = self._tiles(item, part)
-                if self.by_blocks[item] and self._config.tile is not None:
-                    mine, group = group, group + 1
-                else:
-                    content = self._items.contents[item]
-                    if content not in of_content:
-                        of_content[content], group = group, group + 1
-                    mine = of_content[content]
+                # Files of equal content are cut alike: their parts are equal, too.
+                mine = known.setdefault((self._items.contents[item], place), len(known))
                 at = np.array(found, np.int32).reshape(-1, 2)
                 index = np.full((len(at), 1), item, np.int32)
                 rows.append(np.concatenate([index, at], axis=1))
@@ -270,7 +290,7 @@ class _Cut:
             left = around(whole, window)
             if config.val == 0:
                 return parts + [(inset(each, whole, config.gap), 0) for each in left]
-        fewest = max(BLOCKS // len(left), 1)
+        fewest = max(BLOCKS // max(len(left), 1), 1)
         side = config.tile + config.gap
         for each in left:
             parts += [(inset(b, whole, config.gap), -1) for b in blocks(each, side, fewest)]
@@ -326,6 +346,7 @@ def _split(
 ) -> tuple[NDArray[np.int8], list[str], list[str]]:
     """The side of each window, its index in SPLITS; sentences on it; warnings."""
     total = len(windows)
+    fixed = _with_copies(groups, fixed)
     sides = fixed.copy()
     is_named = [bool((fixed == i).any()) for i in range(len(SPLITS))]
     warnings = []
@@ -334,12 +355,15 @@ def _split(
         warnings.append(
             f"{count(straddling, 'image')} with equal content in two parts of the split"
         )
+    if isinstance(config.test, float) and is_named[2]:
+        raise UsageError(
+            f"data.test={config.test}: the folder or array itself says which images are for the"
+            " test; leave data.test out"
+        )
     if isinstance(config.test, tuple) and not is_named[2]:
         raise UsageError(f"data.test={list(config.test)}: no image of it is left to test on")
-    shares = {2: config.test if isinstance(config.test, float) else TEST_SHARE}
-    if is_named[2] or is_named[1]:
-        shares[2] = 0.0 if is_named[2] else shares[2]
-    asked: dict[int, float] = {2: shares[2] * total}
+    share = config.test if isinstance(config.test, float) else TEST_SHARE
+    asked: dict[int, float] = {} if is_named[2] else {2: share * total}
     if not is_named[1]:
         left = total - (int((fixed == 2).sum()) if is_named[2] else round(asked[2]))
         val = config.val
@@ -382,6 +406,15 @@ def _how_split(items: Items, config: DataConfig, is_named: Sequence[bool]) -> st
     return ", by file: all tiles of one stay together"
 
 
+def _with_copies(groups: NDArray[np.int64], fixed: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Sides of the windows, where those that are named to none follow a copy that is named."""
+    sides = fixed.copy()
+    for side in range(len(SPLITS)):  # the test's last: what is tested on is not learned from
+        copies = np.isin(groups, groups[fixed == side])
+        sides[copies & (fixed == -1)] = side
+    return sides
+
+
 def _straddling(groups: NDArray[np.int64], fixed: NDArray[np.int8]) -> int:
     """The number of groups whose images are named to more than one side."""
     pairs = np.unique(np.stack([groups, fixed]), axis=1)
@@ -389,18 +422,33 @@ def _straddling(groups: NDArray[np.int64], fixed: NDArray[np.int8]) -> int:
 
 
 def _scale(config: DataConfig, items: Items, train: Windows, height: int, width: int) -> Scale:
-    used = np.unique(train[:, 0])
-    low, high = np.nanmin(items.lows[used]), np.nanmax(items.highs[used])
-    spaced = np.linspace(0, len(train) - 1, min(_SAMPLED, len(train))).astype(int)
+    """The scale of the images, found on the windows that train, and on nothing beside them."""
 
-    def samples() -> Iterator[Picture]:
-        for i in spaced.tolist():
-            picture = items.pool.read(train[i : i + 1], height, width)
+    def pictures(chosen: Windows) -> Iterator[Picture]:
+        for i in range(len(chosen)):
+            picture = items.pool.read(chosen[i : i + 1], height, width)
             valid = None if picture.valid is None else picture.valid[0]
             yield Picture(picture.pixels[0], valid)
 
-    numbers = float(low), float(high)
-    return scale_of(samples(), items.dtype, items.channels, *numbers, config.scale)
+    def limits() -> tuple[float, float]:
+        used = np.unique(train[:, 0])
+        low, high = np.nanmin(items.lows[used]), np.nanmax(items.highs[used])
+        in_unit = config.scale == "auto" and low >= 0 and high <= 1
+        if in_unit or config.tile is None:
+            return float(low), float(high)
+        return limits_of(pictures(train), stop_outside_unit=config.scale == "auto")
+
+    spaced = np.linspace(0, len(train) - 1, min(_SAMPLED, len(train))).astype(int)
+    step = -(-len(spaced) * height * width // _SAMPLED_PIXELS)
+    samples = (_thinned(picture, step) for picture in pictures(train[spaced]))
+    return scale_of(samples, limits, items.dtype, items.channels, config.scale)
+
+
+def _thinned(picture: Picture, step: int) -> Picture:
+    """Every so many pixels of a picture, (C, n)."""
+    pixels = picture.pixels.reshape(len(picture.pixels), -1)[:, ::step]
+    valid = None if picture.valid is None else picture.valid.reshape(-1)[::step]
+    return Picture(pixels, valid)
 
 
 def _found(items: Items, config: DataConfig) -> list[str]:

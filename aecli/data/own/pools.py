@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aecli.data.own import in_use
 from aecli.data.own.decoding import decode
 from aecli.data.own.pictures import (
     Decoding,
@@ -78,19 +79,12 @@ class Kept(Pool):
         self._arguments = (pixels, masks, places, dtype, channels)
         self._places, self._dtype, self.channels = places, dtype, channels
         self.masked = any(place.mask_offset >= 0 for place in places)
+        self._pixels = _mapped(pixels)
+        self._masks = None if masks is None else _mapped(masks)
         self._read_since = 0
 
     def __reduce__(self) -> Any:
         return Kept, self._arguments
-
-    @cached_property
-    def _pixels(self) -> Any:
-        return np.memmap(self._arguments[0], np.uint8, "r")
-
-    @cached_property
-    def _masks(self) -> Any:
-        assert self._arguments[1] is not None
-        return np.memmap(self._arguments[1], np.uint8, "r")
 
     @cached_property
     def _every(self) -> Pixels | None:
@@ -153,6 +147,7 @@ class Array(Pool):
     @cached_property
     def every(self) -> Pixels:
         """All images (N, C, H, W) with all bands, mapped."""
+        self._held = _mapped(self._path)
         mapped = np.load(self._path, mmap_mode="r", allow_pickle=False)
         if mapped.ndim == 3:
             return mapped[:, None]
@@ -232,6 +227,17 @@ class Files(Pool):
         return self._workers.map(
             lambda at: self.window(at[0], at[1], at[2], height, width), windows
         )
+
+
+def _mapped(path: Path) -> Any:
+    """A file as bytes, mapped; one of the cache is not removed until it is let go. Raises
+    DataError."""
+    try:
+        with path.open("rb") as file:
+            in_use.mark(file.fileno())
+            return np.memmap(file, np.uint8, "r")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: gone since the first look: {error}") from None
 
 
 def _let_go(mapped: Any) -> None:

@@ -1,6 +1,7 @@
 """Pixels as a file has them, brought to [0, 1]: by the range of their type, or by percentiles."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,37 +63,56 @@ class Scale:
 
 def scale_of(
     samples: Iterable[Picture],
+    limits: Callable[[], tuple[float, float]],
     dtype: str,
     channels: int,
-    low: float,
-    high: float,
     asked: Literal["auto", "range", "percentiles"],
 ) -> Scale:
-    """The scale of a dataset, found on samples of its training part alone.
+    """The scale of a dataset, found on its training part alone.
 
-    samples: pictures (C, H, W). low, high: the least and the greatest valid value of that part.
+    samples: some pictures (C, ...) of that part. limits: a function that gives the least and the
+    greatest valid value of that part, which is called only where they matter.
     """
-    top = _RANGES.get(dtype)
-    if asked == "range" or (asked == "auto" and dtype == "uint8"):
-        return _by_range(dtype, channels, low, high)
-    if asked == "auto" and top is None and low >= 0 and high <= 1:
-        return Scale((0.0,) * channels, (1.0,) * channels, dtype, "floats, in [0, 1] already")
+    if dtype in _RANGES:
+        if asked == "range" or (asked == "auto" and dtype == "uint8"):
+            return _by_type(dtype, channels)
+    elif asked != "percentiles":
+        low, high = limits()
+        if asked == "range":
+            return _alike(low, high, channels, dtype, "range of the training part")
+        if low >= 0 and high <= 1:
+            return _alike(0.0, 1.0, channels, dtype, "floats, in [0, 1] already")
     found = _percentiles(samples, channels)
     widest = max(above - below for below, above in found)
-    if asked == "auto" and top is not None and widest >= top / 2:
-        return _by_range(dtype, channels, low, high)
+    if asked == "auto" and dtype in _RANGES and widest >= _RANGES[dtype] / 2:
+        return _by_type(dtype, channels)
     lows, highs = zip(*found, strict=True)
     rule = "1st to 99th percentile of each channel over the training part"
     return Scale(tuple(lows), tuple(highs), dtype, rule)
 
 
-def _by_range(dtype: str, channels: int, low: float, high: float) -> Scale:
-    top = _RANGES.get(dtype)
-    if top is None:
-        rule = "range of the training part"
-        return Scale((low,) * channels, (high,) * channels, dtype, rule)
+def limits_of(pictures: Iterable[Picture], stop_outside_unit: bool) -> tuple[float, float]:
+    """The least and the greatest valid value of pictures (C, H, W); inf and -inf without any.
+
+    stop_outside_unit: look no further once a value is not in [0, 1].
+    """
+    low, high = math.inf, -math.inf
+    for picture in pictures:
+        values = picture.pixels if picture.valid is None else picture.pixels[:, picture.valid]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+        if stop_outside_unit and (low < 0 or high > 1):
+            break
+    return low, high
+
+
+def _alike(low: float, high: float, channels: int, dtype: str, rule: str) -> Scale:
+    return Scale((low,) * channels, (high,) * channels, dtype, rule)
+
+
+def _by_type(dtype: str, channels: int) -> Scale:
     rule = f"range of {8 if dtype == 'uint8' else 16} bits"
-    return Scale((0.0,) * channels, (top,) * channels, dtype, rule)
+    return _alike(0.0, _RANGES[dtype], channels, dtype, rule)
 
 
 def _percentiles(samples: Iterable[Picture], channels: int) -> list[tuple[float, float]]:

@@ -2,10 +2,12 @@
 
 Facts and decoded pixels lie in the user's cache, in a folder for each path and way of decoding. A
 file is known again by its name, length and time of change, and is then neither read nor hashed.
+One process looks at a time, and what another one reads from is not taken away from it.
 """
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -20,6 +22,7 @@ import numpy as np
 
 from aecli import strictjson
 from aecli.data.downloads import Working
+from aecli.data.own import in_use
 from aecli.data.own.decoding import decode
 from aecli.data.own.listing import Listing, Named
 from aecli.data.own.pictures import Decoding, Picture, UnreadableError, reasons
@@ -28,7 +31,7 @@ from aecli.data.own.tiff import STRIP, Tiff, is_tiff
 STORE_LIMIT = 16 * 2**30
 """Bytes of decoded pixels that the cache keeps, of all datasets together; half of what is free, if
 that is less. What does not fit is decoded anew each time it is read."""
-_VERSION = 1  # raised when the same file would be decoded to other pixels, or kept otherwise
+_VERSION = 2  # raised when the same file would be decoded to other pixels, or kept otherwise
 _AHEAD = 4  # files decoded before they are written, for each core
 
 
@@ -76,9 +79,18 @@ class Survey:
 
 def survey(listing: Listing, how: Decoding, cache: Path, workers: int, working: Working) -> Survey:
     """Facts of every file. cache: folder for what is kept of this and other datasets."""
-    identity = repr((str(listing.path.absolute()), how, _VERSION))
+    identity = repr((str(listing.path.absolute()), how, _VERSION, _decoders()))
     key = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
     folder = cache / key
+    with contextlib.suppress(OSError):  # met again below, and said there
+        folder.mkdir(parents=True, exist_ok=True)
+    with in_use.alone(folder, working):
+        return _survey(listing, how, cache, folder, workers, working)
+
+
+def _survey(
+    listing: Listing, how: Decoding, cache: Path, folder: Path, workers: int, working: Working
+) -> Survey:
     known = _read(folder)
     here = [_stat(file) for file in listing.files]
     if known is not None and _same(known.facts, here):
@@ -87,8 +99,8 @@ def survey(listing: Listing, how: Decoding, cache: Path, workers: int, working: 
     before = {} if known is None else {f.name: f for f in known.facts}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _make_room(cache, folder)
-        store = _Store(folder, min(STORE_LIMIT, shutil.disk_usage(folder).free // 2))
+        left = _make_room(cache, folder)
+        store = _Store(folder, min(left, shutil.disk_usage(folder).free // 2))
     except OSError as error:
         store = None
         warning = f"{folder}: {error.strerror}; nothing of the images is kept for the next run"
@@ -212,6 +224,7 @@ class _Store:
         self._failure = ""
         for kind in self._sizes:
             self._files[kind] = (folder / f"{kind}-{self._name}").open("x+b")
+            in_use.mark(self._files[kind].fileno())
 
     def add(self, facts: Facts, picture: Picture) -> Facts:
         """Keep a picture; the facts with its place."""
@@ -265,18 +278,23 @@ class _Store:
             kind: f"{kind}-{self._name}" if size and not self._failure else None
             for kind, size in self._sizes.items()
         }
-        description = {"version": _VERSION, **names, "facts": [asdict(each) for each in facts]}
-        former = {path.name for path in self._folder.iterdir()} - {*names.values()}
+        places = {kind: self._folder / name if name else None for kind, name in names.items()}
         temporary = self._folder / f".facts-{self._name}"
         try:
-            temporary.write_text(strictjson.dump(description), "utf-8", "surrogateescape")
+            description = {
+                "version": _VERSION,
+                "names": names,
+                "sizes": {kind: path.stat().st_size for kind, path in places.items() if path},
+                "warnings": warnings,
+                "facts": [asdict(each) for each in facts],
+            }
+            temporary.write_text(_sealed(description))
             temporary.replace(self._folder / "facts.json")
         except OSError as error:
             warnings = (*warnings, f"{self._folder}: {error.strerror}; looked at anew next time")
-        for name in former - {"facts.json"}:
-            with contextlib.suppress(OSError):
-                (self._folder / name).unlink()
-        places = {kind: self._folder / name if name else None for kind, name in names.items()}
+        for path in self._folder.iterdir():
+            if path.name not in ("facts.json", *names.values()):
+                in_use.remove(path)
         return Survey(facts, places["pixels"], places["masks"], warnings)
 
     def abandon(self) -> None:
@@ -346,38 +364,61 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _decoders() -> dict[str, str]:
+    """The versions of what decodes: another one may make other pixels, or read what one could
+    not."""
+    names = ("pillow", "tifffile", "rasterio", "imagecodecs")
+    found = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _sealed(description: dict[str, Any]) -> str:
+    """A description as JSON, after the hash of its text."""
+    text = strictjson.dump(description, None)
+    return f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
 def _read(folder: Path) -> Survey | None:
     """The survey that an earlier look left in the cache; None if there is none that is whole."""
     try:
-        text = (folder / "facts.json").read_text("utf-8", "surrogateescape")
+        digest, _, text = (folder / "facts.json").read_bytes().partition(b"\n")
+        if hashlib.sha256(text).hexdigest().encode() != digest:
+            return None
         description = json.loads(text)
         if description["version"] != _VERSION:
             return None
-        facts = [
-            Facts(**{**each, "shape": tuple(each["shape"]), "changes": tuple(each["changes"])})
-            for each in strictjson.rows(description["facts"])
-        ]
-        places = []
-        for kind, offset in (("pixels", "offset"), ("masks", "mask_offset")):
-            name = description[kind]
-            last = max((getattr(each, offset) + 1 for each in facts), default=0)
-            if last and not (name and last <= (folder / name).stat().st_size):
-                return None
-            places.append(folder / name if name else None)
-        return Survey(facts, places[0], places[1])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        places = {kind: folder / name for kind, name in description["names"].items() if name}
+        if {kind: path.stat().st_size for kind, path in places.items()} != description["sizes"]:
+            return None
+    except OSError:
         return None
+    facts = [
+        Facts(**{**each, "shape": tuple(each["shape"]), "changes": tuple(each["changes"])})
+        for each in strictjson.rows(description["facts"])
+    ]
+    warnings = tuple(description["warnings"])
+    return Survey(facts, places.get("pixels"), places.get("masks"), warnings)
 
 
-def _make_room(cache: Path, keep: Path) -> None:
-    """Remove what was kept of other datasets, the least lately used first, until it fits."""
+def _make_room(cache: Path, keep: Path) -> int:
+    """Remove what was kept of other datasets, the least lately used first, until it takes no more
+    than half; the bytes that are left for one more. What a process reads from stays."""
     others = [path for path in cache.iterdir() if path.is_dir() and path != keep]
-    sizes = {path: sum(each.stat().st_size for each in path.iterdir()) for path in others}
-    for path in sorted(others, key=lambda path: path.stat().st_mtime):
+    ages, sizes = {}, {}
+    for path in others:
+        with contextlib.suppress(FileNotFoundError):  # taken away by another process
+            ages[path] = path.stat().st_mtime
+            sizes[path] = sum(each.stat().st_size for each in path.iterdir())
+    for path in sorted(sizes, key=lambda path: ages[path]):
         if sum(sizes.values()) <= STORE_LIMIT // 2:
-            return
-        shutil.rmtree(path, ignore_errors=True)
-        del sizes[path]
+            break
+        if all(in_use.remove(each) for each in path.iterdir()):
+            path.rmdir()
+            del sizes[path]
+    return max(STORE_LIMIT - sum(sizes.values()), 0)
 
 
 def _touch(folder: Path) -> None:

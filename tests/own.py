@@ -1,0 +1,70 @@
+"""Small datasets of somebody's own, written by code, and a look at them."""
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from PIL import Image
+
+from aecli.config import DataConfig
+from aecli.data.own import opened as opening
+
+
+def drawn(n, *shape, seed=0, top=255):
+    """Images (n, *shape) uint8, or uint16 for a larger `top`: noise that no two share."""
+    dtype = np.uint8 if top < 256 else np.uint16
+    return np.random.default_rng(seed).integers(0, top + 1, (n, *shape)).astype(dtype)
+
+
+def blobs(n, height=8, width=8, seed=0):
+    """Images (n, height, width) uint8 that a small code can hold: one bright spot each."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    cy, cx = rng.uniform(0, height, (n, 1, 1)), rng.uniform(0, width, (n, 1, 1))
+    return (255 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (0.1 * height * width))).astype(
+        np.uint8
+    )
+
+
+def put(folder, images, classes=("",)):
+    """Images as PNGs in a folder, dealt out to classes (sub-folders) in turn; their paths."""
+    paths = []
+    for i, image in enumerate(images):
+        path = folder / classes[i % len(classes)] / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+        paths.append(path)
+    return paths
+
+
+def put_scene(path, pixels, nodata=None):
+    """A GeoTIFF of pixels (C, H, W) that lies on the ground."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands, height, width = pixels.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=bands,
+        height=height,
+        width=width,
+        dtype=pixels.dtype,
+        nodata=nodata,
+        crs="EPSG:32601",
+        transform=Affine(30, 0, 0, 0, -30, 0),
+    ) as file:
+        file.write(pixels)
+    return path
+
+
+def look(path, tmp_path: Path, workers=2, **keys):
+    """The dataset at a path, as if by a new process."""
+    opening._opened.clear()
+    config = DataConfig(dataset=str(path), **keys)
+    return opening.opened(config, tmp_path / "images", workers)
+
+
+def files_of(opened, split):
+    """The names of the files that have images in a part of the split."""
+    return {opened.items.names[i] for i in opened.windows[split][:, 0].tolist()}
