@@ -54,7 +54,7 @@ def settings_in_words(
 
 def mse_in_words(mse: float) -> str:
     """An mse per pixel as tables print it: five decimals, or three digits where those are fewer."""
-    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:.3g}"
+    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:#.3g}"
 
 
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:
