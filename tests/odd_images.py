@@ -558,6 +558,11 @@ def _zip_of(name: str, content: bytes, compression: int = zipfile.ZIP_STORED) ->
     return archive.getvalue()
 
 
+def deflated(name: str, content: bytes) -> bytes:
+    """An archive of one file, compressed."""
+    return _zip_of(name, content, zipfile.ZIP_DEFLATED)
+
+
 def _flipped(content: bytes, at: int) -> bytes:
     return content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :]
 
@@ -581,7 +586,7 @@ _KERAS = {
 }
 _RECORD = np.zeros((8, ROWS, COLUMNS), [("a", "u1"), ("b", "u1")])
 _OBJECTS = np.empty((8, ROWS, COLUMNS), object)
-_DEFLATED = _zip_of("x.npy", npy(_IMAGES), zipfile.ZIP_DEFLATED)
+_DEFLATED = deflated("x.npy", npy(_IMAGES))
 _NAMED_LIKE_ALL = {"classes": ("a", "b"), "n": 10}
 
 _ARRAYS = [

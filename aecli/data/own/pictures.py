@@ -193,7 +193,8 @@ def reasons() -> Iterator[None]:
     except MemoryError:
         raise UnreadableError("it needs more memory than there is") from None
     except OSError as error:
-        raise UnreadableError(_first_line(error.strerror or str(error))) from None
+        cause = error.__cause__ or error  # rasterio's says no more than to look at its cause
+        raise UnreadableError(_first_line(error.strerror or str(cause))) from None
     except Exception as error:  # decoders let through what damaged bytes lead to: any of them
         raise UnreadableError(
             f"damaged: {_first_line(str(error)) or type(error).__name__}"

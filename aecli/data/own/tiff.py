@@ -140,6 +140,12 @@ class _Rasterio:
     def __init__(self, path: Path) -> None:
         import rasterio
 
+        with rasterio.Env():  # else GDAL speaks on stderr
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        import rasterio
+
         try:
             self._file = rasterio.open(path, driver="GTiff")
         except UnicodeEncodeError:  # its name is not UTF-8, which GDAL's names are
@@ -160,15 +166,20 @@ class _Rasterio:
         self.bands = tuple(i for i, name in enumerate(colours, 1) if name != "alpha") or (1,)
 
     def read(self, bands: tuple[int, ...], y: int, x: int, height: int, width: int) -> Any:
+        import rasterio
         from rasterio.windows import Window
 
         window = Window(x, y, width, height)
-        pixels = self._file.read(list(bands), window=window)
-        mask = self._file.dataset_mask(window=window) != 0 if self._masked else None
+        with rasterio.Env():
+            pixels = self._file.read(list(bands), window=window)
+            mask = self._file.dataset_mask(window=window) != 0 if self._masked else None
         return pixels, mask
 
     def close(self) -> None:
-        self._file.close()
+        import rasterio
+
+        with rasterio.Env():
+            self._file.close()
 
 
 def _palette(colours: dict[int, tuple[int, ...]]) -> Pixels:
@@ -205,6 +216,8 @@ class _Tifffile:
                     raise
                 kind = page.compression.name
                 raise UnreadableError(f"compressed by {kind}; pip install 'aecli[geo]'") from None
+            if array.ndim != len(page.axes):
+                raise UnreadableError("it has no pixels")
             if page.axes == "YX":
                 array = array[None]
             elif page.axes == "YXS":
