@@ -34,6 +34,8 @@ class Pool:
     """Images of one type and number of channels, of any sizes, that windows are read from."""
 
     channels: int
+    dtype: str
+    """Type of the decoded pixels."""
     masked: bool
     """True if some pixels are not valid."""
 
@@ -47,6 +49,8 @@ class Pool:
 
         windows: (n, 3), each an image's index and the row and column of the upper left pixel.
         """
+        if not len(windows):
+            return Picture(np.empty((0, self.channels, height, width), self.dtype))
         parts = self._parts(windows.tolist(), height, width)
         return stacked([in_channels(part, self.channels) for part in parts])
 
@@ -77,7 +81,7 @@ class Kept(Pool):
         channels: int,
     ) -> None:
         self._arguments = (pixels, masks, places, dtype, channels)
-        self._places, self._dtype, self.channels = places, dtype, channels
+        self._places, self.dtype, self.channels = places, dtype, channels
         self.masked = any(place.mask_offset >= 0 for place in places)
         self._pixels = _mapped(pixels)
         self._masks = None if masks is None else _mapped(masks)
@@ -96,13 +100,13 @@ class Kept(Pool):
             return None
         if bool((steps != steps[0]).any()):
             return None
-        strides = (int(steps[0]), *np.ndarray(first.shape, self._dtype).strides)
+        strides = (int(steps[0]), *np.ndarray(first.shape, self.dtype).strides)
         shape = (len(self._places), *first.shape)
-        return np.ndarray(shape, self._dtype, self._pixels, first.offset, strides)
+        return np.ndarray(shape, self.dtype, self._pixels, first.offset, strides)
 
     def window(self, item: int, y: int, x: int, height: int, width: int) -> Picture:
         place = self._places[item]
-        image = np.ndarray(place.shape, self._dtype, self._pixels, place.offset)
+        image = np.ndarray(place.shape, self.dtype, self._pixels, place.offset)
         pixels = np.array(image[:, y : y + height, x : x + width])
         valid = None
         if place.mask_offset >= 0:
@@ -137,7 +141,7 @@ class Array(Pool):
     ) -> None:
         self._arguments = (path, channels_last, dtype, channels, nodata, bands, masked)
         self._path, self._channels_last, self._bands = path, channels_last, bands
-        self._dtype, self._nodata = dtype, nodata
+        self.dtype, self._nodata = dtype, nodata
         self.channels, self.masked = channels, masked
         self._read_since = 0
 
@@ -178,7 +182,7 @@ class Array(Pool):
         if part.dtype == np.bool_:
             return np.where(part, np.uint8(255), np.uint8(0))
         with np.errstate(over="ignore"):  # of float64: infinity, which is not valid
-            return np.ascontiguousarray(part).astype(self._dtype, copy=False)
+            return np.ascontiguousarray(part).astype(self.dtype, copy=False)
 
 
 class Files(Pool):
@@ -194,7 +198,7 @@ class Files(Pool):
         workers: int,
     ) -> None:
         self._arguments = (paths, how, dtype, channels, masked, workers)
-        self._paths, self._how, self._dtype = paths, how, dtype
+        self._paths, self._how, self.dtype = paths, how, dtype
         self.channels, self.masked = channels, masked
 
     def __reduce__(self) -> Any:
@@ -217,7 +221,7 @@ class Files(Pool):
                 picture = Picture(whole.pixels[part], valid)
         except UnreadableError as reason:
             raise DataError(f"{path}: changed since the first look: {reason}") from None
-        if picture.pixels.dtype != self._dtype or 0 in picture.pixels.shape:
+        if picture.pixels.dtype != self.dtype or 0 in picture.pixels.shape:
             raise DataError(f"{path}: changed since the first look: it has another size or type")
         return padded(picture, height, width)
 
