@@ -1,6 +1,7 @@
 """One figure of every kind, in every odd shape, and what is read off them."""
 
 import io
+import math
 
 import matplotlib as mpl
 import numpy as np
@@ -62,15 +63,17 @@ def pictures(*shape):
     return RNG.random(shape)
 
 
-def decoded(n, channels=1, side=28, name="decoded"):
-    return figures.Decoded(name, pictures(n, channels, side, side), RNG.random(n) / 50, 0.0123)
+def decoded(n, channels=1, size=(28, 28), name="decoded"):
+    return figures.Decoded(name, pictures(n, channels, *size), RNG.random(n) / 50, 0.0123)
 
 
-def reconstructions(n, channels=1, side=28, pca=True):
-    codecs = [decoded(n, channels, side)]
-    codecs += [decoded(n, channels, side, "PCA-32")] if pca else []
-    originals = pictures(n, channels, side, side)
-    return figures.reconstructions(originals, codecs, ["median"] * n, TITLE)
+def reconstructions(n, channels=1, size=28, pca=True, masked=False):
+    sides = (size, size) if isinstance(size, int) else size
+    codecs = [decoded(n, channels, sides)]
+    codecs += [decoded(n, channels, sides, "PCA-32")] if pca else []
+    originals = pictures(n, channels, *sides)
+    valid = masks(n, *sides) if masked else None
+    return figures.reconstructions(originals, codecs, ["median"] * n, TITLE, masks=valid)
 
 
 def training_curve(epochs, baseline=("PCA-32, test", 0.0168), title=TITLE, further=0):
@@ -81,9 +84,23 @@ def training_curve(epochs, baseline=("PCA-32, test", 0.0168), title=TITLE, furth
     return figures.training_curve(counted, train, val, train[-1] * 1.01, baseline, title, terms)
 
 
-def code_scatter(classes, spread=1.0, n=400):
-    labels = np.arange(n) % classes
-    return figures.code_scatter(RNG.normal(size=(n, 2)) * spread, labels, TITLE)
+def code_scatter(classes, spread=1.0, n=400, names=()):
+    labels = np.arange(n) % classes if classes else None
+    return figures.code_scatter(RNG.normal(size=(n, 2)) * spread, labels, TITLE, names)
+
+
+def named(classes):
+    """Names of classes as folders have them, all alike but for their ends."""
+    kinds = ("sea_or_lake", "herbaceous vegetation, dry", "_$x$", "forest")
+    return [f"{kinds[label % len(kinds)]} {label}" for label in range(classes)]
+
+
+def masks(n, height, width):
+    """(n, height, width), some pixels of all images but the first not valid."""
+    there = np.ones((n, height, width), dtype=bool)
+    for i in range(1, n):
+        there[i, : height // 2, : 1 + width * i // n] = False
+    return there
 
 
 def code_units(k, with_pca=True):
@@ -110,6 +127,8 @@ def comparison(dims, sd=True):
         ("PCA", falling, None),
         ("linear autoencoder", falling, None),
         ("DCT, lowest frequencies", [1.5 * m for m in falling], None),
+        ("DCT of rotated channels", [1.3 * m for m in falling], None),
+        ("thumbnail", [math.nan, *(1.8 * m for m in falling[1:])], None),
     ]
     return figures.comparison(dims, lines, TITLE)
 
@@ -120,17 +139,19 @@ def chapter_training(seeds, epochs=5, printed=True):
     return figures.chapter_training(losses, chapter, TITLE)
 
 
-def interpolation(steps, holes=True, channels=1, rows=2):
+def interpolation(steps, holes=True, channels=1, rows=2, read_as="a\nb", masked=False):
     in_hole = (np.arange(steps) % 2 == 1) & holes
     row = figures.PathRow(
-        "this codec", pictures(steps, channels, 28, 28), in_hole, ["a\nb"] * steps
+        "this codec", pictures(steps, channels, 28, 28), in_hole, [read_as] * steps
     )
     originals = pictures(2, channels, 28, 28)
     t = np.linspace(0, 1, steps)
     note = "Under each image what it means, in as many words as it takes to say it. " * 3
     beside = figures.PathRow("nearest", row.decoded, in_hole & False, ["c"] * steps, on_path=False)
     codecs = [row, beside, *[row] * (rows - 1)]
-    return figures.interpolation_row(originals, ("a 3", "an 8"), t, codecs, note, TITLE)
+    valid = masks(2, 28, 28) if masked else None
+    ends = ("a 3", "an 8")
+    return figures.interpolation_row(originals, ends, t, codecs, note, TITLE, masks=valid)
 
 
 def plane(hole=True, edge=True, path=((0.1, 0.0), (1.9, 0.5))):
@@ -156,21 +177,28 @@ def hole_rates(codecs=2, rate=0.01):
     return figures.hole_rates(np.linspace(0, 1, 4), rates, real, 500, TITLE)
 
 
-def sample_grids(rows, channels=1):
+def sample_grids(rows, channels=1, shown=()):
     samples = [pictures(12 - i, channels, 28, 28) for i in range(rows)]
     names = ["test images, decoded", *[f"sampler {i}" for i in range(1, rows)]]
     scores = {"Frechet\ndistance": ["1281.3"] * rows, "classifier's\nconfidence": ["0.50"] * rows}
-    return figures.sample_grids(samples, names, scores, "What the scores mean. " * 9, TITLE)
+    return figures.sample_grids(samples, names, scores, "What the scores mean. " * 9, TITLE, shown)
 
 
 def code_ranges(k):
     return figures.code_ranges(np.sort(RNG.normal(size=(5, k)), axis=0), TITLE)
 
 
-def decoded_grid(n, rows, channels=1):
-    images = pictures(n, channels, 28, 28)
-    named = [(f"{784 * i} gaussian", images, 0.01234) for i in range(1, rows + 1)]
-    return figures.decoded_grid(images, named, "mean test mse\nof 3 seeds", TITLE)
+def decoded_grid(n, rows, channels=1, size=(28, 28), name="gaussian"):
+    images = pictures(n, channels, *size)
+    codecs = [(f"{784 * i} {name}", images, 0.01234) for i in range(1, rows + 1)]
+    return figures.decoded_grid(images, codecs, "mean test mse\nof 3 seeds", TITLE)
+
+
+def sheet(n, channels, height, width, splits=True):
+    images, there = pictures(n, channels, height, width), masks(n, height, width)
+    captions = [f"IMG_2024_{i:05}.jpeg\n{name}" for i, name in enumerate(named(n))]
+    marks = [("train", "val", "test")[i % 3] for i in range(n)] if splits else ()
+    return figures.sheet(images, captions, TITLE, "As training would see them.", there, marks)
 
 
 CASES = {
@@ -178,6 +206,11 @@ CASES = {
     "reconstructions of one image": lambda: reconstructions(1),
     "reconstructions in colour, large": lambda: reconstructions(5, 3, 96),
     "reconstructions of four channels": lambda: reconstructions(3, 4, pca=False),
+    "reconstructions of two channels, masked": lambda: reconstructions(11, 2, masked=True),
+    "reconstructions of tiny images, masked": lambda: reconstructions(11, 1, 8, masked=True),
+    "reconstructions of wide images": lambda: reconstructions(11, 3, (32, 128)),
+    "reconstructions of high images": lambda: reconstructions(11, 3, (128, 32)),
+    "reconstructions of very large images": lambda: reconstructions(3, 6, 512, masked=True),
     "training_curve": lambda: training_curve(5),
     "training_curve of one epoch": lambda: training_curve(1, None),
     "training_curve without validation": lambda: training_curve(2),
@@ -190,6 +223,10 @@ CASES = {
     "code_scatter of 30 classes": lambda: code_scatter(30),
     "code_scatter of 100 classes": lambda: code_scatter(100),
     "code_scatter of few": lambda: code_scatter(3, n=3),
+    "code_scatter without labels": lambda: code_scatter(0),
+    "code_scatter of 2 names": lambda: code_scatter(2, names=["cat", "dog"]),
+    "code_scatter of 10 names": lambda: code_scatter(10, names=named(10)),
+    "code_scatter of 37 names": lambda: code_scatter(37, names=named(37)),
     "code_units of 1": lambda: code_units(1),
     "code_units of 2": lambda: code_units(2),
     "code_units of 32": lambda: code_units(32),
@@ -211,6 +248,10 @@ CASES = {
     "interpolation": lambda: interpolation(10),
     "interpolation in two steps": lambda: interpolation(2, False),
     "interpolation in many": lambda: interpolation(23, channels=4),
+    "interpolation with names, masked": lambda: interpolation(
+        10, channels=3, read_as="read as\nherbac…on, dry", masked=True
+    ),
+    "interpolation without a classifier": lambda: interpolation(10, channels=2, read_as=""),
     "latent_map": latent_map,
     "latent_map of a short path": lambda: latent_map(path=((1, 0), (1.001, 0))),
     "latent_map to the corners": lambda: latent_map(path=((0, -1), (2, 1)), edge=False),
@@ -225,4 +266,10 @@ CASES = {
     "code_ranges of 784": lambda: code_ranges(784),
     "decoded_grid": lambda: decoded_grid(10, 6),
     "decoded_grid of one": lambda: decoded_grid(1, 1, 3),
+    "decoded_grid of wide images": lambda: decoded_grid(12, 3, 3, (16, 128), "a\nb\nc"),
+    "sample_grids of six channels": lambda: sample_grids(3, 6, (3, 2, 1)),
+    "sheet": lambda: sheet(36, 3, 64, 64),
+    "sheet of one": lambda: sheet(1, 1, 28, 28),
+    "sheet of wide images": lambda: sheet(5, 6, 32, 128, splits=False),
+    "sheet of high images": lambda: sheet(20, 13, 96, 24),
 }

@@ -71,6 +71,15 @@ def test_where_pca_leaves_no_error_there_is_nothing_to_be_above_of():
     assert "not judged" in alone.reason
 
 
+def test_eckart_young_is_not_judged_of_masked_images():
+    masked = dataclasses.replace(GOOD, tail_mse=None, train_mse=0.001)
+    assert masked.excess_percent is None
+    assert masked.row()["discarded_tail_mse"] is None
+    verdict = judge_eckart_young([masked])
+    assert verdict.holds is None
+    assert verdict.reason.startswith("Eckart-Young is not judged: it is of whole images")
+
+
 def test_the_advantage_is_found_where_it_is():
     advantages = [
         Advantage(2, 0.5, 0.6, 20),

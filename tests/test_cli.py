@@ -15,6 +15,7 @@ from aecli import interrupts
 from aecli.cli import expect
 from aecli.codecs import store
 from aecli.experiments import train
+from aecli.measure.baselines import TRANSFORMS
 from aecli.runs import folder as run_folder
 from tests.conftest import FEW_IMAGES, SMALL
 
@@ -104,7 +105,7 @@ def test_a_missed_expectation_exits_7_after_the_run(inside):
     assert json.loads((done.run / "run.json").read_text())["status"] == "completed"
 
 
-@pytest.mark.parametrize("codec", ["pca", "dct"])
+@pytest.mark.parametrize("codec", ["pca", "dct", "rotated-dct", "thumbnail"])
 def test_codecs_without_training_go_through_the_same_command(inside, codec):
     done = inside(
         "train", *FEW_IMAGES, "--codec", codec, "--code-dim", "8", "--expect", "epochs==0"
@@ -118,6 +119,9 @@ def test_codecs_without_training_go_through_the_same_command(inside, codec):
     said = "this is PCA itself" if codec == "pca" else "no linear codec is below PCA"
     assert said in done.stdout
     assert "fails" not in done.stdout
+    own = f"{codec.replace('-', '_')}_test_mse"
+    assert metrics[own] == pytest.approx(metrics["test_mse"])
+    assert metrics["code_dim"] == (4 if codec == "thumbnail" else 8)
 
 
 def test_a_codec_worse_than_a_constant_picture_is_warned_of_even_when_quiet(inside):
@@ -140,8 +144,20 @@ def test_the_summary_says_by_which_settings(small_run):
 def test_an_overcomplete_code_has_no_pca_beside_it(inside):
     done = inside("train", *SMALL, "--code-dim", "900", "--set", "codec.hidden=[]")
     assert done.code == 0, done.stderr
-    assert done.metrics()["pca_test_mse"] is None
+    names = ("pca_test_mse", "pca_rank", *(f"{name}_test_mse" for name in TRANSFORMS))
+    assert [done.metrics()[name] for name in (*names, "thumbnail_numbers")] == [None] * 6
     assert "PCA-900" in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("fixed transforms")]
+    assert line.endswith("none: the image has 784 numbers")
+
+
+def test_transforms_stand_beside_a_network(small_run):
+    metrics = small_run.metrics()
+    assert (metrics["pca_rank"], metrics["thumbnail_numbers"]) == (2, 1)
+    [line] = [x for x in small_run.stdout.splitlines() if x.startswith("fixed transforms")]
+    found = [f"{metrics[f'{name}_test_mse']:.5f}" for name in TRANSFORMS]
+    assert line.endswith("DCT {}, rotated {}, thumbnail-1 {}".format(*found))
+    assert len(line) <= 80
 
 
 def test_dry_run_prints_the_config_and_writes_nothing(inside, tmp_path):

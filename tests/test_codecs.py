@@ -1,5 +1,6 @@
 """Codecs: shapes, the chapter's layers, exact transforms, and models that load only if whole."""
 
+import hashlib
 import json
 import re
 
@@ -7,23 +8,22 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from sklearn.decomposition import PCA
 
 from aecli import codecs
 from aecli.codecs import CODECS, principal, store
-from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
-from aecli.data.images import InMemory
+from aecli.codecs.cosines import all_coefficients
+from aecli.config import DctConfig, MlpConfig, PcaConfig, RotatedDctConfig, ThumbnailConfig
+from aecli.data.images import Batch, InMemory, filled, squared_errors, weighted_mean
 from aecli.errors import DataError, UsageError
 from aecli.measure import metrics
 from tests.conftest import digits, source
 
-CONFIGS = {"mlp": MlpConfig, "linear": LinearConfig, "pca": PcaConfig, "dct": DctConfig}
-
 
 def made(name, code_dim=5, shape=(1, 28, 28), n=200):
     torch.manual_seed(0)
-    codec = codecs.build(CONFIGS[name](code_dim=code_dim), shape)
+    codec = codecs.build(CODECS[name](code_dim=code_dim), shape)
     if codec.settings.solved:
         codec.solve(source(n, shape=shape))
     return codec
@@ -35,7 +35,8 @@ def test_every_codec_encodes_and_decodes(name, shape):
     codec = made(name, code_dim=5, shape=shape)
     images = digits(7, shape=shape) / 255
     codes = codec.encode(images)
-    assert codes.shape == (7, 5)
+    assert codes.shape == (7, codec.code_dim)
+    assert codec.code_dim == (5 if name != "thumbnail" else 4 if shape[0] == 1 else 3)
     assert codec.decode(codes).shape == images.shape
     torch.testing.assert_close(codec(images), codec.decode(codes))
 
@@ -105,7 +106,7 @@ def test_pca_that_memory_does_not_allow_is_refused(monkeypatch):
 
 def test_all_components_reproduce_the_image():
     images = source(60, shape=(1, 6, 6))
-    for name in ("pca", "dct"):
+    for name in ("pca", "dct", "rotated-dct", "thumbnail"):
         assert metrics.mse(made(name, code_dim=36, shape=(1, 6, 6), n=60), images) < 1e-10
 
 
@@ -115,10 +116,146 @@ def test_dct_rows_are_scipys_transform():
     expected = scipy.fft.dctn(image[0, 0].numpy(), norm="ortho").ravel()
     np.testing.assert_allclose(sorted(codec.encode(image)[0]), sorted(expected), atol=1e-5)
     assert codec.encode(image)[0, 0] == pytest.approx(expected[0], abs=1e-5)  # the mean first
-    torch.testing.assert_close(codec.basis @ codec.basis.T, torch.eye(64), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["pca", "dct"])
+@pytest.mark.parametrize("name", ["pca", "dct", "rotated-dct"])
+@pytest.mark.parametrize(("shape", "code_dim"), [((1, 8, 8), 64), ((3, 6, 9), 40), ((4, 1, 7), 5)])
+def test_an_orthonormal_transform_gives_back_its_codes(name, shape, code_dim):
+    codec = made(name, code_dim, shape)
+    codes = torch.randn((9, code_dim), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(codec.encode(codec.decode(codes)), codes, atol=2e-5, rtol=0)
+    away = codec.decode(codes) - codec.decode(torch.zeros_like(codes))  # Parseval
+    torch.testing.assert_close(away.flatten(1).norm(dim=1), codes.norm(dim=1), atol=1e-4, rtol=0)
+
+
+def test_dct_takes_the_lowest_frequencies_of_each_channel_in_turn():
+    images = digits(4, shape=(2, 6, 9)) / 255
+    whole = scipy.fft.dctn(images.numpy(), axes=(2, 3), norm="ortho")
+    v, u = np.meshgrid(np.arange(9), np.arange(6))
+    order = np.argsort(((u / 6) ** 2 + (v / 9) ** 2).ravel(), kind="stable")
+    expected = whole.reshape(4, 2, -1)[:, :, order].transpose(0, 2, 1).reshape(4, -1)[:, :7]
+    np.testing.assert_allclose(made("dct", 7, (2, 6, 9)).encode(images), expected, atol=1e-5)
+    np.testing.assert_allclose(all_coefficients(images), whole, atol=1e-5)
+
+
+def test_rotated_dct_finds_the_axes_of_the_colours():
+    # Three channels that are one picture in three strengths lie on one axis.
+    grey, strengths = digits(50, shape=(1, 8, 8)) / 255, torch.tensor([1.0, 0.5, 0.25])
+    codec = codecs.build(RotatedDctConfig(code_dim=20), (3, 8, 8))
+    codec.solve(InMemory(grey * strengths[:, None, None]))
+    torch.testing.assert_close(codec.rotation[0], strengths / strengths.norm())
+    gram = codec.rotation @ codec.rotation.T
+    torch.testing.assert_close(gram, torch.eye(3), atol=1e-6, rtol=0)
+    assert (codec.places < 64).all()  # all on the first axis
+    assert codec.count_parameters() == 3 + 9 + 20
+
+
+def test_rotated_dct_keeps_what_is_largest():
+    # Its error on its training images is what the coefficients left out hold.
+    images, shape = digits(60, shape=(3, 8, 10)).float() / 255, (3, 8, 10)
+    codec = codecs.build(RotatedDctConfig(code_dim=9), shape)
+    codec.solve(InMemory(images))
+    whole = codecs.build(RotatedDctConfig(code_dim=240), shape)
+    whole.solve(InMemory(images))
+    codes = whole.encode(images)
+    assert (codes.abs().mean(dim=0).diff() < 1e-6).all()
+    left_out = codes[:, 9:].square().sum().item() / images.numel()
+    assert metrics.mse(codec, InMemory(images)) == pytest.approx(left_out, rel=1e-4)
+    assert metrics.mse(codec, InMemory(images)) < metrics.mse(
+        made("dct", 9, shape), InMemory(images)
+    )
+    for name, tensor in whole.truncated(9).state_dict().items():
+        assert torch.equal(tensor, codec.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("name", ["dct", "rotated-dct", "thumbnail"])
+def test_a_constant_image_is_one_number_of_each_channel(name):
+    values = torch.tensor([0.25, 0.75])[:, None, None]
+    images = values.expand(5, 2, 9, 12) * torch.linspace(0.1, 1, 5)[:, None, None, None]
+    codec = codecs.build(CODECS[name](code_dim=2), (2, 9, 12))
+    codec.solve(InMemory(images))
+    torch.testing.assert_close(codec(images), images)
+
+
+@pytest.mark.parametrize(
+    ("code_dim", "shape", "size"),
+    [
+        (128, (3, 64, 64), (6, 6)),
+        (256, (3, 512, 512), (9, 9)),
+        (32, (1, 28, 28), (5, 5)),
+        (784, (1, 28, 28), (28, 28)),
+        (42, (1, 12, 20), (5, 8)),
+        (3, (3, 28, 28), (1, 1)),
+        (5, (1, 1, 1000), (1, 5)),
+        (7, (2, 1000, 2), (3, 1)),
+    ],
+)
+def test_a_thumbnail_has_the_images_proportions(code_dim, shape, size):
+    codec = codecs.build(ThumbnailConfig(code_dim=code_dim), shape)
+    assert codec.code_dim == shape[0] * size[0] * size[1] <= code_dim
+    assert (len(codec.down), len(codec.across)) == size
+    for shares in (codec.down, codec.across):
+        torch.testing.assert_close(shares.sum(dim=1), torch.ones(len(shares)))
+
+
+def test_a_thumbnail_is_the_mean_over_areas():
+    codec = codecs.build(ThumbnailConfig(code_dim=4), (1, 3, 3))
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    # A quarter of the area is the corner, half of two neighbours, a quarter of the middle.
+    assert codec.encode(image)[0, 0].item() == pytest.approx((0 + 0.5 + 1.5 + 1) / 2.25)
+
+
+def test_a_thumbnail_of_less_than_a_pixel_is_refused():
+    told = r"code_dim=2 must be at least 3 \(channels\) for codec 'thumbnail'"
+    with pytest.raises(UsageError, match=told):
+        codecs.build(ThumbnailConfig(code_dim=2), (3, 8, 8))
+
+
+def test_large_images_need_no_basis():
+    # Of 512x512x3 pixels, 256 rows of a basis would be 0.8 GB.
+    images = torch.rand((2, 3, 512, 512), generator=torch.Generator().manual_seed(0))
+    for name in ("dct", "rotated-dct", "thumbnail"):
+        codec = codecs.build(CODECS[name](code_dim=256), (3, 512, 512))
+        codec.solve(InMemory(images))
+        assert sum(tensor.nbytes for tensor in codec.state_dict().values()) < 100_000
+        assert codec(images).shape == images.shape
+
+
+def half_masked(behind):
+    """Images with another half of each not valid, and the same whole."""
+    whole = digits(40, shape=(2, 8, 8)).float() / 255
+    mask = torch.ones((40, 1, 8, 8), dtype=torch.bool)
+    mask[::2, :, :4], mask[1::2, :, :, 4:] = False, False
+    return InMemory(torch.where(mask, whole, behind), mask=mask), whole
+
+
+@pytest.mark.parametrize("name", ["pca", "dct", "rotated-dct", "thumbnail"])
+def test_what_stands_behind_a_mask_is_in_no_transform(name):
+    errors = []
+    for behind in (float("nan"), 1e6):
+        images, _ = half_masked(behind)
+        codec = codecs.build(CODECS[name](code_dim=12), images.shape)
+        codec.solve(images)
+        errors.append(metrics.mse(codec, images))
+        torch.testing.assert_close(
+            metrics.encode(codec, images), codec.encode(codec.seen(images.all()))
+        )
+    assert errors[0] == errors[1]
+    zeros = squared_errors(codec(images.all().images), images.all())
+    assert errors[0] < weighted_mean(*zeros)  # than with the hole left in
+
+
+def test_a_hole_is_filled_with_the_mean_of_what_is_valid():
+    images = torch.tensor([[1.0, 3.0], [0.0, 0.0]]).view(1, 1, 2, 2)
+    mask = torch.tensor([[True, True], [False, True]]).view(1, 1, 2, 2)
+    batch = Batch(images, mask)
+    assert filled(batch).flatten().tolist() == pytest.approx([1, 3, 4 / 3, 0])
+    assert filled(batch, torch.full((1, 2, 2), 7.0)).flatten().tolist() == [1, 3, 7, 0]
+    assert filled(Batch(images)) is images
+    assert filled(Batch(images * 0, mask & False)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["pca", "dct", "rotated-dct", "thumbnail"])
 def test_a_basis_has_at_most_as_many_vectors_as_pixels(name):
     message = rf"code_dim=900 must be at most 784 \(1x28x28 pixels\) for codec '{name}'"
     with pytest.raises(UsageError, match=message):
@@ -158,9 +295,10 @@ def test_images_that_a_codec_cannot_take_are_named(name, images, told):
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("codes", [torch.zeros(3, 6), torch.zeros(5), np.zeros((3, 5)), None])
 def test_codes_that_a_codec_cannot_take_are_named(name, codes):
-    expected = r"codes: a .*, expected a float32 tensor of shape \(N, 5\)"
+    codec = made(name)
+    expected = rf"codes: a .*, expected a float32 tensor of shape \(N, {codec.code_dim}\)"
     with pytest.raises(UsageError, match=expected):
-        made(name).decode(codes)
+        codec.decode(codes)
 
 
 @pytest.fixture
@@ -178,6 +316,29 @@ def test_a_saved_model_loads_to_the_same_codec(saved):
     images = digits(9) / 255
     assert torch.equal(store.load(folder)(images), codec(images))
     assert torch.equal(store.load(str(folder))(images), codec(images))
+
+
+def test_a_dct_that_a_former_version_saved_is_read(tmp_path):
+    codec = made("dct")
+    description, _ = store.pack(codec, DctConfig(code_dim=5))
+    basis = torch.eye(784)[:5].contiguous()
+    weights = save({"basis": basis})
+    description |= {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    images = digits(9) / 255
+    assert torch.equal(store.load(tmp_path)(images), codec(images))
+
+
+@pytest.mark.parametrize("place", [-1, 784, 0])
+def test_places_that_cannot_be_are_refused(tmp_path, place):
+    codec = made("rotated-dct")
+    codec.places[:2] = torch.tensor([0, place])
+    description, weights = store.pack(codec, RotatedDctConfig(code_dim=5))
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    with pytest.raises(DataError, match="its places are not 5 different ones from 0 to 783"):
+        store.load(tmp_path)
 
 
 def test_a_run_folder_is_not_its_model(saved):

@@ -81,7 +81,7 @@ def read_toy(places, say):
         images[~mask.expand_as(images)] = float("nan")
         return InMemory(images, labels, mask)
 
-    return Raw(part(300), part(120), "drawn", "0" * 64, None)
+    return Raw(part(1300), part(120), "drawn", "0" * 64, None)
 """,
     "training/toy_loss.py": '''
 from typing import ClassVar, Literal
@@ -123,12 +123,12 @@ def backwards(work, shared, tasks, workers, timeout=None):
 # File -> the line after which the new one stands, and the new one.
 LINES = {
     "codecs/settings.py": (
-        '    "dct": DctConfig,\n}\n',
+        '    "thumbnail": ThumbnailConfig,\n}\n',
         'from aecli.codecs.toy_settings import ToyConfig; CODECS["toy"] = ToyConfig\n',
     ),
     "data/known.py": (
         "DATASETS: dict[str, Dataset] = {\n",
-        '    "toy": Dataset("toy", (3, 12, 16), 300, 120, _lazily("aecli.data.toy:read_toy")),\n',
+        '    "toy": Dataset("toy", (3, 12, 16), 1300, 120, _lazily("aecli.data.toy:read_toy")),\n',
     ),
     "config/sections.py": (
         r"LOSSES: dict.*\n",

@@ -9,7 +9,9 @@ import pytest
 from matplotlib.text import Annotation, Text
 
 from aecli import figures
+from aecli.figures import pictures
 from aecli.figures.colours import class_colours, seen
+from aecli.figures.pictures import channel_note, in_colour
 from aecli.figures.style import text_width, wrapped
 from tests.drawings import (
     CASES,
@@ -27,8 +29,11 @@ from tests.drawings import (
     laid_out,
     latent_map,
     legend_of,
+    legends_of,
+    named,
     png,
     reconstructions,
+    sheet,
     texts_of,
     tradeoff,
     training_curve,
@@ -137,7 +142,8 @@ def test_reconstructions_say_each_row_and_its_error(channels, pca):
     assert said.count("0.01230") == 1 + pca
     assert said.count("median") == 4
     title = figure._suptitle.get_text().replace("\n", " ")
-    assert title.endswith("channel 0 of 4 shown") == (channels == 4)
+    said = "channels 1, 2, 3 of 4 shown as red, green, blue"
+    assert title.endswith(said) == (channels == 4)
 
 
 def test_reconstructions_show_what_they_are_given():
@@ -145,7 +151,101 @@ def test_reconstructions_show_what_they_are_given():
     image[0, 0] = 1
     codec = figures.Decoded("decoded", image, np.zeros(1), 0.0)
     shown = figures.reconstructions(image, [codec], ["x"], "t").axes[0].images[0].get_array()
-    np.testing.assert_array_equal(shown[:4, :4], np.broadcast_to([1.0, 0, 0], (4, 4, 3)))
+    np.testing.assert_array_equal(shown[:28, :28], np.broadcast_to([1.0, 0, 0], (28, 28, 3)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown", "colour", "note"),
+    [
+        (1, (), (0, 0, 0), ""),
+        (2, (), (0, 1, 1), ", channel 1 of 2 shown as red, channel 2 as green and blue"),
+        (3, (), (0, 1, 2), ""),
+        (3, (2, 1, 0), (2, 1, 0), ", channels 3, 2, 1 of 3 shown as red, green, blue"),
+        (4, (), (0, 1, 2), ", channels 1, 2, 3 of 4 shown as red, green, blue"),
+        (13, (3, 2, 1), (3, 2, 1), ", channels 4, 3, 2 of 13 shown as red, green, blue"),
+    ],
+)
+def test_channels_are_shown_as_the_title_says(channels, shown, colour, note):
+    image = np.arange(channels).reshape(1, channels, 1, 1) / 20
+    assert (20 * in_colour(image, shown)).round().ravel().tolist() == list(colour)
+    assert channel_note(channels, shown) == note
+    figure = figures.decoded_grid(image, [("x", image, 0.1)], "mse", "Title", shown)
+    assert figure._suptitle.get_text().replace("\n", " ") == f"Title{note}"
+
+
+def test_pixels_that_are_not_valid_are_striped_in_every_row():
+    image, valid = np.full((1, 3, 84, 84), 0.5), np.ones((1, 84, 84), dtype=bool)
+    valid[0, :40] = False
+    codec = figures.Decoded("decoded", image, np.zeros(1), 0.0)
+    figure = figures.reconstructions(image, [codec], ["x"], "t", masks=valid)
+    axes = figure.axes[0]
+    picture = np.asarray(axes.images[0].get_array())
+    stripes = {mpl.colors.to_rgb(colour) for colour in pictures._STRIPES}
+    for middle in axes.get_yticks():
+        top = round(middle - 41.5)
+        left = (picture.shape[1] - 84) // 2
+        masked = picture[top : top + 40, left : left + 84].reshape(-1, 3)
+        assert {tuple(colour) for colour in masked} == stripes
+        seen = picture[top + 40 : top + 84, left : left + 84].reshape(-1, 3)
+        assert len(np.unique(seen, axis=0)) == 1
+    assert any("Striped: pixels that are not valid." in text.get_text() for text in figure.texts)
+    all_valid = figures.reconstructions(image, [codec], ["x"], "t", masks=valid | True)
+    assert not any("Striped" in text.get_text() for text in all_valid.texts)
+
+
+def test_large_pictures_are_means_of_what_is_valid():
+    colours, valid = np.ones((1, 5, 4, 3)), np.ones((1, 5, 4), dtype=bool)
+    colours[0, 0, 0], valid[0, 0, 0] = 0, False
+    colours[0, 2:4, 2:4] = np.array([[0.2, 0.4], [0.6, 0.8]])[..., None]
+    valid[0, 4] = False
+    smaller, left = pictures.reduced(colours, valid, 2)
+    assert smaller.shape == (1, 3, 2, 3)
+    assert left[0].tolist() == [[True, True], [True, True], [False, False]]
+    np.testing.assert_allclose(smaller[0, :2, :, 0], [[1, 1], [1, 0.5]])
+
+
+@pytest.mark.parametrize("size", [8, 28, 96, 512, (32, 128), (128, 32)])
+def test_pages_have_a_sensible_size(size):
+    width, height = reconstructions(11, 3, size).get_size_inches()
+    assert 6 < width < 18
+    assert 3 < height < 9
+
+
+def test_a_scatter_without_labels_has_one_colour_and_no_legend():
+    figure = code_scatter(0)
+    assert not legends_of(figure)
+    assert not figure.axes[0].texts
+    assert len(np.unique(figure.axes[0].collections[0].get_facecolors(), axis=0)) == 1
+
+
+def test_a_scatter_of_very_many_codes_draws_some_and_says_so():
+    figure = code_scatter(3, n=20_500)
+    assert len(figure.axes[0].collections[0].get_offsets()) == 20_000
+    assert figure._suptitle.get_text().endswith("20,000 of 20,500 drawn")
+
+
+@pytest.mark.parametrize("classes", [2, 10, 37])
+def test_a_legend_has_every_name_even_where_names_begin_alike(classes):
+    figure = code_scatter(classes, names=named(classes))
+    shown = legend_of(figure)
+    assert len(set(shown)) == classes
+    assert max(map(len, shown)) <= 20
+    assert shown[0] == "sea_or_lake 0"
+    assert shown[1] == "herbaceous…on, dry 1"
+    assert len(figure.axes[0].texts) == (classes if classes <= 12 else 0)
+
+
+def test_a_sheet_marks_each_image_with_its_split():
+    figure = sheet(9, 3, 40, 40)
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert [text.split("\n")[0] for text in said] == ["train", "val", "test"] * 3
+    assert said[0].split("\n")[1:] == ["IMG_2024_…000.jpeg", "sea_or_lake 0"]
+    frames = [mpl.colors.to_hex(frame.get_edgecolor()) for frame in figure.axes[0].patches]
+    assert len(set(frames)) == 3
+    assert frames == [mpl.colors.to_hex(text.get_color()) for text in figure.axes[0].texts]
+    plain = sheet(9, 3, 40, 40, splits=False)
+    assert not plain.axes[0].patches
+    assert plain.axes[0].texts[0].get_text().startswith("IMG_2024_")
 
 
 @pytest.mark.parametrize(("epochs", "baseline"), [(1, None), (2, ("PCA-8", 0.02)), (40, None)])

@@ -88,8 +88,8 @@ def test_only_storage_writes_into_runs():
             w in path.read_text() for w in (".write_bytes(", ".write_text(", 'open("wb")', '"xb"')
         )
     }
-    # The second copies a config to where the user says.
-    assert writers == {"runs/storage.py", "cli/shipped.py"}
+    # The second copies a config to where the user says, the third fills the user's cache.
+    assert writers == {"runs/storage.py", "cli/shipped.py", "data/own/survey.py"}
 
 
 HEAVY = ("torch", "numpy", "matplotlib", "rich")

@@ -129,7 +129,7 @@ def test_the_identity_and_pca_are_their_own_cycle(images):
     paths = walk(CodeSpace.of(pca, images), pairs, 5, YES_MAN)
     assert paths.cycle_errors.max() < 1e-4
     assert (paths.confidence == 1).all()
-    assert (paths.digits == 0).all()
+    assert (paths.read_as == 0).all()
 
 
 def test_the_ends_are_the_decoded_ends(images):
@@ -155,10 +155,13 @@ def test_many_pairs_are_walked_as_few_are(images):
 
 @pytest.mark.parametrize("draw", [two_clusters, ring])
 def test_the_plane_holds_the_whole_occupied_region(draw):
-    space = CodeSpace.of(Identity(), images_at(draw, left_or_right))
+    images = images_at(draw, left_or_right)
+    space = CodeSpace.of(Identity(), images)
     ends = torch.tensor([0, 1])
     journey = walk(space, ends.unsqueeze(0), 5, YES_MAN)
-    outcome = SimpleNamespace(own=space, journey=journey, ends=ends, digits=(0, 1))
+    outcome = SimpleNamespace(
+        images=images, own=space, journey=journey, ends=ends, end_labels=(0, 1)
+    )
     plane = _plane(outcome)
     border = [
         plane.distances[0],
@@ -178,7 +181,7 @@ def test_pairs_are_of_different_digits_and_the_seeds():
     assert (labels[pairs[:, 0]] != labels[pairs[:, 1]]).all()
     assert torch.equal(pairs, draw_pairs(labels, 200, 1))
     assert not torch.equal(pairs, draw_pairs(labels, 200, 2))
-    with pytest.raises(UsageError, match="all of one digit"):
+    with pytest.raises(UsageError, match="all of one class"):
         draw_pairs(torch.zeros(5), 2, 0)
 
 
@@ -333,7 +336,7 @@ def test_an_overcomplete_code_has_no_pca_beside_it(interpolate):
         (["--from-digit", "5", "--to-digit", "5"], "to_digit=5 must be another than from_digit"),
         (["--from-digit", "5", "--from-index", "5"], "both choose the same end"),
         (["--to-digit", "5", "--to-index", "5"], "both choose the same end"),
-        (["--from-digit", "10"], "--from-digit: from_digit=10 must be at most 9"),
+        (["--from-digit", "10"], "from_digit=10 must be at most 9 (10 classes)"),
         (["--steps", "1"], "--steps: steps=1 must be at least 2"),
         (["--from-index", "1000", *SMALL], "from_index=1000 must be at most 999"),
         (["--set", "data.val=0", *SMALL], "data.val=0 leaves no held-out images"),

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from aecli.data.images import Batch
 from aecli.measure import probes
 from tests.conftest import digits
 
@@ -36,11 +37,19 @@ def test_an_image_without_ink_has_no_slant_and_no_thickness():
 
 def test_sharpness_is_the_contrast_kept():
     images = digits(20) / 255
-    assert probes.sharpness(images, images) == pytest.approx(1)
-    assert probes.sharpness(0.25 * images, images) == pytest.approx(0.25)
-    assert probes.sharpness(torch.full_like(images, 0.5), images) == 0
+
+    def sharpness(decoded, mask=None):
+        parts = [None, None] if mask is None else mask.split(12)
+        pairs = zip(decoded.split(12), images.split(12), parts, strict=True)
+        return probes.sharpness((some, Batch(others, valid)) for some, others, valid in pairs)
+
+    assert sharpness(images) == pytest.approx(1)
+    assert sharpness(0.25 * images) == pytest.approx(0.25)
+    assert sharpness(torch.full_like(images, 0.5)) == 0
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
-    assert abs(probes.sharpness(noise, images)) < 0.3  # noise has edges, but not these
+    assert abs(sharpness(noise)) < 0.3  # noise has edges, but not these
+    mask = torch.rand(images.shape, generator=torch.Generator().manual_seed(1)) > 0.3
+    assert sharpness(torch.where(mask, images, noise), mask) == pytest.approx(1)
 
 
 @pytest.fixture

@@ -143,14 +143,13 @@ def test_what_the_classifier_says_is_summed_up():
     assert sample_metrics.classes_covered(rare) == 1
 
 
-def test_pixels_ink_and_the_nearest_image():
+def test_pixels_and_the_nearest_image():
     images = torch.zeros((3, 1, 2, 2))
     images[:, 0, 0, 0] = torch.tensor([0.2, 0.4, 1.2])
     assert sample_metrics.pixel_range(images) == pytest.approx((0, 0.4))
-    assert sample_metrics.ink(images) == pytest.approx(0.15)
-    black = torch.zeros((1, 1, 2, 2))
-    assert sample_metrics.nearest_image_rms(black + 0.3, black) == pytest.approx(0.3)
-    assert sample_metrics.nearest_image_rms(images, images) == pytest.approx(0, abs=1e-6)
+    low, high = sample_metrics.pixel_extremes(images)
+    assert (low.tolist(), high.tolist()) == ([0, 0, 0], pytest.approx([0.2, 0.4, 1.2]))
+    assert sample_metrics.rms(torch.full((3,), 0.6), 4) == pytest.approx(0.3)
 
 
 @pytest.fixture(scope="module")
@@ -308,18 +307,18 @@ def test_a_run_is_looked_into_and_the_same_seed_repeats_it(inside):
 
 def test_no_image_calibrates_the_holes_that_it_is_measured_with(inside, monkeypatch):
     seen = {}
-    calibrated, row = OccupiedRegion.calibrated, sample._row
+    calibrated, judged = OccupiedRegion.calibrated, sample._judged
 
     def watch(training, held_out):
         seen["held_out"] = held_out
         return calibrated(training, held_out)
 
-    def watch_row(each, references, judge):
+    def watch_judged(each, references, judge):
         seen[each.name] = each.codes
-        return row(each, references, judge)
+        return judged(each, references, judge)
 
     monkeypatch.setattr(OccupiedRegion, "calibrated", watch)
-    monkeypatch.setattr(sample, "_row", watch_row)
+    monkeypatch.setattr(sample, "_judged", watch_judged)
     codec = ("--codec", "pca", "--code-dim", "4")
     done = inside("sample", *FEW_IMAGES, *codec, "--set", "data.val=0")
     assert done.code == 0, done.stderr

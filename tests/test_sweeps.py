@@ -29,6 +29,7 @@ from aecli.errors import UsageError
 from aecli.experiments import sweep_codedim
 from aecli.experiments.pca_compare import linear_fit
 from aecli.experiments.sweep_codedim import Row, Sweep, row_specs
+from aecli.measure.baselines import TRANSFORMS, Baseline
 from aecli.runs.context import Context
 from aecli.runs.folder import new_run
 from aecli.runs.registry import unfinished_run
@@ -76,6 +77,10 @@ def test_tables_do_not_depend_on_the_number_of_jobs(inside):
         "chapter_mse",
         "what_it_learns",
     ]
+    for row in rows:
+        of_transforms = [float(row[f"{name}_test_mse"]) for name in TRANSFORMS]
+        assert min(of_transforms) > float(row["pca_test_mse"]) > 0
+        assert int(row["thumbnail_numbers"]) <= int(row["code_dim"])
     assert [row["chapter_mse"] for row in rows] == ["", ""]  # the chapter's are MNIST's
     assert {row["dataset"] for row in rows} == {metrics_of(one)["dataset"]} == {"mnist-5k"}
     assert "chapter" not in one.stdout + (one.run / "table.md").read_text()
@@ -95,7 +100,8 @@ def test_the_chapters_numbers_stand_beside_mnists():
     job = Job(MlpConfig(code_dim=2), FitConfig(), 0)
     trained = [Trained(job, codecs.build(job.codec, (1, 28, 28)), [])]
     [spec] = row_specs(SweepConfig(code_dims=(2,)))
-    row = Row(spec, trained, [0.04], [0.04], [0.05], 0.056, reading)
+    beside = {name: Baseline(name, None, 0.056) for name in ("pca", *TRANSFORMS)}
+    row = Row(spec, trained, [0.04], [0.04], [0.05], beside, reading)
     for dataset, printed in (("mnist", True), ("fashion-mnist", False)):
         sweep = Sweep(dataset, [row], 0.8, 0.9, 0.067)
         assert sweep.table()[0]["chapter_mse"] == (0.052 if printed else None)
@@ -174,7 +180,7 @@ def test_an_l1_penalty_makes_codes_smaller(images):
 def test_pca_compare_leaves_its_curve_and_its_checks(inside):
     done = inside(
         *("pca-compare", "2", "5", *SMALL, "--seeds", "2", "--jobs", "1"),
-        *("--expect", "pca_test_mse_5>0"),
+        *("--expect", "pca_test_mse_5>0", "--expect", "rotated_dct_test_mse_5>0"),
     )
     assert done.code == 0, done.stderr
     rows = rows_of(done.run / "curve.csv")
@@ -190,7 +196,9 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
     for row in rows:
         gap = float(row["pca_test_mse"]) - float(row["ae_test_mse"])
         assert float(row["advantage"]) == pytest.approx(gap)
-        assert float(row["linear_test_mse"]) > 0
+        for name in ("linear", *TRANSFORMS):
+            assert float(row[f"{name}_test_mse"]) > 0, name
+    assert [row["thumbnail_numbers"] for row in rows] == ["1", "4"]
     checks = rows_of(done.run / "eckart_young.csv")
     for check in checks:
         assert float(check["linear_train_mse"]) >= float(check["discarded_tail_mse"]) * (1 - 1e-4)

@@ -7,22 +7,36 @@ from dataclasses import dataclass
 class CodeReading:
     """Scores of simple readers of a codec's codes, on test images."""
 
-    probe_accuracy: float
-    knn_accuracy: float
-    slant_r2: float
-    thickness_r2: float
+    probe_accuracy: float | None
+    """None without labels, as is `knn_accuracy`."""
+    knn_accuracy: float | None
+    slant_r2: float | None
+    """None of images that are no handwriting, as is `thickness_r2`."""
+    thickness_r2: float | None
     sharpness: float
     copies: bool
     """True if the error is below a thousandth of the pixels' variance: an identity in effect."""
+    variance_kept: float | None = None
+    """The share of the test pixels' variance that is no error; may be below 0."""
 
 
-def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
+def describe_code(reading: CodeReading, raw_probe_accuracy: float | None) -> str:
     """A sentence on what a code holds, from measured numbers only.
 
-    raw_probe_accuracy: accuracy of the same linear probe on the pixels themselves, in [0, 1].
+    raw_probe_accuracy: accuracy of the same linear probe on the pixels themselves, in [0, 1]; None
+    if it was not measured. Without labels the sentence says how much of the images is kept.
     """
+    look = _grade(reading.sharpness, (0.9, "sharp"), (0.75, "slightly soft"), (0.0, "blurred"))
+    if reading.probe_accuracy is None or reading.knn_accuracy is None:
+        if reading.copies:
+            return "a near copy"
+        kept = 100 * max(reading.variance_kept or 0, 0)
+        return f"{kept:.0f}% of the pixels' variance; decoded {look}"
     best = max(reading.probe_accuracy, reading.knn_accuracy)
+    if reading.copies and raw_probe_accuracy is None:
+        return f"a near copy ({100 * best:.0f}% of labels read right)"
     if reading.copies:
+        assert raw_probe_accuracy is not None
         gain = round(100 * (reading.probe_accuracy - raw_probe_accuracy), 1)
         if gain == 0:
             return "a near copy; the label is read from it as well as from the pixels"
@@ -34,14 +48,13 @@ def describe_code(reading: CodeReading, raw_probe_accuracy: float) -> str:
     style = [
         name
         for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
-        if r2 >= 0.5
+        if r2 is not None and r2 >= 0.5
     ]
     hints = [
         f"a hint of {name}"
         for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
-        if 0.2 <= r2 < 0.5
+        if r2 is not None and 0.2 <= r2 < 0.5
     ]
-    look = _grade(reading.sharpness, (0.9, "sharp"), (0.75, "slightly soft"), (0.0, "blurred"))
     held = ", ".join([identity, *style, *hints])
     return f"{held} ({100 * best:.0f}% read right); decoded {look}"
 

@@ -136,8 +136,9 @@ class LinearCheck:
     """A trained linear autoencoder against the Eckart-Young-Mirsky theorem."""
 
     code_dim: int
-    tail_mse: float
-    """The discarded eigenvalues per pixel: the error that no rank-k linear map can go below."""
+    tail_mse: float | None
+    """The discarded eigenvalues per pixel: the error that no rank-k linear map can go below; None
+    of images with pixels that are not valid, for which no such bound is known."""
     train_mse: float
     pca_train_mse: float
     angle_degrees: float
@@ -149,8 +150,11 @@ class LinearCheck:
 
     @property
     def excess_percent(self) -> float | None:
-        """Excess of the training error over the bound, in percent; None if PCA discards nothing."""
-        return None if self.tail_mse < NOTHING else 100 * (self.train_mse / self.tail_mse - 1)
+        """Excess of the training error over the bound, in percent; None if PCA discards nothing, or
+        there is no bound."""
+        if self.tail_mse is None or self.tail_mse < NOTHING:
+            return None
+        return 100 * (self.train_mse / self.tail_mse - 1)
 
     def row(self) -> dict[str, float | None]:
         """A row of eckart_young.csv."""
@@ -171,8 +175,13 @@ def judge_eckart_young(checks: Sequence[LinearCheck]) -> Verdict:
 
     It holds if every linear autoencoder is within 1% of the bound and never below it (beyond
     float32's rounding), and within 10 degrees of PCA's subspace, by an invertible map. Where PCA
-    discards nothing there is no bound; if that is so everywhere, nothing is judged.
+    discards nothing there is no bound; if that is so everywhere, nothing is judged. Nor is it where
+    pixels are masked: the theorem is of whole matrices, and weighted ones have no such optimum
+    (Srebro & Jaakkola, "Weighted low-rank approximations", 2003).
     """
+    if any(c.tail_mse is None for c in checks):
+        reason = "it is of whole images, and here some pixels are not valid"
+        return Verdict(None, f"Eckart-Young is not judged: {reason}.")
     excess = [(c.excess_percent, c) for c in checks if c.excess_percent is not None]
     exact = ", ".join(str(c.code_dim) for c in checks if c.excess_percent is None)
     aside = f" At {exact} PCA leaves no error, and there is no tail to compare with."

@@ -27,6 +27,11 @@ METRICS: dict[str, tuple[str, ...]] = {
         "psnr_db",
         "pca_test_mse",
         "beats_pca",
+        "pca_rank",
+        "dct_test_mse",
+        "rotated_dct_test_mse",
+        "thumbnail_test_mse",
+        "thumbnail_numbers",
         "mean_image_test_mse",
         "mean_abs_correlation",
         "epochs",
@@ -40,6 +45,9 @@ METRICS: dict[str, tuple[str, ...]] = {
         "test_mse_<row>",
         "test_mse_sd_<row>",
         "pca_test_mse_<row>",
+        "dct_test_mse_<row>",
+        "rotated_dct_test_mse_<row>",
+        "thumbnail_test_mse_<row>",
         "probe_accuracy_<row>",
         "denoising_mse_<row>",
         "raw_pixels_probe_accuracy",
@@ -59,6 +67,8 @@ METRICS: dict[str, tuple[str, ...]] = {
         "pca_test_mse_<row>",
         "dct_test_mse_<row>",
         "linear_test_mse_<row>",
+        "rotated_dct_test_mse_<row>",
+        "thumbnail_test_mse_<row>",
     ),
     "reproduce": (
         "dataset",
@@ -106,6 +116,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "code_dim",
         "samples",
         "classifier_accuracy",
+        "frechet_features",
         "frechet_floor",
         "frechet_decoded",
         "frechet_standard_normal",
@@ -124,6 +135,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "smear_high_untrained",
         "code_range_smallest",
         "code_range_largest",
+        "nearest_images_among",
         "holes_calibrated_on",
     ),
 }
@@ -139,7 +151,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 # A row of a table, by code dimension and variant.
 _ROW = r"(?P<code_dim>\d+)(?P<wide>_wide)?(?:_(?P<variant>gaussian|masking|sparse))?"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
-_WORDS = ("dataset", "holes_calibrated_on")
+_WORDS = ("dataset", "frechet_features", "holes_calibrated_on")
 """Metrics that are a word, not a number."""
 
 

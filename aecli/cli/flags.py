@@ -66,9 +66,10 @@ CODEC = Flag(
     "--codec",
     "codec.name",
     str,
-    "mlp|linear|pca|dct",
-    "Codec to train, or to solve for: a network, its linear case, PCA, or the discrete cosine"
-    " transform (default: mlp).",
+    "NAME",
+    "Codec to train, or to solve for: mlp, a network; linear, its linear case; pca; dct, the"
+    " discrete cosine transform; rotated-dct, the same of rotated colours; or thumbnail, a smaller"
+    " picture (default: mlp).",
 )
 RECIPE = Flag(
     "--recipe",
@@ -169,8 +170,8 @@ SAMPLES = Flag(
     "--samples", "samples", int, "N", "Number of codes from each sampler (default: 2000)."
 )
 ENDS = (
-    _end("from_digit", "0..9", "Digit to start at: a random test image of it (default: any)."),
-    _end("to_digit", "0..9", "Digit to end at: a random test image of it (default: another)."),
+    _end("from_digit", "D", "Digit, or class by its index, to start at (default: any)."),
+    _end("to_digit", "D", "Digit, or class by its index, to end at (default: another)."),
     _end("from_index", "I", "Index of the test image to start at, from 0 (default: drawn)."),
     _end("to_index", "I", "Index of the test image to end at, from 0 (default: drawn)."),
 )

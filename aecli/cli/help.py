@@ -98,6 +98,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Check every dataset on this machine.", "aecli data verify"),
         ("Check one.", "aecli data verify mnist-5k"),
     ),
+    "data look": (
+        ("Say what is in a folder and how it would be split.", "aecli data look ./photos"),
+        ("Cut its images into tiles.", "aecli data look ./photos --set data.tile=64"),
+    ),
     "help": (
         ("Show the help of a command.", "aecli help train"),
         ("List the exit codes.", "aecli help exit-codes"),

@@ -172,3 +172,36 @@ def data_verify(
 
     terminal = Terminal()
     terminal.columns(inventory.verify(name, default_places(data_dir), terminal.say))
+
+
+@data_app.command("look", cls=Command)
+def data_look(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="Folder of images, array, or scene."),
+    ],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Setting of the images, such as data.tile=64 (default: none).",
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            metavar="FILE",
+            help="Picture to write of some of the images (default: NAME-look.png, here).",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is at a path and what training would use of it, and draw a sheet of samples.
+
+    Exit 3 if there are files that cannot be used; each is named.
+    """
+    from aecli.cli.look import look
+
+    look(path, assignments or (), sheet, Terminal(as_json=as_json))

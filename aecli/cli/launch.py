@@ -52,7 +52,7 @@ def launch(
     expectations = expect.parse_all(options.expectations or (), experiment)
     config = _resolve(experiment, options, flags)
     terminal = Terminal(options.quiet, options.as_json)
-    _look(config, terminal)
+    config = _looked(config, terminal)
     expect.require_rows(expectations, config)
     config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
     terminal.warn(warnings)
@@ -84,7 +84,7 @@ def resume(run: str, options: Options, argv: list[str]) -> None:
     record = found.record
     is_done = record["status"] == "completed"
     if not is_done:
-        _look(config, terminal)
+        _looked(config, terminal)
     if not (is_done and config.data.is_own):  # whose images may be gone
         expect.require_rows(expectations, config)
     if is_done:
@@ -160,7 +160,7 @@ def _carry_out(
     terminal.say(_first_line(config, resumed))  # torch, imported below, takes a second or two
     try:
         config = _decided(config, options.runs_dir)
-        _look(config, terminal)  # at those of the run that is looked into
+        _looked(config, terminal)  # the images of the run that is looked into, perhaps
 
         from aecli.data import datasets, sources
         from aecli.experiments.result import Result
@@ -206,13 +206,21 @@ def _carry_out(
         raise problem
 
 
-def _look(config: NetworkConfig, terminal: Terminal) -> None:
-    """Look at the images of a path, once and with progress, before anything needs their shape.
-    Raises DataError, UsageError."""
-    if config.data.is_own:
-        from aecli.data.facts import look
+def _looked(config: NetworkConfig, terminal: Terminal) -> NetworkConfig:
+    """`config` with a batch size that suits the images of its path, which are looked at here, once
+    and with progress, before anything needs their shape. Raises DataError, UsageError."""
+    if not config.data.is_own:
+        return config
+    from aecli.data.facts import look, with_fitting_batch
 
-        look(config.data, terminal.working)
+    look(config.data, terminal.working)
+    fitting = with_fitting_batch(config)
+    if fitting != config:
+        terminal.say(
+            f"batch_size={fitting.train.batch_size} instead of {config.train.batch_size}: there are"
+            " few images, and a batch size is not given"
+        )
+    return fitting
 
 
 def _missed(

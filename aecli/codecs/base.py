@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aecli.data.images import ImageShape, Source
+from aecli.data.images import Batch, ImageShape, Source
 from aecli.errors import UsageError
 from aecli.fields import CodecSection
 
@@ -61,6 +61,28 @@ class Codec(nn.Module, ABC):
         """Reconstructions, shaped like `images`."""
         reconstructions: Tensor = self.decode(self.encode(images).float())  # under autocast, bf16
         return reconstructions
+
+    def seen(self, batch: Batch) -> Tensor:
+        """The images (n, C, H, W) of a batch as this codec encodes them.
+
+        A network sees 0 where a pixel is not valid and learns what that means; a transform, which
+        cannot, fills such pixels (`aecli.data.images.filled`).
+        """
+        return batch.images
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Reconstructions (n, C, H, W) of a batch, whose pixels need not all be valid."""
+        reconstructions: Tensor = self(self.seen(batch))
+        return reconstructions
+
+    def require_sound(self) -> None:
+        """Raises ValueError for numbers, read from a file, that have the right shapes and yet
+        cannot be this codec's."""
+
+    def former_state(self) -> dict[str, Tensor]:
+        """Tensors on the meta device that former versions saved in place of its state, where they
+        follow from the settings: they are read, and not used. Empty if there are none."""
+        return {}
 
     def _require_images(self, images: Tensor) -> None:
         hint = "with pixels in [0, 1] (aecli.data.images.to_unit divides uint8 by 255)"

@@ -6,7 +6,7 @@ from torch import Tensor
 from aecli.codecs.base import Codec, require_at_most_pixels
 from aecli.codecs.principal import most_components, principal_components
 from aecli.codecs.settings import PcaConfig
-from aecli.data.images import ImageShape, Source
+from aecli.data.images import Batch, ImageShape, Source, filled
 from aecli.errors import UsageError
 
 
@@ -47,6 +47,10 @@ class Pca(Codec):
         fewer.components.copy_(self.components[:code_dim])
         fewer.variances.copy_(self.variances[:code_dim])
         return fewer
+
+    def seen(self, batch: Batch) -> Tensor:
+        """A pixel that is not valid counts as the mean, as it does where PCA is solved for."""
+        return filled(batch, self.mean.view(self.image_shape))
 
     def encode(self, images: Tensor) -> Tensor:
         self._require_images(images)

@@ -45,6 +45,13 @@ def principal_components(source: Source, count: int) -> tuple[Tensor, Tensor, Te
     return mean, *_by_subspace_iteration(source, mean, count)
 
 
+def total_variance(source: Source) -> float:
+    """The sum of all variances, in squared pixel units: the trace of the covariance."""
+    mean = mean_image(source).flatten()
+    squares = sum(rows.double().square().sum().item() for rows in _centred(source, mean))
+    return squares / max(len(source) - 1, 1)
+
+
 def _centred(source: Source, mean: Tensor) -> Iterator[Tensor]:
     """All images in order, (n, pixels) float32 without the mean."""
     centre = mean.float()

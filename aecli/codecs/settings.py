@@ -60,7 +60,35 @@ class DctConfig(CodecSection):
     name: Literal["dct"] = "dct"
 
     def size(self, pixels: int) -> tuple[int, int]:
-        return min(self.code_dim, pixels) * pixels, pixels + self.code_dim
+        return 2 * min(self.code_dim, pixels), 3 * pixels + self.code_dim
+
+
+class RotatedDctConfig(CodecSection):
+    """Discrete cosine transform of rotated colours: channels along their principal axes, and the
+    coefficients of all axes that hold most in the training images."""
+
+    made_by: ClassVar[str] = "aecli.codecs.rotated_dct:RotatedDct"
+    solved: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
+
+    name: Literal["rotated-dct"] = "rotated-dct"
+
+    def size(self, pixels: int) -> tuple[int, int]:
+        return 2 * min(self.code_dim, pixels) + 4 * pixels, 4 * pixels + self.code_dim
+
+
+class ThumbnailConfig(CodecSection):
+    """Smaller picture, of at most code_dim numbers, enlarged again; nothing is learned."""
+
+    made_by: ClassVar[str] = "aecli.codecs.thumbnail:Thumbnail"
+    solved: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
+    fixed: ClassVar[bool] = True
+
+    name: Literal["thumbnail"] = "thumbnail"
+
+    def size(self, pixels: int) -> tuple[int, int]:
+        return 2 * pixels, 3 * pixels + self.code_dim
 
 
 CODECS: dict[str, type[CodecSection]] = {
@@ -68,4 +96,6 @@ CODECS: dict[str, type[CodecSection]] = {
     "linear": LinearConfig,
     "pca": PcaConfig,
     "dct": DctConfig,
+    "rotated-dct": RotatedDctConfig,
+    "thumbnail": ThumbnailConfig,
 }

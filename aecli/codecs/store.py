@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def load(folder: str | os.PathLike[str]) -> Codec:
             codec = codecs.build(config, shape)
         weights = _read_at_most(
             folder / "model.safetensors",
-            sum(tensor.nbytes for tensor in codec.state_dict().values()) + _MAX_HEADER,
+            max(map(_nbytes, (codec.state_dict(), codec.former_state()))) + _MAX_HEADER,
         )
         _check_hash(description, weights)
         tensors = load_tensors(weights)
@@ -85,11 +86,23 @@ def load(folder: str | os.PathLike[str]) -> Codec:
         raise DataError(f"{folder}: no model to read: {error}{hint}") from None
     except (ValueError, KeyError, TypeError, ArithmeticError, RuntimeError, UsageError) as error:
         raise DataError(f"{folder}: not a model of aecli: {error}") from None
-    _check_tensors(tensors, codec, folder)
+    former = codec.former_state()
+    as_former = bool(former) and former.keys() == tensors.keys()
+    _check_tensors(tensors, former if as_former else codec.state_dict(), folder)
     with torch.random.fork_rng(devices=[]):  # with whatever it makes besides those tensors
         codec = codecs.build(config, shape)
+    if as_former:
+        return codec.eval()
     codec.load_state_dict(tensors)
+    try:
+        codec.require_sound()
+    except ValueError as error:
+        raise DataError(f"{folder}: not a model of aecli: {error}") from None
     return codec.eval()
+
+
+def _nbytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _read_at_most(path: Path, limit: int) -> bytes:
@@ -124,9 +137,11 @@ def _check_hash(description: dict[str, Any], weights: bytes) -> None:
         raise ValueError(f"model.safetensors has SHA-256 {found}, expected {str(expected)[:64]}")
 
 
-def _check_tensors(tensors: dict[str, Tensor], codec: Codec, folder: Path) -> None:
-    """DataError unless `tensors` are finite and have the names, shapes and types of the codec's."""
-    expected = {name: (t.shape, t.dtype) for name, t in codec.state_dict().items()}
+def _check_tensors(
+    tensors: Mapping[str, Tensor], model: Mapping[str, Tensor], folder: Path
+) -> None:
+    """DataError unless `tensors` are finite and have the names, shapes and types of the model's."""
+    expected = {name: (t.shape, t.dtype) for name, t in model.items()}
     for name in sorted({*expected, *tensors}):
         found = (tensors[name].shape, tensors[name].dtype) if name in tensors else None
         if found != expected.get(name):

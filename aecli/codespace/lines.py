@@ -8,12 +8,10 @@ from torch import Tensor
 
 from aecli.codecs.base import Codec
 from aecli.codespace.region import OccupiedRegion, straight_path
-from aecli.data.images import Images
+from aecli.data.images import Images, batch_size
 from aecli.measure import metrics
 from aecli.measure.classifier import Classifier
 from aecli.terminal import Advance, show_nothing
-
-_BATCH = 4096  # codes decoded and judged at once
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,12 @@ class Paths:
     distances: Tensor
     """Distances to the nearest training codes, as the occupied region measures them."""
     in_hole: Tensor
-    confidence: Tensor
-    """The classifier's largest probability for the decoded image."""
-    digits: Tensor
-    """The digit that the classifier reads in it."""
     cycle_errors: Tensor
     """The distance between a code and that of its decoded image, in the region's units."""
+    confidence: Tensor | None = None
+    """The classifier's largest probability for the decoded image; None without a classifier."""
+    read_as: Tensor | None = None
+    """The label that the classifier reads in it; None likewise."""
 
     @property
     def inner(self) -> Tensor:
@@ -87,7 +85,7 @@ def walk(
     space: CodeSpace,
     pairs: Tensor,
     steps: int,
-    classifier: Classifier,
+    classifier: Classifier | None,
     advance: Advance = show_nothing,
 ) -> Paths:
     """The straight paths between the codes of test images: pairs (paths, 2) of their indices.
@@ -95,18 +93,19 @@ def walk(
     advance: called with the number of paths done.
     """
     parts = []
-    for some in pairs.split(max(_BATCH // steps, 1)):
+    for some in pairs.split(max(batch_size(space.codec.pixels) // steps, 1)):
         start, end = space.test_codes[some].unbind(dim=1)
         t, path = straight_path(start, end, steps)
         codes = path.flatten(end_dim=1)
         decoded = metrics.decode(space.codec, codes)
-        confidence, digits = classifier.probabilities(decoded.clamp(0, 1)).max(dim=1)
         whitened = space.region.whitening
         # Unclipped: a linear codec's cycle is exact only with what its decoder really gave.
         again = space.codec.encode(decoded).flatten(start_dim=1)
         cycle_errors = (whitened(again) - whitened(codes)).norm(dim=1)
         distances = space.region.distances(codes)
-        met = (distances, distances > space.region.threshold, confidence, digits, cycle_errors)
+        met = [distances, distances > space.region.threshold, cycle_errors]
+        if classifier is not None:
+            met += classifier.probabilities(decoded.clamp(0, 1)).max(dim=1)
         parts.append([values.unflatten(0, (len(some), steps)) for values in met])
         advance(len(some))
     return Paths(t, *(torch.cat(values) for values in zip(*parts, strict=True)))

@@ -5,6 +5,8 @@ from aecli.codecs.settings import (
     LinearConfig,
     MlpConfig,
     PcaConfig,
+    RotatedDctConfig,
+    ThumbnailConfig,
 )
 from aecli.config.effects import (
     QUICK_IMAGES,
@@ -79,10 +81,12 @@ __all__ = [
     "PcaCompareConfig",
     "PcaConfig",
     "ReproduceConfig",
+    "RotatedDctConfig",
     "SampleConfig",
     "Section",
     "SparseLoss",
     "SweepConfig",
+    "ThumbnailConfig",
     "TrainConfig",
     "TrainedConfig",
     "as_recorded",

@@ -144,7 +144,6 @@ class TrainedConfig(NetworkConfig):
     (null: train `codec` first)."""
 
 
-Digit = Annotated[int, Field(ge=0, le=9)]
 Index = Annotated[int, Field(ge=0)]
 
 
@@ -154,20 +153,23 @@ class InterpolateConfig(TrainedConfig):
     experiment: Literal["interpolate"] = "interpolate"
     codec: CodecConfig = MlpConfig(code_dim=2)
     """Codec: what encodes images to codes and decodes codes to images."""
-    from_digit: Digit | None = None
-    """Digit of the test image to start at, which is then drawn (null: any)."""
-    to_digit: Digit | None = None
-    """Digit of the test image to end at, which is then drawn (null: another than the start's)."""
+    from_digit: Index | None = None
+    """Digit, or class of other images by its index, to start at: one of its test images is drawn
+    (null: any)."""
+    to_digit: Index | None = None
+    """Digit, or class of other images by its index, to end at: one of its test images is drawn
+    (null: another than the start's)."""
     from_index: Index | None = None
     """Index of the test image to start at, from 0 (null: drawn until one decodes as its
-    digit, 50 times at most)."""
+    class, 50 times at most)."""
     to_index: Index | None = None
     """Index of the test image to end at, from 0 (null: drawn until one decodes as its
-    digit, 50 times at most)."""
+    class, 50 times at most)."""
     steps: Annotated[int, Field(ge=2, le=100)] = 10
     """Number of codes on the line, its two ends included."""
     pairs: Annotated[int, Field(ge=1, le=100_000)] = 500
-    """Number of random pairs of different digits that the rates are measured on."""
+    """Number of random pairs of different digits, or classes, that the rates are measured on; of
+    different images where they have no labels."""
 
     @model_validator(mode="after")
     def _name_two_ends(self) -> "InterpolateConfig":
@@ -210,6 +212,12 @@ class ReproduceConfig(ManyConfig):
 
     @model_validator(mode="after")
     def _train_the_chapters_network(self) -> "ReproduceConfig":
+        if self.data.is_own:
+            raise PydanticCustomError(
+                "dataset",
+                f"data.dataset={self.data.dataset}: the claims are about handwritten digits;"
+                " reproduce takes a known dataset",
+            )
         if not isinstance(self.codec, MlpConfig):
             raise PydanticCustomError(
                 "codec",

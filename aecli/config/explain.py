@@ -41,7 +41,7 @@ def _path_in(values: Any, loc: tuple[str | int, ...]) -> KeyPath:
 def _message(detail: Any, path: KeyPath, model: type[BaseModel]) -> str:
     dotted = ".".join(map(str, path))
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if not path:  # settings that do not go together: the message names them
+    if not path or kind == "together":  # settings that do not go together: the message names them
         return detail["msg"]
     if kind == "extra_forbidden":
         keys = _keys_beside(model, detail["loc"])

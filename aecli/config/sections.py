@@ -46,6 +46,14 @@ def _named_or_path(text: str) -> str:
     return text if text == "auto" or text in DATASETS else str(user_path(text).absolute())
 
 
+def _number_or_share(value: Any) -> Any:
+    """A number of images or a share of them, as it is; an error for anything else."""
+    is_number = type(value) is int and value >= 0
+    if value is None or is_number or (isinstance(value, float) and 0 < value < 1):
+        return value
+    raise PydanticCustomError("val", "must be a number of images, or a share of them below 1")
+
+
 def _held_out(value: Any, info: ValidationInfo) -> Any:
     """What `data.test` names, paths outside of the dataset made absolute; an error for anything
     else."""
@@ -88,7 +96,9 @@ class DataConfig(Section):
     dir: UserPath | None = None
     """Folder with the dataset's files in torchvision's layout, MNIST/raw/... (null: the folder in
     $AECLI_DATA_DIR if that is set, then the user's cache, then a download)."""
-    val: Annotated[int, Field(ge=0)] | Share | None = None
+    val: Annotated[
+        Annotated[int, Field(ge=0)] | Share | None, BeforeValidator(_number_or_share)
+    ] = None
     """Number of images held out of the training set for validation, or, below 1, their share of all
     images (null: a twelfth of the training set, which is 5,000 of mnist's)."""
     limit_train: PositiveInt | None = None
@@ -145,7 +155,7 @@ class DataConfig(Section):
         if len(set(self.bands)) < len(self.bands):
             mistakes.append(f"bands={list(self.bands)}: one stands twice")
         if mistakes:
-            raise PydanticCustomError("data", "\n".join(f"data.{each}" for each in mistakes))
+            raise PydanticCustomError("together", "\n".join(f"data.{each}" for each in mistakes))
         return self
 
     @property

@@ -183,9 +183,19 @@ def _sizes_of_own(opened: Opened, config: DataConfig) -> tuple[int, int]:
 
 def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
     _refuse_idle_folder(config, places)
-    raw = DATASETS[name].read(places, say)
+    known = DATASETS[name]
+    raw = known.read(places, say)
     train, val = _split(raw.train, config)
-    return Images(name, raw.source, raw.sha256, train, val, raw.test)
+    return Images(
+        name,
+        raw.source,
+        raw.sha256,
+        train,
+        val,
+        raw.test,
+        class_names=known.class_names,
+        digits=known.digits,
+    )
 
 
 def _refuse_idle_folder(config: DataConfig, places: Places) -> None:

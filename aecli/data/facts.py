@@ -6,10 +6,17 @@ there changes, once on a machine.
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aecli import machine
-from aecli.config import DataConfig, SweepConfig, without_layers
+from aecli.config import (
+    DataConfig,
+    NetworkConfig,
+    SweepConfig,
+    is_given,
+    with_values,
+    without_layers,
+)
 from aecli.data.downloads import Working
 from aecli.data.known import DATASETS, Dataset
 from aecli.terminal import not_shown
@@ -18,6 +25,9 @@ if TYPE_CHECKING:
     from aecli.data.images import ImageShape
     from aecli.data.own.opened import Opened
 
+Config = TypeVar("Config", bound=NetworkConfig)
+
+_STEPS = 16  # of an epoch, at least, where the batch size is left open
 IN_MEMORY = 2**30
 """Bytes of images of a path that are held in memory, for each part of the split; more are read
 from their file a batch at a time."""
@@ -59,6 +69,19 @@ def bytes_in_memory(data: DataConfig) -> float:
     of_one = size * (1 if look(data).scale.is_bytes else 4)
     parts = (len(windows) * of_one for windows in look(data).windows.values())
     return sum(2 * part if part <= IN_MEMORY else IN_MEMORY / 2 for part in parts)
+
+
+def with_fitting_batch(config: Config) -> Config:
+    """`config` with a batch that suits few images of a path, where none is given: the largest power
+    of two that makes 16 steps or more of an epoch, 8 at least, all images at most."""
+    if not config.data.is_own or is_given(config, "train.batch_size"):
+        return config
+    there, batch = len(look(config.data).windows["train"]), config.train.batch_size
+    n_train = min(there, config.data.limit_train or there)
+    if n_train >= _STEPS * batch:
+        return config
+    fitting = max(8, 2 ** int(math.log2(max(n_train / _STEPS, 1))))
+    return with_values(config, {"train.batch_size": min(batch, fitting, max(n_train, 1))})
 
 
 def wide_dims(config: SweepConfig) -> tuple[int, ...]:

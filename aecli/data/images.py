@@ -47,6 +47,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def valid(self) -> NDArray[np.bool_] | None:
+        """(n, H, W), True where a pixel is valid, for figures; None if all are."""
+        return None if self.mask is None else self.mask[:, 0].cpu().numpy()
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
         mask, labels = (
@@ -105,7 +110,7 @@ class Source(ABC):
             yield self.read(indices)
 
     def all(self) -> Batch:
-        """All images at once, for what needs them so; they have to fit in memory."""
+        """All images at once, for what needs them so; the caller bounds how many that are."""
         return self.read(torch.arange(len(self)))
 
     def first(self, count: int) -> "Source":
@@ -223,8 +228,10 @@ class Images:
     """Ending of the name in titles, such as `, quick look`."""
     class_names: tuple[str, ...] = ()
     """Names of the classes, by label; empty where they are called by their numbers."""
+    digits: bool = False
+    """True for handwritten digits: a label is the digit, and strokes have slant and thickness."""
     shown: tuple[int, ...] = ()
-    """Channels that figures show, one or three, from 0; empty: the first ones."""
+    """Channels that figures show, one or three, from 0; empty for the rule of the figures."""
     opened: "Opened | None" = None
     """The path that they came from, as it was looked at; None for a known dataset."""
     scale: "Scale | None" = None
@@ -238,6 +245,25 @@ class Images:
     @property
     def shape(self) -> ImageShape:
         return self.train.shape
+
+    @property
+    def labelled(self) -> bool:
+        """True if both training and test images have labels, of at least two classes in all: a
+        single one tells nothing apart."""
+        splits = self.train.labels, self.test.labels
+        there = [labels for labels in splits if labels is not None]
+        return len(there) == len(splits) and len(torch.cat(there).unique()) > 1
+
+    @property
+    def classes(self) -> int:
+        """The number of classes that labels can mean; 0 without labels."""
+        if self.train.labels is None:
+            return 0
+        return max(len(self.class_names), int(self.train.labels.max()) + 1)
+
+    def class_name(self, label: int) -> str:
+        """The name of the class that a label means; its number where it has none."""
+        return self.class_names[label] if label < len(self.class_names) else str(label)
 
     def require_batch(self, size: int) -> None:
         """Raises UsageError if there are fewer training images than `size`."""
@@ -300,6 +326,29 @@ def mean_image(source: Source) -> Tensor:
         total += batch.images.sum(dim=0, dtype=torch.float64)
         count += len(batch) if batch.mask is None else batch.mask.sum(dim=0)
     return total / count.clamp_min(1)
+
+
+def pixel_variance(source: Source) -> float:
+    """The mean over all valid pixels of their squared distance to the mean image of `source`."""
+    mean = mean_image(source)
+    parts = [squared_errors(mean, batch) for batch in source.batches(2 * BATCH_BYTES)]
+    errors, weights = zip(*parts, strict=True)
+    return weighted_mean(torch.cat(errors), torch.cat(weights))
+
+
+def filled(batch: Batch, values: Tensor | None = None) -> Tensor:
+    """The images (n, C, H, W) of a batch with no hole where a pixel is not valid.
+
+    A hole of 0 beside valid pixels is an edge that a linear map would spend its code on.
+    values: (C, H, W), what to fill with; without them, each image's own mean of its valid pixels,
+    channel by channel (0 where none is valid).
+    """
+    if batch.mask is None:
+        return batch.images
+    if values is None:
+        count = batch.mask.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+        values = batch.images.sum(dim=(2, 3), keepdim=True) / count
+    return torch.where(batch.mask, batch.images, values)
 
 
 def squared_errors(reconstructions: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

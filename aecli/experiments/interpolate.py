@@ -8,7 +8,7 @@ between its ends is in a hole. The threshold is that of the sparse outskirts: a 
 that is denser than those is no hole by this rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,15 @@ from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
 from aecli.config import InterpolateConfig
 from aecli.data.images import Images
+from aecli.data.known import DATASETS
 from aecli.errors import UsageError
-from aecli.experiments.interpolate_figures import a_digit, draw
-from aecli.experiments.possible import require_held_out, require_images
+from aecli.experiments.interpolate_figures import draw
+from aecli.experiments.possible import (
+    require_class,
+    require_held_out,
+    require_held_out_images,
+    require_images,
+)
 from aecli.experiments.result import Result
 from aecli.experiments.subject import (
     Subject,
@@ -30,6 +36,7 @@ from aecli.experiments.subject import (
     require_trainable,
     training_in_words,
 )
+from aecli.experiments.wording import in_words, one_of
 from aecli.measure.baselines import pca_beside
 from aecli.measure.classifier import Classifier
 from aecli.runs.context import Context
@@ -37,7 +44,7 @@ from aecli.runs.folder import RunDir, new_run
 from aecli.runs.subject import settled
 
 PAIR_STEPS = 21  # t of the statistics, every 0.05: whatever `steps` is, t = 1/2 is among them
-_DRAWS = 50  # of an end, until one decodes as the digit it is
+_DRAWS = 50  # of an end, until one decodes as the class it is of
 
 
 def check(config: InterpolateConfig, images: int | None) -> None:
@@ -46,6 +53,9 @@ def check(config: InterpolateConfig, images: int | None) -> None:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
     require_held_out(config.data.val)
+    known = DATASETS.get("mnist" if config.data.dataset == "auto" else config.data.dataset)
+    if known is not None and known.classes:
+        _require_classes(config, known.classes)
     require_trainable(config)
     why = f"distances are to the {NEIGHBOURS} nearest training codes"
     require_images(images, NEIGHBOURS, why)
@@ -72,23 +82,26 @@ def run(config: InterpolateConfig, context: Context) -> Result:
 def measure_paths(
     config: InterpolateConfig,
     subject: Subject,
-    classifier: Classifier,
+    classifier: Classifier | None,
     run_dir: RunDir,
     context: Context,
 ) -> "Outcome":
-    """The path and the many that `config` asks for; tables and figures go to `run_dir`."""
+    """The path and the many that `config` asks for; tables and figures go to `run_dir`.
+
+    classifier: None where labels tell nothing apart.
+    """
     images = subject.images
-    labels = images.test.require_labels("interpolate")
-    pairs = draw_pairs(labels, config.pairs, config.seed)
+    pairs = _pairs(config, images)
     with context.terminal.working("calibrating holes on held-out codes, beside PCA's"):
         own = CodeSpace.of(subject.codec, images)
         pca = _pca_space(own, images)
 
     def read_decoded(index: int) -> int:
+        assert classifier is not None  # asked for where there are labels to compare with
         decoded = own.decode(own.test_codes[index : index + 1])
         return int(classifier.probabilities(decoded).argmax())
 
-    ends = choose_ends(config, labels, read_decoded)
+    ends = _ends(config, images, read_decoded)
     journey = walk(own, ends.unsqueeze(0), config.steps, classifier)
     spaces = [own] if pca is None or pca is own else [own, pca]
     walks = len(pairs) * len(spaces)
@@ -97,28 +110,65 @@ def measure_paths(
     many, pca_many = several[0], None if pca is None else several[-1]
     outcome = Outcome(images, classifier, ends, own, pca, journey, many, pca_many)
     named = {"dataset": images.name}
-    run_dir.write_csv("path.csv", [row | named for row in _path_rows(own, journey)])
+    run_dir.write_csv("path.csv", [row | named for row in _path_rows(outcome)])
     run_dir.write_csv("rates.csv", [row | named for row in _rate_rows(many, pca_many)])
     with context.terminal.working("drawing the figures"):
         draw(outcome, subject.title, run_dir)
     return outcome
 
 
+def _ends(
+    config: InterpolateConfig, images: Images, read_decoded: Callable[[int], int] | None = None
+) -> Tensor:
+    """The indices (2,) of the path's two test images, by their labels where they have any."""
+    if not images.labelled:
+        return choose_any_ends(config, len(images.test))
+    labels = images.test.require_labels("a choice by class")
+    return choose_ends(config, labels, read_decoded, lambda label: in_words(images, label))
+
+
+def _pairs(config: InterpolateConfig, images: Images) -> Tensor:
+    """The indices (pairs, 2) of the test images between which the many paths lead."""
+    if not images.labelled:
+        return draw_any_pairs(len(images.test), config.pairs, config.seed)
+    return draw_pairs(images.test.require_labels("a pair"), config.pairs, config.seed)
+
+
+def choose_any_ends(config: InterpolateConfig, count: int) -> Tensor:
+    """The indices (2,) of two different ones of `count` test images without labels.
+
+    Raises UsageError for an index that is not there, and for an end that is chosen by its label.
+    """
+    _require_indices(config, count)
+    for end, label in (("from", config.from_digit), ("to", config.to_digit)):
+        if label is not None:
+            raise UsageError(
+                f"{end}_digit={label}: these images have no labels of two classes or more;"
+                f" choose the end by {end}_index"
+            )
+    if count < 2:
+        raise UsageError(f"a path needs two test images, and there are {count}")
+    generator = torch.Generator().manual_seed(config.seed)
+    drawn = torch.randperm(count, generator=generator).tolist()
+    ends = [config.from_index, config.to_index]
+    free = (index for index in drawn if index not in ends)
+    return torch.tensor([next(free) if index is None else index for index in ends])
+
+
 def choose_ends(
-    config: InterpolateConfig, labels: Tensor, read_decoded: Callable[[int], int] | None = None
+    config: InterpolateConfig,
+    labels: Tensor,
+    read_decoded: Callable[[int], int] | None = None,
+    named: Callable[[int], str] = lambda label: f"digit {label}",
 ) -> Tensor:
     """The indices (2,) of the two test images; what `config` leaves open is drawn from its seed.
 
-    labels: (n_test,). A drawn image is of another digit than the other end; two images named by
-    index may be of the same. read_decoded: the digit that is read in the decoded test image of an
-    index; an image that is drawn is drawn again, a few times, until that is its own digit.
-    Raises UsageError for an index or a digit that is not there.
+    labels: (n_test,). A drawn image is of another class than the other end; two images named by
+    index may be of the same. read_decoded: the label that is read in the decoded test image of an
+    index; an image that is drawn is drawn again, a few times, until that is its own. named: a class
+    in words. Raises UsageError for an index or a class that is not there.
     """
-    for name, index in (("from_index", config.from_index), ("to_index", config.to_index)):
-        if index is not None and index >= len(labels):
-            raise UsageError(
-                f"{name}={index} must be at most {len(labels) - 1} ({len(labels):,} test images)"
-            )
+    _require_indices(config, len(labels))
     generator = torch.Generator().manual_seed(config.seed)
     digits = [
         digit if index is None else int(labels[index])
@@ -128,8 +178,8 @@ def choose_ends(
         )
     ]
     one_is_named = (config.from_index is None) != (config.to_index is None)
-    if one_is_named and None not in digits and digits[0] == digits[1]:
-        raise UsageError(f"both ends are of digit {digits[0]}; they must be of different ones")
+    if one_is_named and digits[0] is not None and digits[0] == digits[1]:
+        raise UsageError(f"both ends are of {named(digits[0])}; they must be of different ones")
     ends: list[int] = []
     for i, index in enumerate((config.from_index, config.to_index)):
         if index is None:
@@ -137,7 +187,7 @@ def choose_ends(
             fits = (
                 labels == mine if mine is not None else labels != (-1 if others is None else others)
             )
-            what = f"of digit {mine}" if mine is not None else "of another digit"
+            what = f"of {named(mine)}" if mine is not None else "of another class"
             for _ in range(_DRAWS):
                 index = _draw_one(fits, what, generator)
                 if read_decoded is None or read_decoded(index) == labels[index]:
@@ -152,7 +202,7 @@ def draw_pairs(labels: Tensor, count: int, seed: int) -> Tensor:
     """Indices (count, 2) of random images of different labels (n,), the same for the same seed."""
     if len(labels.unique()) < 2:
         raise UsageError(
-            "the test images are all of one digit; there are no pairs of different ones"
+            "the test images are all of one class; there are no pairs of different ones"
         )
     generator = torch.Generator().manual_seed(seed)
     pairs = torch.randint(len(labels), (count, 2), generator=generator)
@@ -161,12 +211,24 @@ def draw_pairs(labels: Tensor, count: int, seed: int) -> Tensor:
     return pairs
 
 
+def draw_any_pairs(images: int, count: int, seed: int) -> Tensor:
+    """Indices (count, 2) of pairs of different ones of so many images, the same for the same
+    seed."""
+    if images < 2:
+        raise UsageError(f"pairs are of two different test images, and there are {images}")
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randint(images, (count,), generator=generator)
+    further = torch.randint(1, images, (count,), generator=generator)
+    return torch.stack([first, (first + further) % images], dim=1)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The one path that is drawn, and the many that are counted."""
 
     images: Images
-    classifier: Classifier
+    classifier: Classifier | None
+    """None where labels tell nothing apart."""
     ends: Tensor
     """(2,) indices of test images."""
     own: CodeSpace
@@ -177,14 +239,27 @@ class Outcome:
     pca_many: Paths | None
 
     @property
-    def digits(self) -> tuple[int, int]:
-        start, end = self.images.test.require_labels("interpolate")[self.ends].tolist()
+    def end_labels(self) -> tuple[int, int] | tuple[None, None]:
+        """The labels of the path's ends."""
+        if not self.images.labelled:
+            return None, None
+        start, end = self.images.test.require_labels("a path's end")[self.ends].tolist()
+        return start, end
+
+    @property
+    def end_names(self) -> tuple[str, str]:
+        """The ends as captions and sentences name them: what they show, or which image it is."""
+        start, end = (
+            f"test image {index}" if label is None else one_of(self.images, label)
+            for index, label in zip(self.ends.tolist(), self.end_labels, strict=True)
+        )
         return start, end
 
     def numbers(self) -> dict[str, Any]:
         """The content of metrics.json. Rates and confidences are in [0, 1]."""
         region, many = self.own.region, self.many
-        inner = many.in_hole[:, many.inner], many.confidence[:, many.inner]
+        in_holes, outside = _confidence_by_hole(many)
+        from_label, to_label = self.end_labels
         pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
         own = _at_ends_and_middle(many)
         return {
@@ -192,8 +267,8 @@ class Outcome:
             "code_dim": self.own.codec.code_dim,
             "from_index": int(self.ends[0]),
             "to_index": int(self.ends[1]),
-            "from_digit": self.digits[0],
-            "to_digit": self.digits[1],
+            "from_digit": from_label,
+            "to_digit": to_label,
             "steps_in_hole": int(self.journey.in_hole.sum()),
             "hole_threshold": region.threshold,
             "typical_distance": region.typical,
@@ -203,31 +278,40 @@ class Outcome:
             "in_hole_rate_ends": own["in_hole_rate_ends"],
             "in_hole_rate_middle": own["in_hole_rate_middle"],
             "worst_t": _worst_t(many),
-            "confidence_in_hole": _mean(inner[1][inner[0]]),
-            "confidence_outside": _mean(inner[1][~inner[0]]),
+            "confidence_in_hole": in_holes,
+            "confidence_outside": outside,
             "confidence_ends": own["confidence_ends"],
             "confidence_middle": own["confidence_middle"],
             "cycle_error_ends": own["cycle_error_ends"],
             "cycle_error_middle": own["cycle_error_middle"],
             **{f"pca_{name}": None if pca is None else pca[name] for name in own},
-            "classifier_accuracy": self.classifier.test_accuracy,
+            "classifier_accuracy": None
+            if self.classifier is None
+            else self.classifier.test_accuracy,
         }
 
 
 def _at_ends_and_middle(paths: Paths) -> dict[str, Any]:
     middle = (paths.t - 0.5).abs().argmin()
-    confidence, cycle_error = (
-        values.double().mean(dim=0) for values in (paths.confidence, paths.cycle_errors)
-    )
+    cycle_error = paths.cycle_errors.double().mean(dim=0)
+    confidence = None if paths.confidence is None else paths.confidence.double().mean(dim=0)
     return {
         "pairs_leaving": int(paths.leaving.sum()),
         "in_hole_rate_ends": paths.hole_rates[~paths.inner].mean().item(),
         "in_hole_rate_middle": paths.hole_rates[middle].item(),
-        "confidence_ends": confidence[~paths.inner].mean().item(),
-        "confidence_middle": confidence[middle].item(),
+        "confidence_ends": None if confidence is None else confidence[~paths.inner].mean().item(),
+        "confidence_middle": None if confidence is None else confidence[middle].item(),
         "cycle_error_ends": cycle_error[~paths.inner].mean().item(),
         "cycle_error_middle": cycle_error[middle].item(),
     }
+
+
+def _confidence_by_hole(paths: Paths) -> tuple[float | None, float | None]:
+    """The mean confidence strictly between the ends, in holes and outside; None of none."""
+    if paths.confidence is None:
+        return None, None
+    in_hole, confidence = paths.in_hole[:, paths.inner], paths.confidence[:, paths.inner]
+    return _mean(confidence[in_hole]), _mean(confidence[~in_hole])
 
 
 def _worst_t(paths: Paths) -> float | None:
@@ -246,8 +330,25 @@ def _mean(values: Tensor) -> float | None:
 
 def _check_images(config: InterpolateConfig, images: Images) -> None:
     """Raises UsageError for settings that these images cannot fulfil."""
-    choose_ends(config, images.test.require_labels("interpolate"))
+    if images.labelled:
+        _require_classes(config, images.classes)
+    _ends(config, images)
+    _pairs(config, images)
+    require_held_out_images(len(images.val), "validation images")
     check(config, len(images.train))
+
+
+def _require_classes(config: InterpolateConfig, classes: int) -> None:
+    """Raises UsageError for an end of a class that is not among so many."""
+    require_class("from_digit", config.from_digit, classes)
+    require_class("to_digit", config.to_digit, classes)
+
+
+def _require_indices(config: InterpolateConfig, count: int) -> None:
+    """Raises UsageError for an end by an index that is not among so many test images."""
+    for name, index in (("from_index", config.from_index), ("to_index", config.to_index)):
+        if index is not None and index >= count:
+            raise UsageError(f"{name}={index} must be at most {count - 1} ({count:,} test images)")
 
 
 def _draw_one(fits: Tensor, what: str, generator: torch.Generator) -> int:
@@ -265,7 +366,11 @@ def _pca_space(own: CodeSpace, images: Images) -> CodeSpace | None:
     return own if pca is own.codec else CodeSpace.of(pca, images)
 
 
-def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
+def _path_rows(outcome: Outcome) -> list[dict[str, Any]]:
+    space, journey = outcome.own, outcome.journey
+    nothing: list[None] = [None] * len(journey.t)
+    confidences = nothing if journey.confidence is None else journey.confidence[0].tolist()
+    labels = nothing if journey.read_as is None else journey.read_as[0].tolist()
     return [
         {
             "t": t,
@@ -273,17 +378,18 @@ def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
             "confidence": confidence,
             "cycle_error": cycle_error,
             "in_hole": int(in_hole),
-            "digit": digit,
+            "digit": label,
             "typical_distance": space.region.typical,
             "threshold": space.region.threshold,
+            "read_as": None if label is None else outcome.images.class_name(label),
         }
-        for t, distance, confidence, cycle_error, in_hole, digit in zip(
+        for t, distance, confidence, cycle_error, in_hole, label in zip(
             _t(journey),
             journey.distances[0].tolist(),
-            journey.confidence[0].tolist(),
+            confidences,
             journey.cycle_errors[0].tolist(),
             journey.in_hole[0].tolist(),
-            journey.digits[0].tolist(),
+            labels,
             strict=True,
         )
     ]
@@ -291,14 +397,18 @@ def _path_rows(space: CodeSpace, journey: Paths) -> list[dict[str, Any]]:
 
 def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, Any]]:
     """A row per t: rates and means over all pairs."""
-    columns: dict[str, list[float]] = {"t": _t(many)}
+    columns: dict[str, Sequence[float | None]] = {"t": _t(many)}
     for prefix, paths in (("", many), ("pca_", pca_many)):
         if paths is not None:
             columns[f"{prefix}in_hole_rate"] = paths.hole_rates.tolist()
             columns[f"{prefix}nearest_code_distance"] = (
                 paths.distances.double().mean(dim=0).tolist()
             )
-            columns[f"{prefix}confidence"] = paths.confidence.double().mean(dim=0).tolist()
+            columns[f"{prefix}confidence"] = (
+                [None] * len(paths.t)
+                if paths.confidence is None
+                else paths.confidence.double().mean(dim=0).tolist()
+            )
             columns[f"{prefix}cycle_error"] = paths.cycle_errors.double().mean(dim=0).tolist()
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
@@ -309,8 +419,8 @@ def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]
     journey, region, pairs = outcome.journey, outcome.own.region, numbers["pairs"]
     holes = [f"{t:.2f}" for t in journey.t[journey.in_hole[0]].tolist()]
     start, end = (
-        f"test image {numbers[f'{end}_index']} ({a_digit(numbers[f'{end}_digit'])})"
-        for end in ("from", "to")
+        f"test image {index} ({name})" if outcome.images.labelled else name
+        for index, name in zip(outcome.ends.tolist(), outcome.end_names, strict=True)
     )
     worst = numbers["worst_t"]
     rates = outcome.many.hole_rates[outcome.many.inner]
@@ -331,13 +441,7 @@ def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]
             "most often in holes between the ends",
             "nowhere" if worst is None else f"at t = {worst:.2f}: {_percent(rates.max().item())}",
         ),
-        (
-            "confidence in decoded images",
-            f"{_percent(numbers['confidence_ends'])} at the ends,"
-            f" {_percent(numbers['confidence_middle'])} at t = 0.5;"
-            f" between the ends {_percent(numbers['confidence_in_hole'])} in holes,"
-            f" {_percent(numbers['confidence_outside'])} outside",
-        ),
+        ("confidence in decoded images", _confidence_in_words(outcome, numbers)),
         (
             "the rule",
             f"a code is in a hole if the mean distance to its {NEIGHBOURS} nearest training codes"
@@ -350,8 +454,23 @@ def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]
             f" {numbers['cycle_error_middle']:.3g} at t = 0.5 (deviations of the codes)",
         ),
         ("test images in holes by it", _percent(numbers["held_out_in_hole"])),
-        ("classifier", f"{_percent(numbers['classifier_accuracy'])} right on the test images"),
+        *(
+            [("classifier", f"{_percent(numbers['classifier_accuracy'])} right on the test images")]
+            if outcome.classifier is not None
+            else []
+        ),
     ]
+
+
+def _confidence_in_words(outcome: Outcome, numbers: dict[str, Any]) -> str:
+    if outcome.classifier is None:
+        return "none: without labels of two classes or more there is no classifier"
+    return (
+        f"{_percent(numbers['confidence_ends'])} at the ends,"
+        f" {_percent(numbers['confidence_middle'])} at t = 0.5;"
+        f" between the ends {_percent(numbers['confidence_in_hole'])} in holes,"
+        f" {_percent(numbers['confidence_outside'])} outside"
+    )
 
 
 def _beside(numbers: dict[str, Any], pca: object) -> str:

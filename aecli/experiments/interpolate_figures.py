@@ -7,43 +7,45 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from aecli import figures
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
-from aecli.data.images import Images
+from aecli.data.images import Batch, Images, batch_size
 from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:
     from aecli.experiments.interpolate import Outcome
 
-_COMPARED = 4096  # training images that decoded ones are held against at once
 _TILES = 22  # decoded images along each side of the plane
+_TILE = 48  # pixels of the longer side of one, about; of larger images, means are drawn
+_LETTERS = 14  # of a class's name under an image
 _GRID = 140  # distances along each side of the plane, for the contour
 
 
 def draw(outcome: "Outcome", title: str, run_dir: RunDir) -> None:
     """Leave every picture in the run. title: dataset, codec and code."""
     images, own, pca = outcome.images, outcome.own, outcome.pca
-    start, end = (a_digit(digit) for digit in outcome.digits)
+    start, end = outcome.end_names
     steps = len(outcome.journey.t)
-    rows = [_row("this codec", own, outcome.journey, outcome.ends)]
+    rows = [_row("this codec", own, outcome.journey, outcome)]
     rows.append(_nearest_row(images, rows[0]))
     if pca is not None and pca is not own:
         beside = walk(pca, outcome.ends.unsqueeze(0), steps, outcome.classifier)
-        rows.append(_row(f"PCA-{pca.codec.code_dim}", pca, beside, outcome.ends))
+        rows.append(_row(f"PCA-{pca.codec.code_dim}", pca, beside, outcome))
+    originals = images.test.read(outcome.ends)
     run_dir.save_figure(
         "interpolation",
         figures.interpolation_row(
-            images.test.read(outcome.ends).images.numpy(),
-            (start, end),
+            originals.images.numpy(),
+            (figures.shortened(start, _LETTERS), figures.shortened(end, _LETTERS)),
             outcome.journey.t.numpy(),
             rows,
-            "Under each t the digit that a classifier reads"
-            f" ({100 * outcome.classifier.test_accuracy:.1f}% right on test images): it has to name"
-            " one, whatever it is shown. Nearest: the training image that is nearest to what this"
-            " codec decodes, and the root mean square of their difference, in pixel units.",
+            _note(outcome),
             f"{steps} codes on the straight line from {start} to {end} ({title})",
+            images.shown,
+            originals.valid,
         ),
     )
     rates = {"this codec": outcome.many.hole_rates.numpy()}
@@ -73,37 +75,72 @@ def draw(outcome: "Outcome", title: str, run_dir: RunDir) -> None:
         run_dir.save_figure(
             "decoder_grid",
             figures.decoder_grid(
-                _tiles(own, plane), plane, f"What each code decodes to, and the path {walked}"
+                _tiles(own, plane),
+                plane,
+                f"What each code decodes to, and the path {walked}",
+                images.shown,
             ),
         )
 
 
-def _row(name: str, space: CodeSpace, paths: Paths, ends: Tensor) -> figures.PathRow:
-    codes = space.path(ends, len(paths.t))
+def _note(outcome: "Outcome") -> str:
+    """Note under the images of a path."""
+    nearest = (
+        "Nearest: the training image that is nearest to what this codec decodes, and the root mean"
+        " square of their difference, in pixel units."
+    )
+    if outcome.classifier is None:
+        return nearest
+    return (
+        f"Under each t the {'digit' if outcome.images.digits else 'class'} that a classifier reads"
+        f" ({100 * outcome.classifier.test_accuracy:.1f}% right on test images): it has to name"
+        f" one, whatever it is shown. {nearest}"
+    )
+
+
+def _row(name: str, space: CodeSpace, paths: Paths, outcome: "Outcome") -> figures.PathRow:
+    codes = space.path(outcome.ends, len(paths.t))
     return figures.PathRow(
         name,
         space.decode(codes).numpy(),
         paths.in_hole[0].numpy(),
-        [f"read as {digit}" for digit in paths.digits[0].tolist()],
+        [""] * len(paths.t)
+        if paths.read_as is None
+        else [_read_as(outcome.images, label) for label in paths.read_as[0].tolist()],
     )
+
+
+def _read_as(images: Images, label: int) -> str:
+    between = "\n" if images.class_names else " "  # a name may be long
+    return f"read as{between}{figures.shortened(images.class_name(label), _LETTERS)}"
 
 
 def _nearest_row(images: Images, row: figures.PathRow) -> figures.PathRow:
     """The training image that is nearest to each decoded one: likeness that an eye can judge."""
     decoded = torch.from_numpy(row.decoded).flatten(start_dim=1)
-    parts = [
-        torch.cdist(decoded, batch.images.flatten(start_dim=1))
-        for batch in images.train.batches(_COMPARED * 4 * images.train.pixels)
-    ]
-    distances, nearest = torch.cat(parts, dim=1).min(dim=1)
-    rms = distances / decoded.shape[1] ** 0.5
+    parts = [_rms(decoded, batch) for batch in images.train.batches()]
+    rms, nearest = torch.cat(parts, dim=1).min(dim=1)
+    found = images.train.read(nearest)
     return figures.PathRow(
         "nearest",
-        images.train.read(nearest).images.numpy(),
+        found.images.numpy(),
         np.zeros(len(decoded), dtype=bool),
         [f"off by {value:.2f}" for value in rms.tolist()],
         on_path=False,
+        masks=found.valid,
     )
+
+
+def _rms(decoded: Tensor, batch: Batch) -> Tensor:
+    """Root mean square differences (m, n) of decoded images (m, pixels) to those of a batch, over
+    the valid pixels of these."""
+    images = batch.images.flatten(start_dim=1)
+    if batch.mask is None:
+        return torch.cdist(decoded, images) / decoded.shape[1] ** 0.5
+    valid = batch.mask.expand_as(batch.images).flatten(start_dim=1).float()
+    # |d - x|^2 over the valid pixels; x is 0 at the others.
+    squares = decoded.square() @ valid.T - 2 * decoded @ images.T + images.square().sum(dim=1)
+    return (squares.clamp_min(0) / valid.sum(dim=1).clamp_min(1)).sqrt()
 
 
 def _plane(outcome: "Outcome") -> figures.Plane:
@@ -124,8 +161,17 @@ def _plane(outcome: "Outcome") -> figures.Plane:
         own.region.threshold,
         path.numpy(),
         journey.in_hole[0].numpy(),
-        (str(outcome.digits[0]), str(outcome.digits[1])),
+        _plane_names(outcome),
     )
+
+
+def _plane_names(outcome: "Outcome") -> tuple[str, str]:
+    """The path's ends in as few letters as fit on the plane."""
+    start, end = (
+        name if label is None else figures.shortened(outcome.images.class_name(label), _LETTERS)
+        for name, label in zip(("start", "end"), outcome.end_labels, strict=True)
+    )
+    return start, end
 
 
 def _occupied_corners(space: CodeSpace) -> tuple[Tensor, Tensor]:
@@ -145,15 +191,16 @@ def _occupied_corners(space: CodeSpace) -> tuple[Tensor, Tensor]:
 
 
 def _tiles(space: CodeSpace, plane: figures.Plane) -> NDArray[np.float32]:
-    """Images (tiles, tiles, C, H, W) decoded from the centres of a grid over the plane."""
+    """Images (tiles, tiles, C, H, W) decoded from the centres of a grid over the plane; of large
+    ones each pixel is the mean of some."""
     x, y = (
         torch.from_numpy(side[0] + (side[-1] - side[0]) * (np.arange(_TILES) + 0.5) / _TILES)
         for side in (plane.x, plane.y)
     )
     codes = torch.cartesian_prod(y, x).flip(1).float()
-    return space.decode(codes).unflatten(0, (_TILES, _TILES)).numpy()
-
-
-def a_digit(digit: int) -> str:
-    """`a 3`, `an 8`."""
-    return f"an {digit}" if digit == 8 else f"a {digit}"
+    fewer = max(max(space.codec.image_shape[1:]) // _TILE, 1)
+    parts = [
+        avg_pool2d(space.decode(some), fewer, ceil_mode=True) if fewer > 1 else space.decode(some)
+        for some in codes.split(batch_size(space.codec.pixels))
+    ]
+    return torch.cat(parts).unflatten(0, (_TILES, _TILES)).numpy()

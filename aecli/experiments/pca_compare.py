@@ -1,4 +1,4 @@
-"""`aecli pca-compare`, the third exercise: network, linear autoencoder, PCA and DCT compared."""
+"""`aecli pca-compare`, the third exercise: a network beside PCA and transforms."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,9 @@ import torch
 
 from aecli import chapter, figures
 from aecli.chapter import Advantage, LinearCheck
-from aecli.codecs.dct import Dct
 from aecli.codecs.linear import Linear
 from aecli.codecs.pca import Pca
 from aecli.config import (
-    DctConfig,
     FitConfig,
     LinearConfig,
     MuonConfig,
@@ -25,9 +23,9 @@ from aecli.data import facts
 from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.result import Result
-from aecli.experiments.wording import settings_in_words, worse_than_constant
+from aecli.experiments.wording import mse_in_words, settings_in_words, worse_than_constant
 from aecli.measure import metrics
-from aecli.measure.baselines import full_pca
+from aecli.measure.baselines import Baselines, full_pca, transform_columns, variance_beyond
 from aecli.measure.seeds import mean, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
@@ -67,7 +65,7 @@ class Comparison:
             "largest_principal_angle_degrees": max(c.angle_degrees for c in self.linear_checks),
         }
         for row in self.curve:
-            for name in ("ae", "pca", "dct", "linear"):
+            for name in ("ae", "pca", "dct", "linear", "rotated_dct", "thumbnail"):
                 flat[f"{name}_test_mse_{row['code_dim']}"] = row[f"{name}_test_mse"]
         return flat
 
@@ -148,26 +146,33 @@ def measure_comparison(
     trained = trainings.done
     with context.terminal.working("PCA of all components"):
         pca = full_pca(images)
+        beyond = variance_beyond(pca, images)
+    with context.terminal.working("transforms beside them"):
+        baselines = Baselines(images, max(config.code_dims), pca)
     test = images.test
     curve, advantages, checks = [], [], []
     for k in config.code_dims:
         ae = [metrics.mse(trained[job].codec, test) for job in networks[k]]
         linear = trained[linears[k]].codec
         assert isinstance(linear, Linear)
-        pca_mse = metrics.mse(pca.truncated(k), test)
-        advantages.append(Advantage(k, mean(ae), pca_mse, _kept_percent(pca, k)))
-        checks.append(_check_linear(linear, pca, images))
+        beside = baselines.beside(k)
+        pca_mse = beside["pca"].test_mse
+        assert pca_mse is not None  # or `check` had refused k
+        transforms = transform_columns(beside)
+        advantages.append(Advantage(k, mean(ae), pca_mse, _kept_percent(pca, k, beyond)))
+        checks.append(_check_linear(linear, pca, beyond, images))
         curve.append(
             {
                 "code_dim": k,
                 "ae_test_mse": mean(ae),
                 "ae_test_mse_sd": spread(ae),
                 "pca_test_mse": pca_mse,
-                "dct_test_mse": metrics.mse(Dct(images.shape, DctConfig(code_dim=k)), test),
+                "dct_test_mse": transforms.pop("dct_test_mse"),
                 "advantage": advantages[-1].absolute,
                 "advantage_percent": advantages[-1].percent,
                 "linear_test_mse": metrics.mse(linear, test),
                 "pca_variance_kept_percent": advantages[-1].pca_kept_percent,
+                **transforms,
                 "dataset": images.name,
             }
         )
@@ -191,7 +196,7 @@ def _settings(config: PcaCompareConfig, images: Images) -> str:
     return settings_in_words(config, images, [linear])
 
 
-def _check_linear(linear: Linear, pca: Pca, images: Images) -> LinearCheck:
+def _check_linear(linear: Linear, pca: Pca, beyond: float, images: Images) -> LinearCheck:
     """The linear autoencoder against the Eckart-Young-Mirsky theorem, on its training images."""
     k = linear.code_dim
     mix = _mix(linear, pca)
@@ -200,7 +205,7 @@ def _check_linear(linear: Linear, pca: Pca, images: Images) -> LinearCheck:
     cosines = torch.linalg.svdvals(columns.T @ pca.components[:k].double().T).clamp(max=1)
     return LinearCheck(
         code_dim=k,
-        tail_mse=_tail(pca, k, len(images.train)),
+        tail_mse=None if images.train.masked else _tail(pca, k, beyond, len(images.train)),
         train_mse=metrics.mse(linear, images.train),
         pca_train_mse=metrics.mse(pca.truncated(k), images.train),
         angle_degrees=math.degrees(math.acos(cosines.min().item())),
@@ -214,13 +219,17 @@ def _mix(linear: Linear, pca: Pca) -> torch.Tensor:
     return pca.components[: linear.code_dim].double() @ linear.decoder.weight.detach().double()
 
 
-def _tail(pca: Pca, k: int, n: int) -> float:
-    """The mse that no rank-k map can avoid: the sum of the discarded eigenvalues, per pixel."""
-    return pca.variances[k:].double().sum().item() * (n - 1) / n / pca.pixels
+def _tail(pca: Pca, k: int, beyond: float, n: int) -> float:
+    """The mse that no rank-k map can avoid: the sum of the discarded eigenvalues, per pixel.
+
+    beyond: the variance that PCA has no component for; n: the number of training images.
+    """
+    discarded = pca.variances[k:].double().sum().item() + beyond
+    return discarded * (n - 1) / n / pca.pixels
 
 
-def _kept_percent(pca: Pca, k: int) -> float:
-    kept = pca.variances[:k].double().sum() / pca.variances.double().sum()
+def _kept_percent(pca: Pca, k: int, beyond: float) -> float:
+    kept = pca.variances[:k].double().sum() / (pca.variances.double().sum() + beyond)
     return 100 * kept.item()
 
 
@@ -228,8 +237,8 @@ def _printed(row: dict[str, Any]) -> tuple[str, ...]:
     sd = "" if math.isnan(row["ae_test_mse_sd"]) else f" ± {row['ae_test_mse_sd']:.5f}"
     return (
         str(row["code_dim"]),
-        f"{row['ae_test_mse']:.5f}{sd}",
-        *(f"{row[f'{name}_test_mse']:.5f}" for name in ("linear", "pca", "dct")),
+        f"{mse_in_words(row['ae_test_mse'])}{sd}",
+        *(mse_in_words(row[f"{name}_test_mse"]) for name in ("linear", "pca", "dct")),
         f"{row['advantage']:+.5f}",
         "-" if row["advantage_percent"] is None else f"{row['advantage_percent']:+.1f}%",
     )
@@ -251,7 +260,8 @@ def _draw(
     dims = [row["code_dim"] for row in result.curve]
 
     def column(name: str) -> list[float]:
-        return [row[name] for row in result.curve]
+        """Values, nan where there is none."""
+        return [math.nan if row[name] is None else row[name] for row in result.curve]
 
     sds = column("ae_test_mse_sd")
     run_dir.save_figure(
@@ -267,6 +277,8 @@ def _draw(
                 ("PCA", column("pca_test_mse"), None),
                 ("linear autoencoder", column("linear_test_mse"), None),
                 ("DCT, lowest frequencies", column("dct_test_mse"), None),
+                ("DCT of rotated channels", column("rotated_dct_test_mse"), None),
+                ("thumbnail", column("thumbnail_test_mse"), None),
             ],
             f"Network against linear maps ({images.title}, recipe {config.train.recipe},"
             f" {count(config.seeds, 'seed')})",

@@ -31,6 +31,22 @@ def require_images(images: int | None, least: int, why: str) -> None:
         raise UsageError(f"data.limit_train={images} must be at least {least}: {why}")
 
 
+def require_held_out_images(images: int, which: str) -> None:
+    """Raises UsageError if the held-out images that are there are too few to calibrate holes on;
+    which: what they are, in words, such as `validation images`."""
+    if images < FEWEST_HELD_OUT:
+        raise UsageError(
+            f"there are {images} {which}, and at least {FEWEST_HELD_OUT} are needed: holes are"
+            " calibrated on the 99% quantile of their distances; take more images, or set data.val"
+        )
+
+
+def require_class(key: str, label: int | None, classes: int) -> None:
+    """Raises UsageError for a class by its index that is not among `classes`; None is any."""
+    if label is not None and label >= classes:
+        raise UsageError(f"{key}={label} must be at most {classes - 1} ({classes} classes)")
+
+
 def require_held_out(val: float | None) -> None:
     """Raises UsageError for too few validation images to calibrate holes on; 0 is allowed
     here."""

@@ -25,12 +25,12 @@ from aecli.config import (
 )
 from aecli.counts import count
 from aecli.data.images import Images, with_held_out
-from aecli.errors import JobsFailedError
+from aecli.errors import JobsFailedError, UsageError
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.pca_compare import measure_comparison
-from aecli.experiments.possible import require_images
+from aecli.experiments.possible import require_held_out_images, require_images
 from aecli.experiments.result import Result
-from aecli.experiments.sample import measure_samples
+from aecli.experiments.sample import Judge, measure_samples
 from aecli.experiments.subject import Subject, noted_classifier
 from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.wording import recipe_in_words, settings_in_words
@@ -71,6 +71,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         images = replace(images, aside=_QUICK_LOOK if config.quick else "")
         run_dir.note(quick=config.quick)
         check(config, len(images.train))
+        _check_images(images)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         judged = chapter.judge_all(_gather(config, images, run_dir, context))
         run_dir.write_json("claims.json", ledger.entries(judged, images.name))
@@ -83,6 +84,16 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     title = f"{images.title}: the chapter's claims, {count(config.seeds, 'seed')}"
     notes = [about, ledger.counts_in_words(judged)]
     return Result(run_dir.path, numbers, title, rows, header, notes)
+
+
+def _check_images(images: Images) -> None:
+    """Raises UsageError for images that leave the claims without evidence."""
+    if not images.labelled:
+        raise UsageError(
+            f"{images.name} has no labels of two classes or more, and some claims are about labels"
+        )
+    half = f"images in half of the {len(images.test)} test images"
+    require_held_out_images(len(images.test) // 2, half)
 
 
 def _about(config: ReproduceConfig, images: Images) -> str:
@@ -125,7 +136,8 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
     section = run_dir.section("sample")
-    _, sampled = measure_samples(draw, subjects["32"], classifier, section, context)
+    judge = Judge.of(halves, classifier)
+    _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
 
     say("reproduce: judging the claims")
     thirty_two = [t.codec for t in networks["32"].trained]
@@ -152,14 +164,14 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         chapter_test_mse={k: [metrics.mse(t.codec, test) for t in own[k]] for k in own},
         test_mse={int(key): row.test_mse for key, row in networks.items() if key.isdigit()},
         wide_test_mse=wide.test_mse,
-        wide_probe_accuracy=wide.reading.probe_accuracy,
-        raw_probe_accuracy=sweep.raw_probe_accuracy,
-        wide_knn_accuracy=wide.reading.knn_accuracy,
-        raw_knn_accuracy=sweep.raw_knn_accuracy,
+        wide_probe_accuracy=_measured(wide.reading.probe_accuracy),
+        raw_probe_accuracy=_measured(sweep.raw_probe_accuracy),
+        wide_knn_accuracy=_measured(wide.reading.knn_accuracy),
+        raw_knn_accuracy=_measured(sweep.raw_knn_accuracy),
         narrowest_784=own[784][0].codec.narrowest_layer,
         mean_image_test_mse=sweep.mean_image_test_mse,
         pca_test_mse={k: metrics.mse(pca.truncated(k), test) for k in (2, 32, 64)},
-        code2_knn_accuracy=networks["2"].reading.knn_accuracy,
+        code2_knn_accuracy=_measured(networks["2"].reading.knn_accuracy),
         advantages=comparison.advantages,
         linear_checks=comparison.linear_checks,
         unit_order=[_unit_order(codec, images) for codec in thirty_two],
@@ -223,6 +235,11 @@ def _subject(trained: Trained, images: Images, seed: int) -> Subject:
     return Subject(
         trained.codec, images, f"{images.title}, {codec.name}, code {codec.code_dim}", untrained
     )
+
+
+def _measured(accuracy: float | None) -> float:
+    assert accuracy is not None  # the images have labels, and are as small as the chapter's
+    return accuracy
 
 
 def _shapes(codec: Codec, images: Images) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,18 +1,28 @@
 """`aecli sample`: what decodes from codes that no image was encoded to, and how real it is."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import chapter, figures
+from aecli.codecs.base import Codec
+from aecli.codecs.pca import Pca
+from aecli.codecs.principal import most_components
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
-from aecli.config import SampleConfig
-from aecli.data.images import Images, InMemory, with_held_out
-from aecli.experiments.possible import require_held_out, require_images
+from aecli.config import PcaConfig, SampleConfig
+from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
+from aecli.experiments.possible import (
+    require_held_out,
+    require_held_out_images,
+    require_images,
+)
 from aecli.experiments.result import Result
 from aecli.experiments.subject import (
     Subject,
@@ -36,6 +46,9 @@ _HELD_OUT = {
 REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untrained decoder"
 _SHOWN = 12  # samples drawn per row of the figure
 _FEWEST = 50  # training images, from which a sampler and the references can be made
+_COMPONENTS = 64  # of PCA, at most, whose codes stand for the classifier's as many features
+_REFERENCE_BYTES = 2**28
+"""Bytes of the training images among which the nearest one is looked for; all of MNIST's fit."""
 
 
 def check(config: SampleConfig, images: int | None) -> None:
@@ -52,7 +65,7 @@ def run(config: SampleConfig, context: Context) -> Result:
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         subject = load_subject(
-            config, context, run_dir, lambda images: check(config, len(images.train))
+            config, context, run_dir, lambda images: _check_images(config, images)
         )
         trained = ("trained", training_in_words(config, subject.images))
         calibrated_on = "val"
@@ -60,11 +73,13 @@ def run(config: SampleConfig, context: Context) -> Result:
             subject = replace(subject, images=with_held_out(subject.images))
             calibrated_on = "half-of-test"
         classifier = noted_classifier(subject.images, context, run_dir)
-        rows, numbers = measure_samples(config, subject, classifier, run_dir, context)
+        judge = Judge.of(subject.images, classifier)
+        rows, numbers = measure_samples(config, subject, judge, run_dir, context)
         numbers["holes_calibrated_on"] = calibrated_on
         run_dir.write_metrics(numbers)
     title = (
-        f"{subject.title}: {config.samples:,} samples each, Frechet distance in classifier features"
+        f"{subject.title}: {config.samples:,} samples each,"
+        f" Frechet distance in {judge.features_in_words}"
     )
     held_out = f"{len(subject.images.val):,} {_HELD_OUT[calibrated_on]}"
     summary = [*_summary(rows, numbers), ("holes calibrated on", held_out), trained]
@@ -74,26 +89,66 @@ def run(config: SampleConfig, context: Context) -> Result:
 def measure_samples(
     config: SampleConfig,
     subject: Subject,
-    classifier: Classifier,
+    judge: "Judge",
     run_dir: RunDir,
     context: Context,
 ) -> tuple[list["_Row"], dict[str, Any]]:
     """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
     with context.terminal.working("calibrating holes on held-out codes"):
-        references = _References.of(subject, classifier)
+        references = _References.of(subject, judge)
     found: dict[str, float] = {}
     sets = _sets(subject, references, config, found, context)
-    rows = []
+    judged = []
     with context.terminal.working("judging the samples", len(sets), "sets") as advance:
         for each in sets:
-            rows.append(_row(each, references, classifier))
+            judged.append(_judged(each, references, judge))
             advance()
+    rows = [each.row for each in judged]
     named = {"dataset": subject.images.name}
     run_dir.write_csv("samplers.csv", [asdict(row) | named for row in rows])
     ranges = _code_ranges(references.codes)
     with context.terminal.working("drawing the figures"):
-        _draw(sets, rows, ranges, subject.title, run_dir)
-    return rows, _numbers(subject, classifier, rows, found, ranges)
+        _draw(judged, judge, ranges, subject, run_dir)
+    numbers = _numbers(subject, judge, rows, found, ranges)
+    return rows, numbers | {"nearest_images_among": len(references.images)}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge of images: the classifier, or PCA where labels tell nothing apart."""
+
+    classifier: Classifier | None
+    pca: Codec | None
+    """None where there is a classifier."""
+
+    @classmethod
+    def of(cls, images: Images, classifier: Classifier | None) -> "Judge":
+        if classifier is not None:
+            return cls(classifier, None)
+        most, _ = most_components(len(images.train), images.train.pixels)
+        pca = Pca(images.shape, PcaConfig(code_dim=min(_COMPONENTS, most)))
+        pca.solve(images.train)
+        return cls(None, pca)
+
+    @property
+    def features_in_words(self) -> str:
+        """Features that Frechet distances are taken in: `the classifier's features`."""
+        if self.pca is None:
+            return "the classifier's features"
+        return f"the codes of PCA-{self.pca.code_dim}"
+
+    @property
+    def features_name(self) -> str:
+        """The same as tables and records have it: `classifier` or `pca-64`."""
+        return "classifier" if self.pca is None else f"pca-{self.pca.code_dim}"
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """(n, d) of images (n, C, H, W) float32 in [0, 1], few enough to be looked at at once."""
+        if self.classifier is not None:
+            return self.classifier.features(images)
+        assert self.pca is not None
+        return self.pca.encode(images)
 
 
 @dataclass(frozen=True)
@@ -102,38 +157,52 @@ class _References:
     split, which must not be empty."""
 
     images: Tensor
-    """(N, C, H, W) float32: the training images."""
+    """(n, C, H, W) float32: the first training images, all if memory allows."""
     codes: Tensor
     """(N, k): the codes of the training images."""
     moments: Moments
-    """Moments of the classifier's features of the training images."""
+    """Moments of the judge's features of the training images."""
     region: OccupiedRegion
 
     @classmethod
-    def of(cls, subject: Subject, classifier: Classifier) -> "_References":
+    def of(cls, subject: Subject, judge: Judge) -> "_References":
         splits = subject.images
         codes = metrics.encode(subject.codec, splits.train)
-        training = splits.train.all().images
+        features = torch.cat([judge.features(batch.images) for batch in splits.train.batches()])
         return cls(
-            training,
+            splits.train.first(batch_size(splits.train.pixels, _REFERENCE_BYTES)).all().images,
             codes,
-            Moments.of(classifier.features(training)),
+            Moments.of(features),
             OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val)),
         )
 
 
 @dataclass(frozen=True)
 class _Set:
-    """Images to judge. codes: in the trained code space; None if they have none there."""
+    """Images to judge, real ones or what a codec decodes codes to; read or decoded when they are
+    looked at, since all together may not fit in memory."""
 
     name: str
-    images: Tensor
-    codes: Tensor | None
+    source: Source | None
+    """Real images; None for decoded ones."""
+    codec: Codec
+    codes: Tensor
+    """(n, k)."""
+    placed: bool = True
+    """False if the codes mean nothing in the trained code space."""
+
+    def batches(self) -> Iterator[Batch]:
+        """All of them in order, a bounded number at once; a linear codec's may leave [0, 1]."""
+        if self.source is not None:
+            yield from self.source.batches()
+            return
+        for some in self.codes.split(batch_size(self.codec.pixels)):
+            yield Batch(metrics.decode(self.codec, some))
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A line of samplers.csv."""
+    """A line of samplers.csv; None is what cannot be said without labels."""
 
     sampler: str
     samples: int
@@ -146,11 +215,21 @@ class _Row:
     in_holes: float
     """The share of the codes outside the occupied region."""
     nearest_image_rms: float
-    confidence: float
-    entropy_bits: float
-    classes_covered: int
-    class_entropy_bits: float
+    confidence: float | None
+    entropy_bits: float | None
+    classes_covered: int | None
+    class_entropy_bits: float | None
     frechet_distance: float
+    frechet_features: str
+    """Features that the Frechet distance is taken in: `classifier`, or `pca-64`."""
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A set's numbers, and its first images for the figure."""
+
+    row: _Row
+    first: Batch
 
 
 def _sets(
@@ -163,53 +242,80 @@ def _sets(
     """The sets to judge, real images first; what the samplers found out goes into `found`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
-    codes = metrics.encode(codec, InMemory(test))
-    sets = [_Set(REAL, test, codes), _Set(DECODED, metrics.decode(codec, codes), codes)]
+    codes = metrics.encode(codec, test)
+    sets = [_Set(REAL, test, codec, codes), _Set(DECODED, None, codec, codes)]
     for name, sampler in SAMPLERS.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
         generator = torch.Generator().manual_seed(config.seed)
         with context.terminal.working(f"drawing {n:,} codes: {name}"):
             drawn = sampler(references.codes, n, generator)
         found |= drawn.found
-        sets.append(_Set(name, metrics.decode(codec, drawn.codes), drawn.codes))
+        sets.append(_Set(name, None, codec, drawn.codes))
         if name == "standard-normal" and not codec.settings.solved:
-            sets.append(_Set(UNTRAINED, metrics.decode(subject.untrained, drawn.codes), None))
+            sets.append(_Set(UNTRAINED, None, subject.untrained, drawn.codes, placed=False))
     return sets
 
 
-def _some_test_images(images: Images, config: SampleConfig) -> Tensor:
+def _some_test_images(images: Images, config: SampleConfig) -> Source:
     """Test images, as many as there are samples, or all: a Frechet distance falls with their
     number, so that a floor from more images than samples could not be reached."""
     generator = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(images.test), generator=generator)
-    return images.test.read(order[: config.samples]).images
+    return images.test.part(order[: config.samples])
 
 
-def _row(each: _Set, references: _References, classifier: Classifier) -> _Row:
-    low, high = sample_metrics.pixel_range(each.images)
-    shown = each.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
-    probabilities = classifier.probabilities(shown)
+def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
+    lows, highs, nearest, features, seen = [], [], [], [], []
+    pixels, total = references.images[0].numel(), 0.0
+    first: Batch | None = None
+    for batch in each.batches():
+        low, high = sample_metrics.pixel_extremes(batch.images)
+        lows.append(low)
+        highs.append(high)
+        shown = batch.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
+        total += shown.double().sum().item()
+        nearest.append(nearest_distances(shown.flatten(1), references.images.flatten(1)))
+        features.append(judge.features(shown))
+        if judge.classifier is not None:
+            seen.append(judge.classifier.probabilities(shown))
+        if first is None:
+            mask = None if batch.mask is None else batch.mask[:_SHOWN].clone()
+            first = Batch(shown[:_SHOWN].clone(), mask)
+    assert first is not None
     code_distance = in_holes = math.nan
-    if each.codes is not None:
+    if each.placed:
         region = references.region
         whitened = region.whitening(each.codes)
         code_distance = nearest_distances(whitened, region.references).mean().item()
         in_holes = region.in_hole(each.codes).double().mean().item()
-    return _Row(
-        each.name,
-        len(shown),
-        low,
-        high,
-        sample_metrics.ink(shown),
-        code_distance,
-        in_holes,
-        sample_metrics.nearest_image_rms(shown, references.images),
-        sample_metrics.confidence(probabilities),
-        sample_metrics.entropy_bits(probabilities),
-        sample_metrics.classes_covered(probabilities),
-        sample_metrics.class_entropy_bits(probabilities),
-        frechet_distance(Moments.of(classifier.features(shown)), references.moments),
+    row = _Row(
+        sampler=each.name,
+        samples=len(each.codes),
+        pixel_low=torch.cat(lows).median().item(),
+        pixel_high=torch.cat(highs).median().item(),
+        ink=total / (len(each.codes) * pixels),
+        nearest_code_distance=code_distance,
+        in_holes=in_holes,
+        nearest_image_rms=sample_metrics.rms(torch.cat(nearest), pixels),
+        **_seen(torch.cat(seen) if seen else None),
+        frechet_distance=frechet_distance(Moments.of(torch.cat(features)), references.moments),
+        frechet_features=judge.features_name,
     )
+    return _Judged(row, first)
+
+
+def _seen(probabilities: Tensor | None) -> dict[str, Any]:
+    """Summary of a classifier's probabilities (n, classes), by the fields of _Row; None of None."""
+    readers = {
+        "confidence": sample_metrics.confidence,
+        "entropy_bits": sample_metrics.entropy_bits,
+        "classes_covered": sample_metrics.classes_covered,
+        "class_entropy_bits": sample_metrics.class_entropy_bits,
+    }
+    return {
+        name: None if probabilities is None else read(probabilities)
+        for name, read in readers.items()
+    }
 
 
 _QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -223,7 +329,7 @@ def _code_ranges(codes: Tensor) -> Tensor:
 
 def _numbers(
     subject: Subject,
-    classifier: Classifier,
+    judge: Judge,
     rows: list[_Row],
     found: dict[str, float],
     ranges: Tensor,
@@ -236,7 +342,8 @@ def _numbers(
         "dataset": subject.images.name,
         "code_dim": subject.codec.code_dim,
         "samples": normal.samples,
-        "classifier_accuracy": classifier.test_accuracy,
+        "classifier_accuracy": None if judge.classifier is None else judge.classifier.test_accuracy,
+        "frechet_features": judge.features_name,
         "frechet_floor": by_name[REAL].frechet_distance,
         "frechet_decoded": by_name[DECODED].frechet_distance,
         **{
@@ -256,21 +363,43 @@ def _numbers(
     }
 
 
-def _draw(sets: list[_Set], rows: list[_Row], ranges: Tensor, title: str, run_dir: RunDir) -> None:
+def _check_images(config: SampleConfig, images: Images) -> None:
+    """Raises UsageError for settings that these images cannot fulfil."""
+    check(config, len(images.train))
+    if len(images.val):
+        require_held_out_images(len(images.val), "validation images")
+    else:
+        half = (
+            f"images in half of the {len(images.test)} test images (there is no validation split)"
+        )
+        require_held_out_images(len(images.test) // 2, half)
+
+
+def _draw(
+    judged: list[_Judged], judge: Judge, ranges: Tensor, subject: Subject, run_dir: RunDir
+) -> None:
+    rows, title = [each.row for each in judged], subject.title
+    scores = {"Frechet\ndistance": [_frechet(row) for row in rows]}
+    note = (
+        "The first samples drawn of each, none picked. Frechet distance to the training images, in"
+        f" {judge.features_in_words}: 0 is best."
+    )
+    if judge.classifier is not None:
+        scores["classifier's\nconfidence"] = [f"{row.confidence:.2f}" for row in rows]
+        note += (
+            "\nConfidence says nothing of likeness: the classifier has learned real images only,"
+            " and names one of its labels, often surely, whatever it is shown, flat grey too."
+        )
     run_dir.save_figure(
         "sample_grids",
         figures.sample_grids(
-            [each.images[:_SHOWN].clamp(0, 1).numpy() for each in sets],
+            [each.first.images.numpy() for each in judged],
             [row.sampler for row in rows],
-            {
-                "Frechet\ndistance": [f"{row.frechet_distance:.1f}" for row in rows],
-                "classifier's\nconfidence": [f"{row.confidence:.2f}" for row in rows],
-            },
-            "The first samples drawn of each, none picked. Frechet distance to the training images,"
-            " in the classifier's features: 0 is best.\n"
-            "Confidence says nothing of likeness: the classifier has learned real images only, and"
-            " names one of its labels, often surely, whatever it is shown, flat grey too.",
+            scores,
+            note,
             f"What decodes from each sampler's codes ({title})",
+            subject.images.shown,
+            _masks(judged),
         ),
     )
     run_dir.save_figure(
@@ -281,15 +410,14 @@ def _draw(sets: list[_Set], rows: list[_Row], ranges: Tensor, title: str, run_di
     )
 
 
+def _masks(judged: list[_Judged]) -> list[NDArray[np.bool_] | None]:
+    """The masks of each set's first images; decoded test images have those of the real ones."""
+    real = next(each.first.valid for each in judged if each.row.sampler == REAL)
+    return [real if each.row.sampler in (REAL, DECODED) else None for each in judged]
+
+
 def _summary(rows: list[_Row], numbers: dict[str, Any]) -> list[tuple[str, str]]:
-    table = [
-        (
-            row.sampler,
-            f"Frechet {row.frechet_distance:6.1f}  confidence {row.confidence:.2f}"
-            f"  classes covered {row.classes_covered:2d}",
-        )
-        for row in rows
-    ]
+    table = [(row.sampler, f"Frechet {_frechet(row):>6}{_seen_in_words(row)}") for row in rows]
     for which in ("trained", "untrained"):
         low, high = numbers[f"smear_low_{which}"], numbers[f"smear_high_{which}"]
         if low is not None:
@@ -301,5 +429,22 @@ def _summary(rows: list[_Row], numbers: dict[str, Any]) -> list[tuple[str, str]]
         *table,
         ("mixture components, by BIC", str(numbers["mixture_components"])),
         ("range of a unit, 1% to 99%", f"{smallest:.3g} to {largest:.3g}; 4.65 of N(0, 1)"),
-        ("classifier's test accuracy", f"{100 * numbers['classifier_accuracy']:.2f}%"),
+        (
+            "classifier's test accuracy",
+            "none: without labels of two classes or more there is no classifier"
+            if numbers["classifier_accuracy"] is None
+            else f"{100 * numbers['classifier_accuracy']:.2f}%",
+        ),
     ]
+
+
+def _frechet(row: _Row) -> str:
+    """A Frechet distance in features of deviations near 1, or, in PCA's codes, far from it."""
+    in_features = row.frechet_features == "classifier"
+    return f"{row.frechet_distance:.1f}" if in_features else f"{row.frechet_distance:.3g}"
+
+
+def _seen_in_words(row: _Row) -> str:
+    if row.confidence is None:
+        return ""
+    return f"  confidence {row.confidence:.2f}  classes covered {row.classes_covered:2d}"

@@ -89,8 +89,11 @@ def require_shape(run: Run, shape: ImageShape, dataset: str) -> None:
         )
 
 
-def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier:
-    """The classifier of `images`, out of the user's cache or trained now; run.json says which."""
+def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier | None:
+    """The classifier of `images`, out of the user's cache or trained now; run.json says which.
+    None where labels tell nothing apart."""
+    if not images.labelled:
+        return None
     cache = context.places.cache_dir.parent / "classifiers"
     found = trained_classifier(images, cache, context.terminal)
     run_dir.note(classifier=found.provenance())

@@ -1,15 +1,15 @@
 """`aecli sweep-codedim`: the chapter's trade-off table, every row measured over several seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from aecli import chapter
 from aecli.chapter import CodeReading
-from aecli.codecs.pca import Pca
 from aecli.config import (
     AdamConfig,
     CodecConfig,
@@ -23,15 +23,22 @@ from aecli.config import (
 )
 from aecli.counts import count
 from aecli.data import facts
-from aecli.data.images import Images, InMemory, Source, squared_errors, weighted_mean
+from aecli.data.images import (
+    Batch,
+    Images,
+    Source,
+    pixel_variance,
+    squared_errors,
+    weighted_mean,
+)
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.sweep_figures import draw
-from aecli.experiments.wording import settings_in_words, worse_than_constant
+from aecli.experiments.wording import mse_in_words, settings_in_words, worse_than_constant
 from aecli.measure import metrics, probes
-from aecli.measure.baselines import full_pca
-from aecli.measure.seeds import mean, spread
+from aecli.measure.baselines import TRANSFORMS, Baseline, Baselines, full_pca, transform_columns
+from aecli.measure.seeds import mean, mean_if_any, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device
@@ -39,6 +46,8 @@ from aecli.training.jobs import Job, Trained, facts_of_jobs, failure_text, train
 from aecli.training.loop import corrupt
 
 N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
+_PROBED_PIXELS = 128 * 128  # of images whose pixels are probed; larger ones take too much memory
+_DECODED_BYTES = N_PROBE * 28 * 28 * 4  # of test images that are decoded at once
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -77,9 +86,14 @@ class Row:
     test_mse: Sequence[float]
     train_mse: Sequence[float]
     denoising_mse: Sequence[float]
-    pca_test_mse: float | None
+    baselines: Mapping[str, Baseline]
+    """Codecs of the same size, by the names of their metrics."""
     reading: CodeReading
     """Means over the seeds."""
+
+    @property
+    def pca_test_mse(self) -> float | None:
+        return self.baselines["pca"].test_mse
 
 
 @dataclass(frozen=True)
@@ -88,9 +102,10 @@ class Sweep:
 
     dataset: str
     rows: Sequence[Row]
-    raw_probe_accuracy: float
-    """Accuracy of the linear probe on the pixels, in [0, 1]."""
-    raw_knn_accuracy: float
+    raw_probe_accuracy: float | None
+    """Accuracy of the linear probe on the pixels, in [0, 1]; None without labels, and of images too
+    large for one."""
+    raw_knn_accuracy: float | None
     mean_image_test_mse: float
     failures: Sequence[str] = ()
     """A line for each training that failed; a row with one is not in the table."""
@@ -112,6 +127,8 @@ class Sweep:
             flat[f"test_mse_{row.spec.key}"] = mean(row.test_mse)
             flat[f"test_mse_sd_{row.spec.key}"] = spread(row.test_mse)
             flat[f"pca_test_mse_{row.spec.key}"] = row.pca_test_mse
+            for name in TRANSFORMS:
+                flat[f"{name}_test_mse_{row.spec.key}"] = row.baselines[name].test_mse
             flat[f"probe_accuracy_{row.spec.key}"] = row.reading.probe_accuracy
             flat[f"denoising_mse_{row.spec.key}"] = mean(row.denoising_mse)
         return flat
@@ -148,7 +165,7 @@ def run(config: SweepConfig, context: Context) -> Result:
 def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
     """The measured table of `config`; its tables and figures are left in `run_dir`."""
     check(config, len(images.train))
-    if images.train.require_labels("a table").unique().numel() < 2:
+    if images.labelled and images.train.classes < 2:
         raise UsageError(
             f"data.limit_train={len(images.train)}: all training images have one label, from which"
             " the probes of a table learn nothing; take more"
@@ -158,17 +175,20 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     jobs = {spec: [Job(spec.codec, _fit(spec, config), seed) for seed in seeds] for spec in specs}
     every = [job for of_row in jobs.values() for job in of_row]
     trainings = train_all(every, images, config, run_dir, context)
-    with context.terminal.working("slant and thickness of the digits"):
+    with context.terminal.working("reading the images"):
         reader = _Reader(images)
     with context.terminal.working("PCA of all components"):
         pca = full_pca(images)
+    with context.terminal.working("transforms beside the rows"):
+        baselines = Baselines(images, max(spec.codec.code_dim for spec in specs), pca)
     rows = []
+    variance = pixel_variance(images.test)
     whole = [spec for spec in specs if trainings.all(jobs[spec]) is not None]
     with context.terminal.working("measuring the rows", len(whole), "rows") as advance:
         for spec in whole:
             trained = trainings.all(jobs[spec])
             assert trained is not None
-            rows.append(_measure(spec, trained, images, pca, reader))
+            rows.append(_measure(spec, trained, images, baselines, reader, variance))
             advance()
     with context.terminal.working("probing the pixels"):
         raw_accuracies = reader.raw_accuracies()
@@ -230,81 +250,115 @@ class _Reader:
 
     def __init__(self, images: Images) -> None:
         self._train, self._test = images.train.first(N_PROBE), images.test.first(N_PROBE)
-        self._labels = [p.require_labels("a probe") for p in (self._train, self._test)]
-        self._images = [part.all().images for part in (self._train, self._test)]
-        self._slants = [probes.slant_degrees(some) for some in self._images]
-        self._thicknesses = [probes.thickness_pixels(some) for some in self._images]
+        self._parts = self._train, self._test
+        self._labels = None
+        if images.labelled:
+            labels, test_labels = (part.require_labels("a probe") for part in self._parts)
+            self._labels = labels, test_labels
+        self._slants = self._thicknesses = None
+        if images.digits:
+            pictures, test_pictures = (part.all().images for part in self._parts)
+            self._slants = tuple(map(probes.slant_degrees, (pictures, test_pictures)))
+            self._thicknesses = tuple(map(probes.thickness_pixels, (pictures, test_pictures)))
 
-    def read(self, trained: Trained, copies: bool) -> CodeReading:
+    def read(self, trained: Trained, copies: bool, variance_kept: float) -> CodeReading:
         """The probes' reading of the codes of one codec."""
-        codes, test_codes = (
-            metrics.encode(trained.codec, part) for part in (self._train, self._test)
-        )
-        train_labels, test_labels = self._labels
-        labels = (codes, train_labels, test_codes, test_labels)
-        slant, test_slant = self._slants
-        thickness, test_thickness = self._thicknesses
-        decoded = metrics.decode(trained.codec, test_codes)
+        codes, test_codes = (metrics.encode(trained.codec, part) for part in self._parts)
+        probe_accuracy, knn_accuracy = self._accuracies(codes, test_codes)
+
+        def r2(values: tuple[Tensor, ...] | None) -> float | None:
+            if values is None:
+                return None
+            return probes.linear_r2(codes, values[0], test_codes, values[1])
+
         return CodeReading(
-            probe_accuracy=probes.linear_probe_accuracy(*labels),
-            knn_accuracy=probes.knn_accuracy(*labels),
-            slant_r2=probes.linear_r2(codes, slant, test_codes, test_slant),
-            thickness_r2=probes.linear_r2(codes, thickness, test_codes, test_thickness),
-            sharpness=probes.sharpness(decoded, self._images[1]),
+            probe_accuracy,
+            knn_accuracy,
+            slant_r2=r2(self._slants),
+            thickness_r2=r2(self._thicknesses),
+            sharpness=probes.sharpness(self._decoded(trained, test_codes)),
             copies=copies,
+            variance_kept=variance_kept,
         )
 
-    def raw_accuracies(self) -> tuple[float, float]:
+    def raw_accuracies(self) -> tuple[float | None, float | None]:
         """Accuracies of the linear probe and of the vote of the nearest on the pixels."""
-        pixels, test_pixels = (some.flatten(1) for some in self._images)
-        train_labels, test_labels = self._labels
-        labels = (pixels, train_labels, test_pixels, test_labels)
-        return probes.linear_probe_accuracy(*labels), probes.knn_accuracy(*labels)
+        if self._labels is None or self._train.pixels > _PROBED_PIXELS:
+            return None, None
+        pixels, test_pixels = (part.all().images.flatten(1) for part in self._parts)
+        return self._accuracies(pixels, test_pixels)
+
+    def _accuracies(self, codes: Tensor, test_codes: Tensor) -> tuple[float | None, float | None]:
+        if self._labels is None:
+            return None, None
+        labels, test_labels = self._labels
+        both = (codes, labels, test_codes, test_labels)
+        return probes.linear_probe_accuracy(*both), probes.knn_accuracy(*both)
+
+    def _decoded(self, trained: Trained, test_codes: Tensor) -> Iterator[tuple[Tensor, Batch]]:
+        """The test images decoded, beside the originals, a bounded number at once."""
+        start = 0
+        for batch in self._test.batches(_DECODED_BYTES):
+            codes = test_codes[start : start + len(batch)]
+            yield metrics.decode(trained.codec, codes), batch
+            start += len(batch)
 
 
 def _measure(
-    spec: RowSpec, trained: Sequence[Trained], images: Images, pca: Pca, reader: _Reader
+    spec: RowSpec,
+    trained: Sequence[Trained],
+    images: Images,
+    baselines: Baselines,
+    reader: _Reader,
+    variance: float,
 ) -> Row:
+    """The measurements of one row; variance: of the test pixels, around their mean image."""
     test = images.test
-    variance = test.all().images.flatten(1).var(dim=0, correction=0).mean().item()
     test_mse = [metrics.mse(t.codec, test) for t in trained]
     readings = [
-        reader.read(t, mse < variance / 1000) for t, mse in zip(trained, test_mse, strict=True)
+        reader.read(t, mse < variance / 1000, 1 - mse / max(variance, 1e-12))
+        for t, mse in zip(trained, test_mse, strict=True)
     ]
-    k = spec.codec.code_dim
     return Row(
         spec,
         trained,
         test_mse,
         [metrics.mse(t.codec, images.train) for t in trained],
         [_denoising_mse(t, test) for t in trained],
-        metrics.mse(pca.truncated(k), test) if k <= pca.code_dim else None,
-        CodeReading(
-            **{
-                name: mean([getattr(r, name) for r in readings])
-                for name in (
-                    "probe_accuracy",
-                    "knn_accuracy",
-                    "slant_r2",
-                    "thickness_r2",
-                    "sharpness",
-                )
-            },
-            copies=all(r.copies for r in readings),
-        ),
+        baselines.beside(trained[0].codec.code_dim),
+        _mean_reading(readings),
+    )
+
+
+def _mean_reading(readings: Sequence[CodeReading]) -> CodeReading:
+    """Means over the seeds; a near copy only if each is one."""
+    return CodeReading(
+        probe_accuracy=mean_if_any([r.probe_accuracy for r in readings]),
+        knn_accuracy=mean_if_any([r.knn_accuracy for r in readings]),
+        slant_r2=mean_if_any([r.slant_r2 for r in readings]),
+        thickness_r2=mean_if_any([r.thickness_r2 for r in readings]),
+        sharpness=mean([r.sharpness for r in readings]),
+        copies=all(r.copies for r in readings),
+        variance_kept=mean_if_any([r.variance_kept for r in readings]),
     )
 
 
 @torch.no_grad()
 def _denoising_mse(trained: Trained, test: Source) -> float:
     """The error against the clean images of what is decoded from noisy ones (Gaussian, sd 0.3)."""
-    batch, generator = test.all(), torch.Generator().manual_seed(0)
-    noisy = InMemory(corrupt(batch.images, _DENOISING, generator))
-    decoded = [trained.codec(some.images) for some in noisy.batches()]
-    return weighted_mean(*squared_errors(torch.cat(decoded), batch))
+    generator = torch.Generator().manual_seed(0)
+    errors, weights = [], []
+    for batch in test.batches():
+        noisy = corrupt(batch.images, _DENOISING, generator)
+        if batch.mask is not None:
+            noisy = noisy * batch.mask
+        error, weight = squared_errors(trained.codec(noisy), batch)
+        errors.append(error)
+        weights.append(weight)
+    return weighted_mean(torch.cat(errors), torch.cat(weights))
 
 
-def _table_row(row: Row, raw_probe_accuracy: float, dataset: str) -> dict[str, Any]:
+def _table_row(row: Row, raw_probe_accuracy: float | None, dataset: str) -> dict[str, Any]:
     codec = row.trained[0].codec
     reading = row.reading
     return {
@@ -325,6 +379,7 @@ def _table_row(row: Row, raw_probe_accuracy: float, dataset: str) -> dict[str, A
         "thickness_r2": reading.thickness_r2,
         "sharpness": reading.sharpness,
         "denoising_mse": mean(row.denoising_mse),
+        **transform_columns(row.baselines),
         "dataset": dataset,
     }
 
@@ -333,6 +388,7 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
     """The table as a person reads it: the chapter's value, if it has any, beside the measured."""
     several = len({row["variant"] for row in table}) > 1
     printed = any(row["chapter_mse"] is not None for row in table)
+    probed = any(row["probe_accuracy"] is not None for row in table)
     header: tuple[str, ...] = (
         "code",
         "ratio",
@@ -340,7 +396,7 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
         "test mse",
         *(["chapter"] if printed else []),
         "PCA",
-        "probe",
+        *(["probe"] if probed else []),
         *(["from noisy"] if several else []),
         "what it learns",
     )
@@ -353,15 +409,19 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
                 f"{row['code_dim']}{variant}",
                 f"{row['compression_ratio']:g}:1",
                 str(row["narrowest_layer"]),
-                f"{row['test_mse']:.5f}{sd}",
+                f"{mse_in_words(row['test_mse'])}{sd}",
                 *([_three_digits(row["chapter_mse"])] if printed else []),
-                "" if row["pca_test_mse"] is None else f"{row['pca_test_mse']:.5f}",
-                f"{100 * row['probe_accuracy']:.1f}%",
+                "" if row["pca_test_mse"] is None else mse_in_words(row["pca_test_mse"]),
+                *([_percent(row["probe_accuracy"])] if probed else []),
                 *([f"{row['denoising_mse']:.5f}"] if several else []),
                 row["what_it_learns"],
             )
         )
     return header, rows
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}%"
 
 
 def _three_digits(mse: float | None) -> str:

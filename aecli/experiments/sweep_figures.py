@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from aecli import chapter, figures
 from aecli.codecs.pca import Pca
@@ -16,7 +17,7 @@ from aecli.runs.folder import RunDir
 if TYPE_CHECKING:
     from aecli.experiments.sweep_codedim import Row, RowSpec, Sweep
 
-_SHOWN = 12  # images decoded by each row in the figure, one of each label
+_SHOWN = 12  # images decoded by each row in the figure
 
 
 def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
@@ -37,16 +38,15 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
                 f" {plain[0].spec.codec.name}, {count(seeds, 'seed')})",
             ),
         )
-    labels = images.test.require_labels("a table's figure")
-    shown = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:_SHOWN]])
-    originals = images.test.read(shown).images
+    batch = images.test.read(_shown(images))
+    originals = batch.images
     decoded = []
     with torch.no_grad():
         for row in sweep.rows:
             decoded.append(
                 (
                     _row_name(row.spec),
-                    row.trained[0].codec(originals).numpy(),
+                    row.trained[0].codec.reconstruct(batch).numpy(),
                     mean(row.test_mse),
                 )
             )
@@ -57,16 +57,29 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
             decoded,
             "test mse" if seeds == 1 else f"mean test mse\nof {seeds} seeds",
             f"The same test images at every code dimension ({images.title})",
+            images.shown,
+            batch.valid,
         ),
     )
     for row in plain:
-        if row.spec.codec.code_dim == 2:
+        if row.trained[0].codec.code_dim == 2:
             codes = metrics.encode(row.trained[0].codec, images.test)
+            labels = None if images.test.labels is None else images.test.labels.numpy()
             title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"
             run_dir.save_figure(
                 "code_scatter",
-                figures.code_scatter(codes.numpy(), labels.numpy(), title),
+                figures.code_scatter(codes.numpy(), labels, title, images.class_names),
             )
+
+
+def _shown(images: Images) -> Tensor:
+    """Indices of the test images that are drawn: one of each label, or, without labels, some that
+    lie evenly among all."""
+    if not images.labelled:
+        count = min(_SHOWN, len(images.test))
+        return torch.linspace(0, len(images.test) - 1, count).round().long()
+    labels = images.test.require_labels("a table's figure")
+    return torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:_SHOWN]])
 
 
 def _row_name(spec: "RowSpec") -> str:

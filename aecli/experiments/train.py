@@ -1,4 +1,4 @@
-"""`aecli train`: fit one codec, measure it against PCA, and draw what it does."""
+"""`aecli train`: fit one codec, measure it against PCA and transforms, and draw what it does."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +10,21 @@ from torch import Tensor
 from aecli import chapter, codecs, figures
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
-from aecli.codecs.principal import most_components
 from aecli.config import TrainConfig
 from aecli.data.facts import image_shape
 from aecli.data.images import Batch, Images, squared_errors, weighted_mean
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
-from aecli.experiments.wording import recipe_in_words, worse_than_constant
+from aecli.experiments.wording import mse_in_words, recipe_in_words, worse_than_constant
 from aecli.measure import metrics
-from aecli.measure.baselines import pca_beside
+from aecli.measure.baselines import (
+    TRANSFORMS,
+    Baseline,
+    baselines_beside,
+    best_of,
+    effective_rank,
+    transform_columns,
+)
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device
@@ -47,7 +53,7 @@ def run(config: TrainConfig, context: Context) -> Result:
 
         records = train_codec(codec, images, config, context, run_dir)
         run_dir.save_model(codec, config, images.scale)
-        with context.terminal.working("measuring, beside PCA"):
+        with context.terminal.working("measuring, beside PCA and transforms"):
             outcome = _measure(codec, images, records)
             numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
@@ -73,11 +79,20 @@ class _Outcome:
     """Share of the test images' pixels that are valid."""
     codes: Tensor
     """(n_test, code_dim)."""
-    pca: Pca | None
-    """PCA of the same code dimension on the same training images; None where there is none."""
-    pca_test_mse: float | None
+    baselines: dict[str, Baseline]
+    """Codecs of the same size for the same training images, by the names of their metrics."""
     mean_image_test_mse: float
     """The same constant picture for every test image: the mean of the training images."""
+
+    @property
+    def pca(self) -> Pca | None:
+        """PCA of the same code dimension; None where there is none."""
+        pca = self.baselines["pca"].codec
+        return pca if isinstance(pca, Pca) else None
+
+    @property
+    def pca_test_mse(self) -> float | None:
+        return self.baselines["pca"].test_mse
 
     def numbers(self) -> dict[str, Any]:
         """The content of metrics.json."""
@@ -94,6 +109,8 @@ class _Outcome:
             "psnr_db": metrics.psnr_db(self.test_mse),
             "pca_test_mse": pca_mse,
             "beats_pca": None if self.pca is codec or pca_mse is None else self.test_mse < pca_mse,
+            "pca_rank": None if self.pca is None else effective_rank(self.pca, images),
+            **transform_columns(self.baselines),
             "mean_image_test_mse": self.mean_image_test_mse,
             "mean_abs_correlation": metrics.mean_abs_correlation(metrics.correlations(self.codes)),
             "epochs": len(self.records),
@@ -102,7 +119,6 @@ class _Outcome:
 
 
 def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outcome:
-    pca = pca_beside(codec, images)
     test = images.test
     errors, weights = metrics.reconstruction_errors(codec, test)
     return _Outcome(
@@ -113,8 +129,7 @@ def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outco
         test_mse=weighted_mean(errors, weights),
         valid_share=weights.mean().item(),
         codes=metrics.encode(codec, test),
-        pca=pca,
-        pca_test_mse=None if pca is None else metrics.mse(pca, test),
+        baselines=baselines_beside(codec, images),
         mean_image_test_mse=images.mean_image_mse(),
     )
 
@@ -124,18 +139,20 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     ranks = torch.linspace(0, len(errors) - 1, min(_SHOWN, len(errors))).round().long()
     chosen = errors.argsort(stable=True)[ranks]
     batch = images.test.read(chosen)
-    originals = batch.images
     decoded = [_decoded("decoded", codec, batch, outcome.test_mse)]
-    if outcome.pca is not None and outcome.pca_test_mse is not None and outcome.pca is not codec:
-        yardstick = outcome.pca, batch, outcome.pca_test_mse
-        decoded.append(_decoded(f"PCA-{codec.code_dim}", *yardstick))
+    decoded += [
+        _decoded(label, yardstick, batch, mse)
+        for label, (yardstick, mse) in _yardsticks(outcome).items()
+    ]
     run_dir.save_figure(
         "reconstructions",
         figures.reconstructions(
-            originals.numpy(),
+            batch.images.numpy(),
             decoded,
             _rank_labels(len(chosen)),
             f"Test images from the best to the worst decoded ({title})",
+            images.shown,
+            batch.valid,
         ),
     )
     if outcome.records:
@@ -149,8 +166,8 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
             for name in outcome.records[0].train
             if name != "mse"
         }
-        pca = outcome.pca_test_mse
-        baseline = None if pca is None else (f"PCA-{codec.code_dim}, test", pca)
+        pca = outcome.baselines["pca"]
+        line = None if pca.test_mse is None else (f"{pca.label}, test", pca.test_mse)
         run_dir.save_figure(
             "training_curve",
             figures.training_curve(
@@ -158,7 +175,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
                 train_mse,
                 val_mse,
                 outcome.test_mse,
-                baseline,
+                line,
                 f"Training ({title})",
                 further,
             ),
@@ -174,20 +191,33 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     )
     if codec.code_dim == 2:
         labels = images.test.labels
-        if labels is None:
-            labels = torch.zeros(len(codes), dtype=torch.int64)
         run_dir.save_figure(
             "code_scatter",
             figures.code_scatter(
-                codes.numpy(), labels.numpy(), f"Codes of the test images ({title})"
+                codes.numpy(),
+                None if labels is None else labels.numpy(),
+                f"Codes of the test images ({title})",
+                images.class_names,
             ),
         )
+
+
+def _yardsticks(outcome: _Outcome) -> dict[str, tuple[Codec, float]]:
+    """PCA and its test mse, and those of the best baseline where that is another, by their labels;
+    none of the codec's own kind."""
+    chosen = [outcome.baselines["pca"], best_of(outcome.baselines)]
+    return {
+        b.label: (b.codec, b.test_mse)
+        for b in chosen
+        if b is not None and b.codec is not None and b.test_mse is not None
+        if b.codec.settings.name != outcome.codec.settings.name
+    }
 
 
 def _decoded(name: str, codec: Codec, batch: Batch, test_mse: float) -> figures.Decoded:
     """A batch through `codec`; test_mse is over all test images."""
     with torch.no_grad():
-        images = codec(batch.images.to(codec.device)).cpu()
+        images = codec.reconstruct(batch.to(codec.device)).cpu()
     errors, _ = squared_errors(images, batch)
     return figures.Decoded(name, images.numpy(), errors.numpy(), test_mse)
 
@@ -200,26 +230,26 @@ def _rank_labels(n: int) -> list[str]:
 
 
 def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> list[tuple[str, str]]:
-    codec, test_mse, pca_mse = outcome.codec, outcome.test_mse, outcome.pca_test_mse
+    codec, test_mse, pca = outcome.codec, outcome.test_mse, outcome.baselines["pca"]
     rows = [
-        ("test mse per pixel", f"{test_mse:.5f}"),
+        ("test mse per pixel", mse_in_words(test_mse)),
         ("PSNR", f"{metrics.psnr_db(test_mse):.2f} dB"),
     ]
-    if pca_mse is None:
-        most, limit = most_components(len(outcome.images.train), codec.pixels)
-        rows.append(
-            (f"PCA-{codec.code_dim}", f"none: it has at most {most:,} components ({limit})")
-        )
+    if pca.test_mse is None or outcome.pca is None:
+        rows.append((pca.label, f"none: {pca.why_not}"))
     elif outcome.pca is codec:
         rows.append(("chapter's sanity check", "does not apply: this is PCA itself"))
     else:
-        rows.append((f"PCA-{codec.code_dim} test mse", f"{pca_mse:.5f}"))
+        rank = effective_rank(outcome.pca, outcome.images)
+        few = f" (of rank {rank})" if rank < codec.code_dim else ""
+        rows.append((f"{pca.label} test mse", mse_in_words(pca.test_mse) + few))
         if codec.settings.linear:
-            rows.append(("beside PCA", chapter.compare_linear(test_mse, pca_mse)))
+            rows.append(("beside PCA", chapter.compare_linear(test_mse, pca.test_mse)))
         else:
-            verdict = chapter.judge_sanity_check(test_mse, pca_mse)
+            verdict = chapter.judge_sanity_check(test_mse, pca.test_mse)
             held = "holds" if verdict.holds else "fails"
             rows.append(("chapter's sanity check", f"{held}: {verdict.reason}"))
+    rows.append(("fixed transforms", _transforms_in_words(outcome)))
     on = f"{len(outcome.images.train):,} images"
     if codec.settings.fixed:
         return [*rows, ("trained", f"not at all: {codec.settings.name} is the same for all images")]
@@ -227,3 +257,17 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
         return [*rows, ("solved", f"in closed form, on {on}")]
     how = recipe_in_words(config.train, where)
     return [*rows, ("trained", f"{how}, seed {config.seed}, on {on}")]
+
+
+def _transforms_in_words(outcome: _Outcome) -> str:
+    """Test errors such as `DCT 0.04513, rotated 0.03970, thumbnail-25 0.04881`, with the numbers of
+    one that takes fewer; of what there is none, why."""
+    there = [outcome.baselines[name] for name in TRANSFORMS]
+    if all(b.test_mse is None for b in there):
+        return f"none: {there[0].why_not}"
+    return ", ".join(
+        f"no {b.label}: {b.why_not}"
+        if b.test_mse is None
+        else f"{b.label.removesuffix(f'-{outcome.codec.code_dim}')} {mse_in_words(b.test_mse)}"
+        for b in there
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from aecli.chapter.linear import NOTHING
 from aecli.config import FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data.images import Images
@@ -49,6 +50,24 @@ def settings_in_words(
         how = [f"Trained with {recipe_in_words(config.train, cpu)}"]
     how += [f"{who} with {recipe_in_words(fit, cpu)}" for who, fit in others]
     return f"{'; '.join(how)}; on {len(images.train):,} images of {images.title}, {_seeds(config)}."
+
+
+def in_words(images: Images, label: int) -> str:
+    """A class as a sentence names it: `digit 3`, `class 3`, or `class forest`."""
+    return f"{'digit' if images.digits else 'class'} {images.class_name(label)}"
+
+
+def one_of(images: Images, label: int) -> str:
+    """An image of a class, as briefly as a caption has it: `a 3`, `class 3`, or `forest`."""
+    name = images.class_name(label)
+    if images.digits:
+        return f"an {name}" if name == "8" else f"a {name}"
+    return name if images.class_names else f"class {name}"
+
+
+def mse_in_words(mse: float) -> str:
+    """An mse per pixel as tables print it: five decimals, or three digits where those are fewer."""
+    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:.3g}"
 
 
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:

@@ -9,6 +9,8 @@ from aecli.figures.latent import (
     latent_map,
 )
 from aecli.figures.samples import code_ranges, sample_grids
+from aecli.figures.sheets import sheet
+from aecli.figures.style import shortened
 from aecli.figures.tables import TradeoffPoint, comparison, decoded_grid, tradeoff, unit_mix
 from aecli.figures.training import (
     Decoded,
@@ -36,6 +38,8 @@ __all__ = [
     "latent_map",
     "reconstructions",
     "sample_grids",
+    "sheet",
+    "shortened",
     "tradeoff",
     "training_curve",
     "unit_mix",

@@ -48,6 +48,8 @@ class PathRow:
     """Text under each image, below its t."""
     on_path: bool = True
     """False for images that stand beside those of a path: they have no t."""
+    masks: NDArray[np.bool_] | None = None
+    """(steps, H, W), True where a pixel is valid; None if all are."""
 
 
 @dataclass(frozen=True)
@@ -77,42 +79,57 @@ def interpolation_row(
     rows: Sequence[PathRow],
     note: str,
     title: str,
+    shown: Sequence[int] = (),
+    masks: NDArray[np.bool_] | None = None,
 ) -> Figure:
     """The decoded images in a row, t under each, between the two originals; a row per codec.
 
     originals: (2, C, H, W) in [0, 1]. t: (steps,). Images in holes are framed. note: what the
-    captions say; what a frame says is added where there is one.
+    captions say; what a frame says is added where there is one. shown: channels, as for
+    `in_colour`. masks: (2, H, W), True where a pixel of the originals is valid; None if all are.
     """
+    valid = [None, None] if masks is None else [*masks]
     framed = any(row.in_hole.any() for row in rows)
     holes = "Framed: its code is in a hole." if framed else "No code of these paths is in a hole."
     drawn = []
     for first in range(0, len(t), _PER_LINE):
         steps = range(first, min(first + _PER_LINE, len(t)))
-        upper, *lower = (_line(row, steps, t) for row in rows)
+        upper, *lower = (_line(row, steps, t, shown) for row in rows)
         if first == 0:
-            upper = _with_original(upper, originals[0], ends[0], 0)
+            upper = _with_original(upper, originals[0], valid[0], ends[0], 0)
         if steps[-1] == len(t) - 1:
-            upper = _with_original(upper, originals[1], ends[1], len(steps) + 1)
+            upper = _with_original(upper, originals[1], valid[1], ends[1], len(steps) + 1)
         drawn += [upper, *lower]
     with mpl.rc_context(STYLE):
-        return picture_rows(drawn, title + channel_note(originals.shape[1]), f"{holes} {note}")
+        return picture_rows(
+            drawn, title + channel_note(originals.shape[1], shown), f"{holes} {note}"
+        )
 
 
-def _line(row: PathRow, steps: range, t: Array) -> PictureRow:
+def _line(row: PathRow, steps: range, t: Array, shown: Sequence[int]) -> PictureRow:
     """Some steps of a path, with an empty place before them."""
     captions = [(f"t = {t[i]:.2f}\n" if row.on_path else "") + row.captions[i] for i in steps]
     framed = [place for place, i in enumerate(steps, start=1) if row.in_hole[i]]
     empty = np.ones_like(row.decoded[:1])
     pictures = np.concatenate([empty, row.decoded[steps.start : steps.stop]])
-    return PictureRow(row.name, pictures, captions=["", *captions], framed=framed)
+    masks = np.ones((len(pictures), *pictures.shape[2:]), dtype=bool)
+    if row.masks is not None:
+        masks[1:] = row.masks[steps.start : steps.stop]
+    captions = ["", *captions]
+    return PictureRow(row.name, pictures, (), captions, framed, shown, masks)
 
 
-def _with_original(line: PictureRow, original: Array, name: str, place: int) -> PictureRow:
+def _with_original(
+    line: PictureRow, original: Array, valid: NDArray[np.bool_] | None, name: str, place: int
+) -> PictureRow:
     """The line with the original of a path's end at that place."""
     pictures, captions = [*line.pictures[:place]], [*line.captions[:place]]
     pictures += [original, *line.pictures[place + 1 :]]
     captions += [f"original\n{name}", *line.captions[place + 1 :]]
-    return replace(line, pictures=np.stack(pictures), captions=captions)
+    assert line.masks is not None
+    masks = [*line.masks[:place], np.ones_like(line.masks[0]) if valid is None else valid]
+    masks += [*line.masks[place + 1 :]]
+    return replace(line, pictures=np.stack(pictures), captions=captions, masks=np.stack(masks))
 
 
 def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
@@ -156,15 +173,17 @@ def latent_map(codes: Array, plane: Plane, title: str) -> Figure:
         return figure
 
 
-def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
+def decoder_grid(images: Array, plane: Plane, title: str, shown: Sequence[int] = ()) -> Figure:
     """The plane through the decoder: images (rows, columns, C, H, W) in [0, 1], each where
-    its code lies, the first row at the lowest y; the path over them."""
+    its code lies, the first row at the lowest y; the path over them. shown: channels, as for
+    `in_colour`."""
     rows, columns, channels, height, width = images.shape
-    colour = in_colour(images[::-1].reshape(-1, channels, height, width))
+    colour = in_colour(images[::-1].reshape(-1, channels, height, width), shown)
     tiles = colour.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
     with mpl.rc_context(STYLE):
         ratio = rows * height / (columns * width)
-        figure = new_figure(7.6 / ratio**0.5 + 0.8, 7.6 * ratio**0.5 + 1.2)
+        sides = float(np.clip(ratio, 0.25, 4)) ** 0.5
+        figure = new_figure(7.6 / sides + 0.8, 7.6 * sides + 1.2)
         axes = figure.subplots()
         axes.imshow(
             tiles.reshape(rows * height, columns * width, 3),
@@ -174,7 +193,7 @@ def decoder_grid(images: Array, plane: Plane, title: str) -> Figure:
         )
         axes.set_box_aspect(ratio)  # no picture is stretched
         axes.grid(visible=False)
-        _finish_plane(figure, axes, plane, ACCENT, _BRIGHT, title + channel_note(channels))
+        _finish_plane(figure, axes, plane, ACCENT, _BRIGHT, title + channel_note(channels, shown))
         return figure
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from aecli.figures.pictures import PictureRow, channel_note, picture_rows
 from aecli.figures.style import (
@@ -29,19 +30,25 @@ def sample_grids(
     scores: Mapping[str, Sequence[str]],
     note: str,
     title: str,
+    shown: Sequence[int] = (),
+    masks: Sequence[NDArray[np.bool_] | None] = (),
 ) -> Figure:
     """A row of pictures per sampler, its name on the left, its scores on the right.
 
     samples: by sampler, (n, C, H, W) in [0, 1]; rows may differ in n. scores: the head of a
-    column and what stands in it, by sampler. note: what the scores mean.
+    column and what stands in it, by sampler. note: what the scores mean. shown: channels, as for
+    `in_colour`. masks: by sampler, (n, H, W), True where a pixel is valid; empty if all are.
     """
+    masks = masks or [None] * len(names)
     columns = list(zip(*scores.values(), strict=True))
     rows = [
-        PictureRow(name, pictures, cells)
-        for name, pictures, cells in zip(names, samples, columns, strict=True)
+        PictureRow(name, pictures, cells, shown=shown, masks=valid)
+        for name, pictures, cells, valid in zip(names, samples, columns, masks, strict=True)
     ]
     with mpl.rc_context(STYLE):
-        return picture_rows(rows, title + channel_note(samples[0].shape[1]), note, list(scores))
+        return picture_rows(
+            rows, title + channel_note(samples[0].shape[1], shown), note, list(scores)
+        )
 
 
 def code_ranges(quantiles: Array, title: str) -> Figure:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 NETWORK, BASELINE, HELD_OUT, ACCENT = "#0b6e99", "#c8553d", "#5a5a5a", "#e0a100"
+THIRD, FOURTH = "#3f8f4f", "#8a5fb0"  # baselines beside the first two
 ERROR_MAP = "inferno"
 PIXELS_PER_INCH = 160
 TITLE, NOTE = 12, 9.5  # points
@@ -75,6 +76,15 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     font = FontProperties(size=size, weight=weight)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width) / 72
+
+
+def shortened(text: str, letters: int) -> str:
+    """`text` in at most so many letters, an ellipsis where its middle was: names that begin alike
+    often end differently."""
+    if len(text) <= letters:
+        return text
+    tail = (letters - 1) // 2
+    return f"{text[: letters - 1 - tail].rstrip()}…{text[len(text) - tail :].lstrip()}"
 
 
 def wrapped(text: str, inches: float, size: float, weight: str = "normal") -> str:

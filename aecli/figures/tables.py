@@ -15,9 +15,11 @@ from aecli.figures.pictures import PictureRow, channel_note, picture_rows
 from aecli.figures.style import (
     ACCENT,
     BASELINE,
+    FOURTH,
     HELD_OUT,
     NETWORK,
     STYLE,
+    THIRD,
     Array,
     code_dim_axis,
     heading,
@@ -123,16 +125,25 @@ def tradeoff(
 
 
 def decoded_grid(
-    originals: Array, decoded: Sequence[tuple[str, Array, float]], head: str, title: str
+    originals: Array,
+    decoded: Sequence[tuple[str, Array, float]],
+    head: str,
+    title: str,
+    shown: Sequence[int] = (),
+    masks: NDArray[np.bool_] | None = None,
 ) -> Figure:
     """A row of originals (n, C, H, W) and a row per codec: its name, images and test mse.
 
-    head: text over the column of errors.
+    head: text over the column of errors. shown: channels, as for `in_colour`. masks: (n, H, W),
+    True where a pixel is valid; None if all are.
     """
-    rows = [PictureRow("original", originals)]
-    rows += [PictureRow(name, images, [f"{mse:.5f}"]) for name, images, mse in decoded]
+    rows = [PictureRow("original", originals, shown=shown, masks=masks)]
+    rows += [
+        PictureRow(name, images, [f"{mse:.5f}"], shown=shown, masks=masks)
+        for name, images, mse in decoded
+    ]
     with mpl.rc_context(STYLE):
-        return picture_rows(rows, title + channel_note(originals.shape[1]), heads=[head])
+        return picture_rows(rows, title + channel_note(originals.shape[1], shown), heads=[head])
 
 
 def comparison(
@@ -140,20 +151,22 @@ def comparison(
     lines: Sequence[tuple[str, Sequence[float], Sequence[float] | None]],
     title: str,
 ) -> Figure:
-    """Test mse over code dimension for several codecs (label, mse, sd or None), log-log.
+    """Test mse over code dimension for up to six codecs (label, mse, sd or None), log-log.
 
-    The first is the network; the gap between it and a codec called PCA is shaded.
-    code_dims: ascending.
+    The first is the network; the gap between it and a codec called PCA is shaded. An mse of nan is
+    not drawn. code_dims: ascending.
     """
-    least = _LEAST * max(max(mse) for _, mse, _ in lines)
+    least = _LEAST * max(np.nanmax(mse) for _, mse, _ in lines if not np.isnan(mse).all())
     with mpl.rc_context(STYLE):
         figure = new_figure(8, 5.2)
         axes = figure.subplots()
-        colours = (NETWORK, BASELINE, HELD_OUT, ACCENT)
-        marks = ("o-", "s-", "^--", "v:")
+        colours = (NETWORK, BASELINE, HELD_OUT, ACCENT, THIRD, FOURTH)
+        marks = ("o-", "s-", "^--", "v:", "D:", "x:")
         by_label = {label: np.maximum(mse, least) for label, mse, _ in lines}
         handles: list[Any] = []
-        for (label, _, sd), colour, mark in zip(lines, colours, marks, strict=False):
+        for (label, mse, sd), colour, mark in zip(lines, colours, marks, strict=False):
+            if np.isnan(mse).all():
+                continue
             drawn = axes.errorbar(
                 code_dims,
                 by_label[label],

@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -27,12 +28,17 @@ from aecli.figures.style import (
     legend_below,
     log_mse_axis,
     new_figure,
+    shortened,
+    text_width,
     unit_axis,
     unit_matrix_axes,
 )
 
 _LEGEND_LINES = 26  # classes in a column of the scatter's legend
+_LETTERS = 20  # of a class's name in it
 _NAMED_CLASSES = 40  # more names than these would cover the points
+_WORDS = 12, 12  # as many names that are words, and letters of each
+_POINTS = 20_000  # more would lie on each other, and take long to draw
 _LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and should look so
 
 
@@ -50,32 +56,47 @@ class Decoded:
 
 
 def reconstructions(
-    originals: Array, codecs: Sequence[Decoded], labels: Sequence[str], title: str
+    originals: Array,
+    codecs: Sequence[Decoded],
+    labels: Sequence[str],
+    title: str,
+    shown: Sequence[int] = (),
+    masks: NDArray[np.bool_] | None = None,
 ) -> Figure:
     """Rows: originals, each codec's reconstructions, the first's absolute errors.
 
-    originals: (n, C, H, W) in [0, 1]. labels: over the columns.
+    originals: (n, C, H, W) in [0, 1]. labels: over the columns. shown: channels, as for
+    `in_colour`; errors are means over all. masks: (n, H, W), True where a pixel is valid; None if
+    all are.
     """
     difference = np.abs(codecs[0].images.clip(0, 1) - originals).mean(axis=1)
+    if masks is not None:
+        difference = np.where(masks, difference, 0)
     shades = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, max(difference.max(), 1e-6)), ERROR_MAP)
     error_map = np.asarray(shades.cmap(shades.norm(difference)))[..., :3].transpose(0, 3, 1, 2)
     rows = [
-        PictureRow("original", originals),
+        PictureRow("original", originals, shown=shown, masks=masks),
         *(
             PictureRow(
                 codec.name,
                 codec.images,
                 [f"{codec.mean_error:.5f}"],
                 [f"{error:.4f}" for error in codec.errors],
+                shown=shown,
+                masks=masks,
             )
             for codec in codecs
         ),
-        PictureRow("|error|" if len(codecs) == 1 else f"|error|,\n{codecs[0].name}", error_map),
+        PictureRow(
+            "|error|" if len(codecs) == 1 else f"|error|,\n{codecs[0].name}",
+            error_map,
+            masks=masks,
+        ),
     ]
     with mpl.rc_context(STYLE):
         return picture_rows(
             rows,
-            title + channel_note(originals.shape[1]),
+            title + channel_note(originals.shape[1], shown),
             "Under each image its own mse per pixel.",
             ["mse, all\ntest images"],
             labels,
@@ -138,44 +159,81 @@ def training_curve(
         return figure
 
 
-def code_scatter(codes: Array, labels: NDArray[np.integer[Any]], title: str) -> Figure:
-    """Two-dimensional codes (n, 2), coloured by label (n,), each class named near its median."""
-    classes = np.unique(labels)
-    colours = dict(zip(classes.tolist(), class_colours(len(classes)), strict=True))
+def code_scatter(
+    codes: Array,
+    labels: NDArray[np.integer[Any]] | None,
+    title: str,
+    names: Sequence[str] = (),
+) -> Figure:
+    """Two-dimensional codes (n, 2), coloured by label (n,), each class named near its median.
+
+    labels: None for one colour and no legend. names: that of each label, from 0 on; empty if its
+    number is its name. Of very many codes some are drawn, which the title says.
+    """
+    mixed = np.random.default_rng(0).permutation(len(codes))  # or the last class hides others
+    if len(codes) > _POINTS:
+        mixed = mixed[:_POINTS]
+        title += f", {_POINTS:,} of {len(codes):,} drawn"
+    classes = [] if labels is None else np.unique(labels).tolist()
+    colours = dict(zip(classes, class_colours(len(classes)), strict=True))
+    named = {k: names[k] if k < len(names) else str(k) for k in classes}
+    short = {k: shortened(name, _LETTERS) for k, name in named.items()}
     columns = -(-len(classes) // _LEGEND_LINES)
+    wide = max((text_width(name, float(STYLE["font.size"])) for name in short.values()), default=0)
     with mpl.rc_context(STYLE):
-        figure = new_figure(7.9 + 0.75 * columns, 6.4)
+        figure = new_figure(7.9 + max(0.75, wide + 0.5) * columns, 6.4)
         axes = figure.subplots()
-        mixed = np.random.default_rng(0).permutation(len(codes))  # or the last class hides others
         axes.scatter(
             codes[mixed, 0],
             codes[mixed, 1],
             s=float(np.clip(40_000 / len(codes), 5, 25)),
             alpha=0.6,
             linewidths=0,
-            c=[colours[label] for label in labels[mixed].tolist()],
+            c=NETWORK if labels is None else [colours[label] for label in labels[mixed].tolist()],
         )
         axes.set(xlabel="code unit 0", ylabel="code unit 1")
         heading(figure, title)
-        dot: dict[str, Any] = {"marker": "o", "ms": 7, "lw": 0}
-        axes.legend(
-            handles=[Line2D([], [], color=c, label=str(k), **dot) for k, c in colours.items()],
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1),
-            title="label",
-            ncols=columns,
-        )
-        if len(classes) <= _NAMED_CLASSES:
-            place_labels(
-                axes, [_class_name(codes, labels, k, c) for k, c in colours.items()], (), 0
-            )
+        if labels is not None:
+            _class_legend(axes, colours, short, columns)
+            medians = {k: np.median(codes[labels == k], axis=0).tolist() for k in classes}
+            _name_classes(axes, colours, named, medians)
         return figure
 
 
-def _class_name(codes: Array, labels: NDArray[np.integer[Any]], label: int, colour: str) -> Label:
-    x, y = np.median(codes[labels == label], axis=0).tolist()
-    box = {"boxstyle": "round,pad=0.25,rounding_size=0.6", "fc": "white", "ec": colour, "lw": 1.8}
-    return Label(f" {label} ", (x, y), {"weight": "bold", "bbox": box}, pad=4)
+def _class_legend(
+    axes: Axes, colours: Mapping[int, str], names: Mapping[int, str], columns: int
+) -> None:
+    """A legend beside the axes: the colour of each class, by its label, and its name."""
+    dot: dict[str, Any] = {"marker": "o", "ms": 7, "lw": 0}
+    legend = axes.legend(
+        handles=[Line2D([], [], color=colour, label=" ", **dot) for colour in colours.values()],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+        title="label",
+        ncols=columns,
+    )
+    # Set now: matplotlib leaves out a name that begins with _, and reads a formula between $.
+    for text, name in zip(legend.get_texts(), names.values(), strict=True):
+        text.set(text=name, parse_math=False)
+
+
+def _name_classes(
+    axes: Axes,
+    colours: Mapping[int, str],
+    names: Mapping[int, str],
+    places: Mapping[int, tuple[float, float]],
+) -> None:
+    """Write each class near its place, unless so many names, or such long ones, cover the codes."""
+    most, letters = _WORDS
+    numbers = all(len(name) <= 3 for name in names.values())
+    if len(names) > (_NAMED_CLASSES if numbers else most):
+        return
+    labels = []
+    for k, colour in colours.items():
+        box = {"boxstyle": "round,pad=0.25,rounding_size=0.6", "fc": "white", "lw": 1.8}
+        style = {"weight": "bold", "bbox": box | {"ec": colour}, "parse_math": False}
+        labels.append(Label(f" {shortened(names[k], letters)} ", places[k], style, pad=4))
+    place_labels(axes, labels, (), 0)
 
 
 def code_units(

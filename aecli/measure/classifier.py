@@ -13,10 +13,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from aecli.data.files import keep
-from aecli.data.images import Batch, Images, Source, batch_size, to_unit
+from aecli.data.images import Images, Source, batch_size, to_unit
 from aecli.errors import StorageError
 from aecli.terminal import Terminal
 
+LARGEST = 64
+"""Rows and columns that the network sees of an image; larger ones are reduced by averaging, so that
+neither its weights nor its memory grow with them."""
 EPOCHS, BATCH_SIZE, LR, SEED = 8, 256, 3e-3, 0
 THREADS = 1  # always the same, for they decide the last bits of what is learned
 _FORMAT = 2  # raised when the network or its training changes, so that no stale one is used
@@ -28,6 +31,7 @@ class _Network(nn.Module):
 
     def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
         super().__init__()
+        height, width = min(height, LARGEST), min(width, LARGEST)
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels, 24, 5, stride=2, padding=2),
             nn.BatchNorm2d(24),
@@ -85,6 +89,7 @@ class Classifier:
 
 def trained_classifier(images: Images, cache: Path, terminal: Terminal) -> Classifier:
     """The classifier of a dataset: from `cache` if it is there and whole, else trained and kept.
+    The dataset must have labels.
 
     It learns the real labels of the training split and never sees a decoded image. The same images,
     machine and torch give the same one, whatever the number of threads. The global random state is
@@ -157,8 +162,9 @@ def _train(network: _Network, images: Images, terminal: Terminal) -> None:
     with terminal.working(text, steps, "steps") as advance:
         for _ in range(EPOCHS):
             for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
-                batch = images.train.read(index)
-                loss = F.cross_entropy(network(batch.images), _labels(batch))
+                loss = F.cross_entropy(
+                    network(_read_reduced(images.train, index)), _labels(images.train)[index]
+                )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -169,14 +175,30 @@ def _train(network: _Network, images: Images, terminal: Terminal) -> None:
 
 @torch.no_grad()
 def _accuracy(network: _Network, images: Images) -> float:
-    guesses = [network(batch.images).argmax(dim=1) for batch in images.test.batches()]
+    guesses = [network(_reduced(batch.images)).argmax(dim=1) for batch in images.test.batches()]
     return (torch.cat(guesses) == _labels(images.test)).double().mean().item()
 
 
-def _labels(images: Source | Batch) -> Tensor:
+def _labels(images: Source) -> Tensor:
     assert images.labels is not None  # a classifier is asked for only where there are labels
     return images.labels
 
 
-def _batches(images: Tensor) -> list[Tensor]:
-    return [to_unit(batch) for batch in images.split(batch_size(images[0].numel()))]
+def _batches(images: Tensor) -> Iterator[Tensor]:
+    """All images (N, C, H, W), as the network sees them, a bounded number at once."""
+    for batch in images.split(batch_size(images.shape[1:].numel())):
+        yield _reduced(to_unit(batch))
+
+
+def _read_reduced(source: Source, indices: Tensor) -> Tensor:
+    """The images at `indices` as the network sees them; few large ones are held at once."""
+    parts = indices.split(batch_size(source.pixels))
+    return torch.cat([_reduced(source.read(part).images) for part in parts])
+
+
+def _reduced(images: Tensor) -> Tensor:
+    """Images (n, C, H, W) of at most LARGEST rows and columns: means of what lies in each."""
+    height, width = images.shape[2:]
+    if max(height, width) <= LARGEST:
+        return images
+    return F.adaptive_avg_pool2d(images, (min(height, LARGEST), min(width, LARGEST)))

@@ -16,7 +16,7 @@ def reconstruction_errors(codec: Codec, source: Source) -> tuple[Tensor, Tensor]
     errors, weights = [], []
     for batch in source.batches():
         there = batch.to(codec.device)
-        found = squared_errors(codec(there.images), there)
+        found = squared_errors(codec.reconstruct(there), there)
         # Move to the CPU first: Apple's GPUs have no float64.
         error, weight = (each.cpu().double() for each in found)
         errors.append(error)
@@ -33,7 +33,7 @@ def mse(codec: Codec, source: Source) -> float:
 @torch.no_grad()
 def encode(codec: Codec, source: Source) -> Tensor:
     """The codes (N, code_dim) float32 of all images, on the CPU; other shapes are flattened."""
-    codes = [codec.encode(b.images.to(codec.device)).cpu() for b in source.batches()]
+    codes = [codec.encode(codec.seen(b.to(codec.device))).cpu() for b in source.batches()]
     return torch.cat(codes).flatten(start_dim=1)
 
 

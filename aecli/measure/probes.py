@@ -1,5 +1,6 @@
 """Simple readers of codes: of the digit, its slant and its stroke thickness."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecli.data.images import to_unit
+from aecli.data.images import Batch, to_unit
 
 NEIGHBOURS = 5
 _INK = 0.5  # a pixel at least this bright is ink
@@ -92,17 +93,22 @@ def thickness_pixels(images: Tensor) -> Tensor:
     return torch.from_numpy(thickness)
 
 
-def sharpness(reconstructions: Tensor, originals: Tensor) -> float:
+def sharpness(pairs: Iterable[tuple[Tensor, Batch]]) -> float:
     """The share of the originals' edge contrast that reconstructions keep: 1 is sharp, 0 is grey.
 
     The regression slope of the reconstructions' pixel differences on the originals', so that noise,
-    which has contrast of its own, does not count. Both (N, C, H, W) float32.
+    which has contrast of its own, does not count; between valid pixels only. pairs: reconstructions
+    (n, C, H, W) float32 and their originals, some at a time.
     """
     kept, whole = 0.0, 0.0
-    for dim in (2, 3):
-        edges = originals.diff(dim=dim)
-        kept += (reconstructions.diff(dim=dim) * edges).sum().item()
-        whole += edges.square().sum().item()
+    for reconstructions, batch in pairs:
+        for dim in (2, 3):
+            edges = batch.images.diff(dim=dim)
+            if batch.mask is not None:
+                size = batch.mask.shape[dim] - 1
+                edges *= batch.mask.narrow(dim, 0, size) & batch.mask.narrow(dim, 1, size)
+            kept += (reconstructions.diff(dim=dim) * edges).sum().item()
+            whole += edges.square().sum().item()
     return kept / max(whole, 1e-12)
 
 

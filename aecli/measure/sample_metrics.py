@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aecli.measure.distances import nearest_distances
-
 SURE = 0.9  # the probability from which the classifier counts as sure of a class
 COVERED = 0.01  # the share of samples of which it must be sure for a class to count as covered
 
@@ -17,13 +15,14 @@ def pixel_range(images: Tensor) -> tuple[float, float]:
 
     images: (N, C, H, W), as decoded: a linear codec's leave [0, 1].
     """
+    lows, highs = pixel_extremes(images)
+    return lows.median().item(), highs.median().item()
+
+
+def pixel_extremes(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The darkest and the brightest pixel of each image (N, C, H, W), both (N,)."""
     flat = images.flatten(start_dim=1)
-    return flat.amin(dim=1).median().item(), flat.amax(dim=1).median().item()
-
-
-def ink(images: Tensor) -> float:
-    """The mean pixel, in [0, 1] if the images are."""
-    return images.double().mean().item()
+    return flat.amin(dim=1), flat.amax(dim=1)
 
 
 def confidence(probabilities: Tensor) -> float:
@@ -52,14 +51,12 @@ def class_entropy_bits(probabilities: Tensor) -> float:
     return entropy_bits((counts / counts.sum()).unsqueeze(0))
 
 
-def nearest_image_rms(images: Tensor, references: Tensor) -> float:
-    """The mean over images of the root mean square pixel difference to the nearest reference.
+def rms(distances: Tensor, pixels: int) -> float:
+    """The mean over images of the root mean square pixel difference to another image.
 
-    images: (N, C, H, W); references: (M, C, H, W); both float32.
+    distances: (N,), the Euclidean ones between images of so many pixels.
     """
-    flat, others = images.flatten(start_dim=1), references.flatten(start_dim=1)
-    distances = nearest_distances(flat, others)
-    return distances.double().mean().item() / flat.shape[1] ** 0.5
+    return distances.double().mean().item() / pixels**0.5
 
 
 @dataclass(frozen=True)

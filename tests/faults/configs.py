@@ -18,6 +18,7 @@ from unittest import mock
 import torch
 
 from aecli.cli.shipped import shipped_configs
+from aecli.codecs import CODECS
 from aecli.config import EXPERIMENTS, resolve, set_layer, to_yaml, yaml_layer
 from aecli.errors import DataError, UsageError
 from aecli.runs import checkpoint, storage
@@ -140,8 +141,8 @@ def _keys() -> list[str]:
 _KEYS = _keys()
 _SCALARS = [
     "0", "1", "-1", "32", "784", "1e-3", "0.5", "1e999", ".nan", ".inf", "1" * 21, "0x10", "0o7",
-    "true", "null", "~", "no", "mlp", "pca", "linear", "dct", "muon", "chapter", "mnist", "auto",
-    "cpu", "'1'", '"\\e[2J"', "../x", "ü", "&a 1", "*a", "!t 1", "!!str 1", "", "x" * 300,
+    "true", "null", "~", "no", *CODECS, "muon", "chapter", "mnist", "auto", "cpu",
+    "'1'", '"\\e[2J"', "../x", "ü", "&a 1", "*a", "!t 1", "!!str 1", "", "x" * 300,
     "2026-11-22",
 ]  # fmt: skip
 
@@ -192,7 +193,7 @@ def _assignment(_scratch: Path, rng: random.Random) -> None:
         resolve(EXPERIMENTS[rng.choice(list(EXPERIMENTS))], [set_layer(settings)])
 
 
-_SAVED = {name: models.saved(name) for name in ("mlp", "linear", "pca", "dct")}
+_SAVED = {name: models.saved(name) for name in CODECS}
 
 
 def _model_folder(scratch: Path, rng: random.Random) -> None:

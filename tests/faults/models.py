@@ -17,7 +17,14 @@ from safetensors.torch import save
 from aecli import codecs
 from aecli.codecs import store
 from aecli.codecs.base import Codec
-from aecli.config import DctConfig, LinearConfig, MlpConfig, PcaConfig
+from aecli.config import (
+    DctConfig,
+    LinearConfig,
+    MlpConfig,
+    PcaConfig,
+    RotatedDctConfig,
+    ThumbnailConfig,
+)
 from aecli.errors import DataError
 from tests.conftest import digits, source
 from tests.faults.outcome import Outcome, bounded_memory, refused, within
@@ -27,6 +34,8 @@ _CONFIGS = {
     "linear": LinearConfig(code_dim=3),
     "pca": PcaConfig(code_dim=3),
     "dct": DctConfig(code_dim=3),
+    "rotated-dct": RotatedDctConfig(code_dim=3),
+    "thumbnail": ThumbnailConfig(code_dim=4),
 }
 _SHAPE = (1, 12, 12)
 
@@ -52,7 +61,7 @@ def folders(scratch: Path, thorough: bool) -> Outcome:
                     assert torch.equal(found(images), expected), "another model was loaded"
         for fault, files in _hostile(whole, codec, canary):
             if files == whole:
-                continue  # dct's swap with itself: it has nothing that is learned
+                continue  # a fixed codec's swap with itself: it has nothing that is learned
             with outcome.fault(f"{name}: {fault}"), within(), bounded_memory(), refused(DataError):
                 load_files(scratch / "model", files)
     _no_plain_files(outcome, scratch)
@@ -61,10 +70,11 @@ def folders(scratch: Path, thorough: bool) -> Outcome:
     return outcome
 
 
-def saved(name: str, seed: int = 0, code_dim: int = 3, width: int = 8) -> Files:
+def saved(name: str, seed: int = 0, code_dim: int | None = None, width: int = 8) -> Files:
     """The two files of a small model."""
     torch.manual_seed(seed)
-    config = _CONFIGS[name].model_copy(update={"code_dim": code_dim})
+    config = _CONFIGS[name]
+    config = config.model_copy(update={"code_dim": code_dim or config.code_dim})
     if isinstance(config, MlpConfig):
         config = config.model_copy(update={"hidden": (width,)})
     codec = codecs.build(config, _SHAPE)
@@ -133,7 +143,7 @@ def _hostile(whole: Files, codec: Codec, canary: Path) -> Iterator[tuple[str, Fi
     torch.save({"x": _Canary(canary)}, buffer)
     yield "torch.save's file", {**whole, "model.safetensors": buffer.read_bytes()}
 
-    other_seed, other_size = saved(name, seed=1), saved(name, code_dim=4)
+    other_seed, other_size = saved(name, seed=1), saved(name, code_dim=9)
     for file in whole:
         yield f"{file} of another run", {**whole, file: other_seed[file]}
         yield f"{file} of another size", {**whole, file: other_size[file]}
@@ -155,13 +165,18 @@ def _hostile(whole: Files, codec: Codec, canary: Path) -> Iterator[tuple[str, Fi
         return {"config.json": text, "model.safetensors": content}
 
     first = next(iter(tensors))
-    for value in (float("nan"), float("inf"), -float("inf")):
-        poisoned = {k: t.clone() for k, t in tensors.items()}
-        poisoned[first].view(-1)[-1] = value
-        yield f"a weight of {value}", tampered(poisoned)
+    for poisoned_name, tensor in tensors.items():
+        wrong: tuple[float, ...] = (-1, 2**62, int(tensor.flatten()[0]))  # a place twice
+        if tensor.is_floating_point():
+            wrong = (float("nan"), float("inf"), -float("inf"))
+        for value in wrong:
+            poisoned = {k: t.clone() for k, t in tensors.items()}
+            poisoned[poisoned_name].view(-1)[-1] = value
+            yield f"{poisoned_name} with {value}", tampered(poisoned)
     yield "a tensor missing", tampered({k: t for k, t in tensors.items() if k != first})
     yield "a tensor more", tampered({**tensors, "more": torch.zeros(3)})
-    yield "a tensor of another type", tampered({**tensors, first: tensors[first].double()})
+    half = tensors[first].to(torch.float16)
+    yield "a tensor of another type", tampered({**tensors, first: half})
     yield "a tensor of another shape", tampered({**tensors, first: tensors[first].flatten()[:-1]})
 
     huge = [10**9, 10**9]

@@ -33,7 +33,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class _Parts:
-    """What an array's file holds."""
+    """Images, labels and split of an array's file."""
 
     path: Path
     """File .npy of all images."""

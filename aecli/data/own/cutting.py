@@ -75,7 +75,7 @@ def blocks(part: Rectangle, tile: int, fewest: int) -> list[Rectangle]:
 
 
 def around(whole: Rectangle, hole: Rectangle) -> list[Rectangle]:
-    """What is left of a part when another is taken out of it, as rectangles."""
+    """Rectangles that cover a part but for another, which is taken out of it."""
     top, bottom = max(whole.top, hole.top), min(whole.bottom, hole.bottom)
     left, right = max(whole.left, hole.left), min(whole.right, hole.right)
     if top >= bottom or left >= right:

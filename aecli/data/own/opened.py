@@ -1,7 +1,6 @@
 """A path as a dataset: its images looked at, cut, split and scaled; nothing here imports torch."""
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -148,7 +147,7 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
         of_item = np.array([numbers.get(label, -1) for label in items.labels], np.int64)
         labels = {split: of_item[windows[:, 0]] for split, windows in by_split.items()}
     digest = hashlib.sha256(items.manifest.encode(errors="surrogateescape"))
-    digest.update(json.dumps([height, width, items.channels, scale.described()]).encode())
+    digest.update(repr((height, width, items.channels, scale)).encode())
     for split in by_split.values():
         digest.update(split.tobytes())
     return Opened(

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from aecli import strictjson
 from aecli.data.downloads import Working
 from aecli.data.own import in_use
 from aecli.data.own.decoding import decode
@@ -376,12 +377,12 @@ def _decoders() -> dict[str, str]:
 
 def _sealed(description: dict[str, Any]) -> str:
     """A description as JSON, after the hash of its text."""
-    text = json.dumps(description, ensure_ascii=True)
+    text = strictjson.dump(description, None)
     return f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
 def _read(folder: Path) -> Survey | None:
-    """What an earlier look left in the cache; None if there is none, or it is damaged."""
+    """The survey that an earlier look left in the cache; None if there is none that is whole."""
     try:
         digest, _, text = (folder / "facts.json").read_bytes().partition(b"\n")
         if hashlib.sha256(text).hexdigest().encode() != digest:
@@ -396,7 +397,7 @@ def _read(folder: Path) -> Survey | None:
         return None
     facts = [
         Facts(**{**each, "shape": tuple(each["shape"]), "changes": tuple(each["changes"])})
-        for each in description["facts"]
+        for each in strictjson.rows(description["facts"])
     ]
     warnings = tuple(description["warnings"])
     return Survey(facts, places.get("pixels"), places.get("masks"), warnings)
