@@ -55,8 +55,8 @@ def _number_or_share(value: Any) -> Any:
 
 
 def _held_out(value: Any, info: ValidationInfo) -> Any:
-    """What `data.test` names, paths outside of the dataset made absolute; an error for anything
-    else."""
+    """The value of `data.test`, a path as a list of one, made absolute if it lies elsewhere than in
+    the dataset; an error for anything else."""
     if isinstance(value, str) and value:
         value = (value,)
     if isinstance(value, list | tuple):
@@ -74,6 +74,16 @@ def _held_out(value: Any, info: ValidationInfo) -> Any:
         "must be a share below 1, as 0.2; a path or a list of them; or a window of a scene as"
         " [column, row, width, height] in pixels",
     )
+
+
+_Index = Annotated[int, Field(ge=0)]
+_HeldOut = (  # as a YAML may have it
+    Share
+    | Annotated[str, Field(min_length=1)]
+    | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    | tuple[_Index, _Index, PositiveInt, PositiveInt]
+    | None
+)
 
 
 def _in_or_absolute(name: str, dataset: Path) -> str:
@@ -138,7 +148,7 @@ class DataConfig(Section):
     ones)."""
     test: Annotated[
         Share | tuple[str, ...] | tuple[int, int, int, int] | None,
-        BeforeValidator(_held_out),
+        BeforeValidator(_held_out, json_schema_input_type=_HeldOut),
     ] = None
     """Images held out for the test: a share; files or folders, in the dataset or elsewhere; or a
     window of a scene, [column, row, width, height] (null: 0.15, or what a folder `test` has)."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aecli import strictjson
 from aecli.config import DataConfig
 from aecli.data.downloads import Working
 from aecli.data.own.items import Items
@@ -213,7 +214,7 @@ def _kept(parts: _Parts, images: NDArray[Any]) -> _Parts:
             "labels": parts.labels,
             "splits": parts.splits,
         }
-        temporary.write_text(json.dumps(described))
+        temporary.write_text(strictjson.dump(described, None))
         temporary.replace(target.with_name("parts.json"))
     except OSError:
         own = Path(tempfile.mkdtemp(prefix="aecli-"))
