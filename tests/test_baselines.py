@@ -36,7 +36,12 @@ def coloured(images, n=400, shape=(3, 8, 8), mask=None):
 def test_all_have_the_code_size_that_they_say(images):
     data = coloured(images)
     found = Baselines(data, 20).beside(20)
-    assert [b.label for b in found.values()] == ["PCA-20", "DCT-20", "rotated-20", "thumbnail-12"]
+    assert [b.label for b in found.values()] == [
+        "PCA-20",
+        "DCT-20",
+        "rotated DCT-20",
+        "thumbnail-12",
+    ]
     for baseline in found.values():
         assert baseline.label.endswith(f"-{baseline.codec.code_dim}")
         assert baseline.test_mse == metrics.mse(baseline.codec, data.test)

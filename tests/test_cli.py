@@ -156,7 +156,7 @@ def test_transforms_stand_beside_a_network(small_run):
     assert (metrics["pca_rank"], metrics["thumbnail_numbers"]) == (2, 1)
     [line] = [x for x in small_run.stdout.splitlines() if x.startswith("fixed transforms")]
     found = [f"{metrics[f'{name}_test_mse']:.5f}" for name in TRANSFORMS]
-    assert line.endswith("DCT {}, rotated {}, thumbnail-1 {}".format(*found))
+    assert line.endswith("DCT {}, rotated DCT {}, thumbnail-1 {}".format(*found))
     assert len(line) <= 80
 
 

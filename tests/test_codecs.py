@@ -88,7 +88,9 @@ def test_pca_is_the_same_by_covariance_gram_matrix_and_iteration(monkeypatch, n)
         torch.testing.assert_close(pca.mean.double(), pixels.mean(dim=0), rtol=1e-5, atol=1e-6)
 
 
-def test_pca_of_as_many_components_as_images_is_orthonormal_and_copies_them():
+@pytest.mark.parametrize("rows", [6000, 100])
+def test_pca_of_as_many_components_as_images_is_orthonormal_and_copies_them(monkeypatch, rows):
+    monkeypatch.setattr(principal, "LARGEST_MATRIX", rows)
     pca = made("pca", code_dim=20, n=20)  # whose covariance has rank 19
     gram = pca.components @ pca.components.T
     torch.testing.assert_close(gram, torch.eye(20), rtol=0, atol=1e-5)

@@ -334,6 +334,7 @@ def test_comparison_names_its_lines(sd):
     figure = comparison((2, 8), sd)
     laid_out(figure)
     names = ["network (mlp)", "PCA", "linear autoencoder", "DCT, lowest frequencies"]
+    names += ["DCT of rotated channels", "thumbnail"]
     assert legend_of(figure) == names
     has_bars(figure.axes[0], sd)
 

@@ -16,12 +16,12 @@ from aecli.codespace.region import OccupiedRegion, Whitening
 from aecli.codespace.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.config import DataConfig, DctConfig, MlpConfig
 from aecli.data import datasets, sources
-from aecli.data.images import to_unit
+from aecli.data.images import Batch, Images, InMemory, to_unit
 from aecli.experiments import sample
 from aecli.measure import classifier, sample_metrics
 from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.terminal import Terminal
-from tests.conftest import FEW_IMAGES, SMALL
+from tests.conftest import FEW_IMAGES, SMALL, digits
 from tests.test_classifier import assert_named
 
 
@@ -374,3 +374,15 @@ def test_a_run_of_another_image_size_is_refused(inside):
     done = inside("sample", "--run", str(trained), "--offline")
     assert (done.code, done.run.name[-11:]) == (2, "sample-dct4")
     assert "decodes 1x14x14 images, mnist-5k has 1x28x28" in done.stderr
+
+
+def test_pixels_that_are_not_valid_count_as_pcas_mean():
+    shape = (2, 6, 5)
+    train = InMemory(digits(80, 0, shape))
+    judge = sample.Judge.of(Images("x", "drawn", "0" * 64, train, train, train), None)
+    assert judge.features_name == "pca-60"  # as many as pixels
+    assert judge.features_in_words == "the codes of PCA-60"
+    nothing = torch.zeros((1, 1, 6, 5), dtype=torch.bool)
+    images = torch.zeros((1, *shape))
+    assert judge.features(Batch(images, nothing)).abs().max() < 1e-5
+    assert judge.features(Batch(images)).abs().max() > 0.1

@@ -180,7 +180,10 @@ def _sheet(opened: "Opened", config: DataConfig) -> "Figure":
 def _caption(opened: "Opened", split: str, i: int) -> str:
     if opened.labels is not None:
         return opened.classes[int(opened.labels[split][i])]
-    return Path(opened.items.names[int(opened.windows[split][i, 0])]).name
+    item, y, x = opened.windows[split][i].tolist()
+    if len(opened.items) == 1:
+        return f"row {y}, column {x}"
+    return Path(opened.items.names[item]).name
 
 
 def _as_json(opened: "Opened") -> dict[str, Any]:

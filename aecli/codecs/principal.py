@@ -70,7 +70,7 @@ def _covariance(source: Source, mean: Tensor) -> Tensor:
 
 
 def _by_gram_matrix(source: Source, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    gram = torch.cat([_products(source, mean, rows) for rows in _centred(source, mean)])
+    gram = _gram_matrix(source, mean)
     values, vectors = torch.linalg.eigh(gram / max(len(source) - 1, 1))
     values, vectors = values.flip(0)[:count].clamp_min(0), vectors.flip(1)[:, :count]
     components = torch.zeros((count, len(mean)), dtype=torch.float64)
@@ -82,12 +82,32 @@ def _by_gram_matrix(source: Source, mean: Tensor, count: int) -> tuple[Tensor, T
     rank = int((values > values.max() * 1e-10).sum())
     fill = torch.Generator().manual_seed(0)
     components[rank:] = torch.randn(components[rank:].shape, dtype=torch.float64, generator=fill)
-    return values, _orthonormal_rows(components)
+    if len(mean) <= LARGEST_MATRIX:
+        return values, _orthonormal_rows(components)
+    # Of large images that takes minutes, and those with variance are orthogonal as they are.
+    known, rest = components[:rank], components[rank:]
+    known /= known.norm(dim=1, keepdim=True)
+    if len(rest):
+        rest -= (rest @ known.T) @ known
+        rest.copy_(_orthonormal_rows(rest))
+    return values, components
 
 
-def _products(source: Source, mean: Tensor, rows: Tensor) -> Tensor:
-    """The inner products of `rows` with all images, (n, N) float64."""
-    return torch.cat([rows.double() @ others.double().T for others in _centred(source, mean)], 1)
+def _gram_matrix(source: Source, mean: Tensor) -> Tensor:
+    """The inner products (N, N) float64 of all images, on and below the diagonal; 0 above it, where
+    `eigh` does not look."""
+    gram = torch.zeros((len(source), len(source)), dtype=torch.float64)
+    start = 0
+    for rows in _centred(source, mean):
+        end, first = start + len(rows), 0
+        for others in _centred(source, mean):
+            last = first + len(others)
+            gram[start:end, first:last] = rows.double() @ others.double().T
+            if last == end:
+                break
+            first = last
+        start = end
+    return gram
 
 
 def _by_subspace_iteration(source: Source, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:

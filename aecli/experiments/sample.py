@@ -118,7 +118,7 @@ class Judge:
     """A judge of images: the classifier, or PCA where labels tell nothing apart."""
 
     classifier: Classifier | None
-    pca: Codec | None
+    pca: Pca | None
     """None where there is a classifier."""
 
     @classmethod
@@ -143,12 +143,16 @@ class Judge:
         return "classifier" if self.pca is None else f"pca-{self.pca.code_dim}"
 
     @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """(n, d) of images (n, C, H, W) float32 in [0, 1], few enough to be looked at at once."""
+    def features(self, batch: Batch) -> Tensor:
+        """(n, d) of images that are few enough to be looked at at once. Pixels that are not valid
+        count as PCA's mean, or as the 0 that they are for the classifier."""
         if self.classifier is not None:
-            return self.classifier.features(images)
+            return self.classifier.features(batch.images)
         assert self.pca is not None
-        return self.pca.encode(images)
+        if batch.mask is None:
+            return self.pca.encode(batch.images)
+        mean = self.pca.mean.unflatten(0, self.pca.image_shape)
+        return self.pca.encode(torch.where(batch.mask, batch.images, mean))
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class _References:
     def of(cls, subject: Subject, judge: Judge) -> "_References":
         splits = subject.images
         codes = metrics.encode(subject.codec, splits.train)
-        features = torch.cat([judge.features(batch.images) for batch in splits.train.batches()])
+        features = torch.cat([judge.features(batch) for batch in splits.train.batches()])
         return cls(
             splits.train.first(batch_size(splits.train.pixels, _REFERENCE_BYTES)).all().images,
             codes,
@@ -275,7 +279,7 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
         shown = batch.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
         total += shown.double().sum().item()
         nearest.append(nearest_distances(shown.flatten(1), references.images.flatten(1)))
-        features.append(judge.features(shown))
+        features.append(judge.features(Batch(shown, batch.mask)))
         if judge.classifier is not None:
             seen.append(judge.classifier.probabilities(shown))
         if first is None:
@@ -379,7 +383,10 @@ def _draw(
     judged: list[_Judged], judge: Judge, ranges: Tensor, subject: Subject, run_dir: RunDir
 ) -> None:
     rows, title = [each.row for each in judged], subject.title
-    scores = {"Frechet\ndistance": [_frechet(row) for row in rows]}
+    head = "Frechet\ndistance"
+    if judge.pca is not None:
+        head = f"Frechet distance,\nPCA-{judge.pca.code_dim} codes"
+    scores = {head: [_frechet(row) for row in rows]}
     note = (
         "The first samples drawn of each, none picked. Frechet distance to the training images, in"
         f" {judge.features_in_words}: 0 is best."
@@ -440,8 +447,10 @@ def _summary(rows: list[_Row], numbers: dict[str, Any]) -> list[tuple[str, str]]
 
 def _frechet(row: _Row) -> str:
     """A Frechet distance in features of deviations near 1, or, in PCA's codes, far from it."""
-    in_features = row.frechet_features == "classifier"
-    return f"{row.frechet_distance:.1f}" if in_features else f"{row.frechet_distance:.3g}"
+    value = row.frechet_distance
+    return (
+        f"{value:.1f}" if row.frechet_features == "classifier" or value >= 100 else f"{value:.3g}"
+    )
 
 
 def _seen_in_words(row: _Row) -> str:

@@ -260,8 +260,8 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
 
 
 def _transforms_in_words(outcome: _Outcome) -> str:
-    """Test errors such as `DCT 0.04513, rotated 0.03970, thumbnail-25 0.04881`, with the numbers of
-    one that takes fewer; of what there is none, why."""
+    """Test errors such as `DCT 0.04513, rotated DCT 0.03970, thumbnail-25 0.04881`, with the
+    numbers of one that takes fewer; of what there is none, why."""
     there = [outcome.baselines[name] for name in TRANSFORMS]
     if all(b.test_mse is None for b in there):
         return f"none: {there[0].why_not}"

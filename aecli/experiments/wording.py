@@ -67,7 +67,7 @@ def one_of(images: Images, label: int) -> str:
 
 def mse_in_words(mse: float) -> str:
     """An mse per pixel as tables print it: five decimals, or three digits where those are fewer."""
-    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:.3g}"
+    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:#.3g}"
 
 
 def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:

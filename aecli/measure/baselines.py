@@ -55,12 +55,12 @@ class Baselines:
             too_many = f"the image has {pixels:,} numbers"
             return {"pca": self._no_pca(code_dim)} | {
                 name: Baseline(label, None, None, too_many)
-                for name, label in zip(TRANSFORMS, ("DCT", "rotated", "thumbnail"), strict=True)
+                for name, label in zip(TRANSFORMS, ("DCT", "rotated DCT", "thumbnail"), strict=True)
             }
         found = {
             "pca": self._pca_beside(code_dim),
             "dct": self._measured("DCT", Dct(shape, DctConfig(code_dim=code_dim))),
-            "rotated_dct": self._measured("rotated", self._rotated.truncated(code_dim)),
+            "rotated_dct": self._measured("rotated DCT", self._rotated.truncated(code_dim)),
         }
         if code_dim < channels:
             too_few = f"a pixel has {channels} numbers"
