@@ -97,8 +97,9 @@ def test_an_inset_keeps_the_edges_of_the_whole(gap):
     assert inset(middle, whole, gap) == Rectangle(20 + half, 20 + half, 40 - half, 40 - half)
 
 
-@given(st.lists(st.integers(1, 30), max_size=12), st.floats(0, 100), st.randoms())
+@given(st.lists(st.integers(1, 30), max_size=12), st.integers(0, 800), st.randoms())
 def test_groups_come_near_what_is_asked_for(sizes, target, random):
+    target /= 8
     order = list(range(len(sizes)))
     random.shuffle(order)
     chosen = choose_groups(sizes, target, order)
@@ -273,6 +274,12 @@ def test_one_image_alone_cannot_be_split_but_its_tiles_can(tmp_path):
     opened = look(tmp_path / "photos", tmp_path, tile=8)
     assert sum(map(len, opened.windows.values())) == 25
     assert any("by blocks" in note for note in opened.notes)
+
+
+def test_images_that_are_all_equal_cannot_be_split(tmp_path):
+    np.save(tmp_path / "x.npy", np.full((9, 8, 8), 7, np.uint8))
+    with pytest.raises(UsageError, match="no image is left for the test: all belong together"):
+        look(tmp_path / "x.npy", tmp_path)
 
 
 def test_the_split_is_the_same_every_time_and_limits_are_nested(tmp_path):

@@ -15,7 +15,8 @@ from aecli.config import (
     with_values,
 )
 from aecli.data import datasets, facts, sources
-from aecli.errors import StorageError, UsageError
+from aecli.errors import StorageError
+from aecli.experiments.subject import require_shape
 from aecli.runs import preflight
 from aecli.runs.run import Run
 from aecli.terminal import Terminal
@@ -58,10 +59,9 @@ def _parameters(config: NetworkConfig) -> int:
     """
     shape = facts.image_shape(config.data)
     if isinstance(config, TrainedConfig) and config.run is not None:
-        codec = Run(Path(config.run)).codec
-        if codec.image_shape != shape:
-            raise UsageError(f"--run {Path(config.run).name} decodes images of another size")
-        return codec.count_parameters()
+        run = Run(Path(config.run))
+        require_shape(run, shape, config.data.dataset)
+        return run.codec.count_parameters()
     with torch.device("meta"):
         return codecs.build(preflight.largest_codec(config), shape).count_parameters()
 

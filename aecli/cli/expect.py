@@ -23,6 +23,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "train_mse",
         "val_mse",
         "test_mse",
+        "valid_share",
         "psnr_db",
         "pca_test_mse",
         "beats_pca",

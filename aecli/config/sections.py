@@ -1,10 +1,12 @@
 """Sections of a config: the images, the codec, its training."""
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from aecli.codecs.settings import CODECS
@@ -27,7 +29,8 @@ PixelCount = Annotated[int, Field(ge=1, le=65_536)]
 
 
 def _named_or_path(text: str) -> str:
-    """A known dataset's name as it is; a path with `~` expanded; an error for anything else."""
+    """A known dataset's name as it is; a path made absolute, so that a run's config means the same
+    from everywhere; an error for anything else."""
     if text == "auto" or text in DATASETS or not text:
         known = bool(text)
     else:
@@ -40,7 +43,7 @@ def _named_or_path(text: str) -> str:
             f"no dataset is called {text!r}; {hint}there are {', '.join(['auto', *DATASETS])}; a"
             f" path has a slash, as ./{text}",
         )
-    return text if text == "auto" or text in DATASETS else str(user_path(text))
+    return text if text == "auto" or text in DATASETS else str(user_path(text).absolute())
 
 
 def _number_or_share(value: Any) -> Any:
@@ -51,17 +54,19 @@ def _number_or_share(value: Any) -> Any:
     raise PydanticCustomError("val", "must be a number of images, or a share of them below 1")
 
 
-def _held_out(value: Any) -> Any:
-    """The value of `data.test`, a path as a list of one; an error for anything else."""
+def _held_out(value: Any, info: ValidationInfo) -> Any:
+    """The value of `data.test`, a path as a list of one, made absolute if it lies elsewhere than in
+    the dataset; an error for anything else."""
+    if isinstance(value, str) and value:
+        value = (value,)
     if isinstance(value, list | tuple):
         value = tuple(value)
         whole = all(type(each) is int for each in value)
         if whole and len(value) == 4 and min(value[:2]) >= 0 and min(value[2:]) >= 1:
             return value
         if value and all(isinstance(each, str) and each for each in value):
-            return value
-    elif isinstance(value, str) and value:
-        return (value,)
+            dataset = Path(info.data.get("dataset", ""))
+            return tuple(_in_or_absolute(each, dataset) for each in value)
     elif value is None or (isinstance(value, float) and 0 < value < 1):
         return value
     raise PydanticCustomError(
@@ -69,6 +74,21 @@ def _held_out(value: Any) -> Any:
         "must be a share below 1, as 0.2; a path or a list of them; or a window of a scene as"
         " [column, row, width, height] in pixels",
     )
+
+
+_Index = Annotated[int, Field(ge=0)]
+_HeldOut = (  # as a YAML may have it
+    Share
+    | Annotated[str, Field(min_length=1)]
+    | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    | tuple[_Index, _Index, PositiveInt, PositiveInt]
+    | None
+)
+
+
+def _in_or_absolute(name: str, dataset: Path) -> str:
+    """A name below the dataset's folder as it is; of a path elsewhere the absolute one."""
+    return name if os.path.lexists(dataset / name) else str(user_path(name).absolute())
 
 
 class DataConfig(Section):
@@ -128,7 +148,7 @@ class DataConfig(Section):
     ones)."""
     test: Annotated[
         Share | tuple[str, ...] | tuple[int, int, int, int] | None,
-        BeforeValidator(_held_out),
+        BeforeValidator(_held_out, json_schema_input_type=_HeldOut),
     ] = None
     """Images held out for the test: a share; files or folders, in the dataset or elsewhere; or a
     window of a scene, [column, row, width, height] (null: 0.15, or what a folder `test` has)."""

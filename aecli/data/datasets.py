@@ -138,6 +138,8 @@ def _own(config: DataConfig, places: Places, say: Say, scale: Scale | None) -> I
     for warning in opened.warnings:
         say(f"WARNING: {warning}")
     n_train, _ = _sizes_of_own(opened, config)
+    if scale is not None:
+        _require_fitting(scale, opened)
     scale = scale or opened.scale
     train, val, test = (source_of(opened, split, scale) for split in ("train", "val", "test"))
     return Images(
@@ -152,6 +154,16 @@ def _own(config: DataConfig, places: Places, say: Say, scale: Scale | None) -> I
         opened=opened,
         scale=scale,
     )
+
+
+def _require_fitting(scale: Scale, opened: Opened) -> None:
+    """Raises UsageError if a model's scale is for other pixels than a path's images have."""
+    wanted, found = (len(scale.low), scale.dtype), (opened.shape[0], opened.items.dtype)
+    if wanted != found:
+        raise UsageError(
+            f"{opened.path}: images with channels of {found[1]}, {found[0]} of them; the model was"
+            f" trained on {wanted[0]} of {wanted[1]}"
+        )
 
 
 def _sizes_of_own(opened: Opened, config: DataConfig) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from aecli.config import (
     TrainedConfig,
 )
 from aecli.data import facts
-from aecli.data.images import Images
+from aecli.data.images import Images, ImageShape
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words
@@ -55,10 +55,12 @@ def load_subject(
     if config.run is not None:
         context.terminal.say(f"looking into the run {Path(config.run).name}")
     where = device.prepare(config)
-    facts = device.facts(where, config.train)
-    context.terminal.warn(run_dir.note(**facts))
-    context.tell_machine(run_dir.path, facts)
+    noted = device.facts(where, config.train)
+    context.terminal.warn(run_dir.note(**noted))
+    context.tell_machine(run_dir.path, noted)
     run = None if config.run is None else Run(Path(config.run))
+    if run is not None:
+        require_shape(run, facts.image_shape(config.data), config.data.dataset)
     images, config = load_images(config, context, run_dir, scale=None if run is None else run.scale)
     check(images)
     title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
@@ -70,18 +72,21 @@ def load_subject(
         run_dir.save_model(codec, config, images.scale)
         return Subject(codec.cpu().eval(), images, title, untrained)
     run_dir.note(subject=config.run)
-    codec = run.codec
-    if codec.image_shape != images.shape:
-        raise UsageError(
-            f"--run {run.path.name} decodes {_by(codec.image_shape)} images,"
-            f" {images.name} has {_by(images.shape)}"
-        )
     learned_from = (run.record.get("dataset") or {}).get("sha256")
     if images.opened is not None and learned_from != images.sha256:
         context.terminal.warn(
             [f"the images in {images.source} are not those that --run {run.path.name} learned from"]
         )
-    return Subject(codec, images, title, untrained)
+    return Subject(run.codec, images, title, untrained)
+
+
+def require_shape(run: Run, shape: ImageShape, dataset: str) -> None:
+    """Raises UsageError if the model of a run decodes images of another shape than a dataset's."""
+    decoded = run.codec.image_shape
+    if decoded != shape:
+        raise UsageError(
+            f"--run {run.path.name} decodes {_by(decoded)} images, {dataset} has {_by(shape)}"
+        )
 
 
 def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Classifier | None:

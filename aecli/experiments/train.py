@@ -75,6 +75,8 @@ class _Outcome:
     errors: Tensor
     """(n_test,) mse per pixel of each test image."""
     test_mse: float
+    valid_share: float
+    """Share of the test images' pixels that are valid."""
     codes: Tensor
     """(n_test, code_dim)."""
     baselines: dict[str, Baseline]
@@ -103,6 +105,7 @@ class _Outcome:
             "train_mse": metrics.mse(codec, images.train),
             "val_mse": metrics.mse(codec, images.val) if len(images.val) else None,
             "test_mse": self.test_mse,
+            **({"valid_share": self.valid_share} if images.test.masked else {}),
             "psnr_db": metrics.psnr_db(self.test_mse),
             "pca_test_mse": pca_mse,
             "beats_pca": None if self.pca is codec or pca_mse is None else self.test_mse < pca_mse,
@@ -124,6 +127,7 @@ def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outco
         records,
         errors=errors,
         test_mse=weighted_mean(errors, weights),
+        valid_share=weights.mean().item(),
         codes=metrics.encode(codec, test),
         baselines=baselines_beside(codec, images),
         mean_image_test_mse=images.mean_image_mse(),

@@ -61,7 +61,7 @@ def load_images(
     """
     say = context.terminal.say
     images = datasets.load(config.data, context.places, say, scale)
-    name = images.name if images.opened is None else str(Path(config.data.dataset).absolute())
+    name = images.name if images.opened is None else config.data.dataset
     found: dict[str, Any] = {"data.dataset": name}
     if images.opened is not None:
         run_dir.write_csv("data.csv", images.opened.rows())

@@ -126,11 +126,15 @@ class Run:
         return load_scale(self.path / "model")
 
     def encode(self, images: "NDArray[Any]") -> "NDArray[np.float32]":
-        """The codes (N, code_dim) of images (N, C, H, W), or (N, H, W) of one channel, uint8 or
-        float in [0, 1]. Raises UsageError for images of another shape."""
+        """The codes (N, code_dim) of images (N, C, H, W), or (N, H, W) of one channel.
+
+        Pixels as the files have them that it learned from, uint16 or other numbers, are brought to
+        [0, 1] as there, by `scale`; else uint8 is divided by 255, and float has to be in [0, 1].
+        Raises UsageError for images of another shape, and for other numbers.
+        """
         import torch
 
-        from aecli.data.images import InMemory, to_unit
+        from aecli.data.images import InMemory
 
         shape = self.codec.image_shape
         array = _array(images, "images")
@@ -140,17 +144,30 @@ class Run:
             wanted = f"(N, {', '.join(map(str, shape))})"
             wanted += f" or (N, {shape[1]}, {shape[2]})" if shape[0] == 1 else ""
             raise UsageError(f"images: an array of shape {images.shape}, expected {wanted}")
-        if array.dtype != "uint8" and not (
-            array.dtype.kind == "f" and bool(((array >= 0) & (array <= 1)).all())
-        ):
-            raise UsageError(
-                f"images: {array.dtype} {_range(array)}, expected uint8, or float in [0, 1]"
-            )
-        unit = to_unit(torch.from_numpy(array.copy())).float()
+        unit = torch.from_numpy(self._in_unit(array))
         with torch.no_grad():
             codes = [self.codec.encode(batch.images) for batch in InMemory(unit).batches()]
         none = torch.empty((0, self.codec.code_dim))
         return torch.cat([none, *(some.flatten(start_dim=1) for some in codes)]).numpy()
+
+    def _in_unit(self, array: "NDArray[Any]") -> "NDArray[np.float32]":
+        """Pixels as float32 in [0, 1]. Raises UsageError for other numbers than `encode` takes."""
+        import numpy as np
+
+        numbers = array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
+        scale, dtype = self.scale, str(array.dtype)
+        if scale is not None and numbers:
+            # Other numbers than uint8 and uint16 were brought to float32 as they were read.
+            others = scale.dtype == "float32" and dtype != "uint8"
+            if dtype == scale.dtype or others:
+                return scale.to_unit(array)
+        in_unit = array.dtype.kind == "f" and bool(((array >= 0) & (array <= 1)).all())
+        if dtype != "uint8" and not in_unit:
+            own = f", {scale.dtype} as its files had" if scale and scale.dtype != "uint8" else ""
+            raise UsageError(
+                f"images: {dtype} {_range(array)}, expected uint8, or float in [0, 1]{own}"
+            )
+        return array.astype(np.float32) / np.float32(255 if dtype == "uint8" else 1)
 
     def decode(self, codes: "NDArray[Any]") -> "NDArray[np.float32]":
         """Images (N, C, H, W) of codes (N, code_dim); a linear codec's may leave [0, 1]. Raises

@@ -179,7 +179,7 @@ def _rows(array: Array) -> Iterator[tuple[Any, ...]]:
         values = picture.pixels if picture.valid is None else picture.pixels[:, picture.valid]
         share = 1.0 if picture.valid is None else float(picture.valid.mean())
         low, high = (values.min(), values.max()) if values.size else (np.nan, np.nan)
-        zeros = float((picture.pixels == 0).all(axis=0).mean())
+        zeros = float((values == 0).all(axis=0).sum() / (height * width))
         yield np.frombuffer(digest, np.uint8), share, float(low), float(high), zeros
 
 

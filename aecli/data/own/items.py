@@ -55,7 +55,7 @@ class Items:
     originals: Counter[str] = field(default_factory=Counter)
     """Sizes and kinds of the files before."""
     zeros: float = 0.0
-    """Share of the pixels that are 0 in every channel."""
+    """Share of the pixels that are valid and 0 in every channel."""
     warnings: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:

@@ -389,8 +389,10 @@ def _split(
     counts = [int((sides == i).sum()) for i in range(len(SPLITS))]
     for side, what in ((0, "to train on"), (2, "for the test")):
         if not counts[side]:
+            alike = total > 1 and len(np.unique(groups)) == 1
+            why = ": all belong together, as equal files do" if alike else ""
             raise UsageError(
-                f"{config.dataset}: no image is left {what}; give more, or another split"
+                f"{config.dataset}: no image is left {what}{why}; give more, or another split"
             )
     sentence = ", ".join(
         f"{n:,} {name} ({100 * n / total:.1f}%)" for n, name in zip(counts, SPLITS, strict=True)

@@ -35,6 +35,8 @@ class Pool:
 
     dtype: str
     channels: int
+    dtype: str
+    """Type of the decoded pixels."""
     masked: bool
     """True if some pixels are not valid."""
 

@@ -54,7 +54,7 @@ class Facts:
     valid: float = 1.0
     """Share of its pixels that is valid."""
     zeros: float = 0.0
-    """Share of its pixels that is 0 in every channel."""
+    """Share of its pixels that is valid and 0 in every channel."""
     changes: tuple[str, ...] = ()
     original: str = ""
     fault: str = ""
@@ -206,7 +206,7 @@ def _ranges(facts: Facts, parts: Iterator[Picture]) -> Facts:
         valid += values[0].size
         if values.size:
             low, high = min(low, values.min()), max(high, values.max())
-        zeros += int((part.pixels == 0).all(axis=0).sum())
+        zeros += int((values == 0).all(axis=0).sum())
     if not valid:
         return replace(facts, valid=0.0, zeros=zeros / pixels)
     facts = replace(facts, valid=valid / pixels, zeros=zeros / pixels)
