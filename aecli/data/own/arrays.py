@@ -185,7 +185,7 @@ def _member(archive: Any, name: str) -> NDArray[Any]:
 
 def _unpacked(path: Path, folder: Path) -> _Parts:
     """The images of an .npz as an .npy in the cache, and its labels. Raises UnreadableError."""
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
         names = list(file.files)
         if {"x_train", "x_test"} <= set(names):
             pairs = [("x_train", "y_train", "train"), ("x_test", "y_test", "test")]

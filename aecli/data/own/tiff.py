@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aecli.data.own.bigtiff import require_offsets_inside
 from aecli.data.own.pictures import (
     MOST_PIXELS,
     Decoding,
@@ -63,6 +64,7 @@ class Tiff:
             size = path.stat().st_size
             if not size:
                 raise UnreadableError("an empty file")
+            require_offsets_inside(path)
             self._reader = _Rasterio(path) if has_rasterio() else _Tifffile(path)
         try:
             self._take_in(size)
