@@ -255,3 +255,18 @@ def test_damaged_files_are_refused_by_their_own_error(kind, tmp_path, capfd):
     assert outcome.failures == []
     assert outcome.injected == 20
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_on_names_that_are_no_text(tmp_path, inside):
+    folder = tmp_path / os.fsdecode(b"line\nbreak-\xff")
+    odd_images.put_good(folder, count=9)
+    for name in (b"x\n\xff.png", b"y\n\xff.txt"):
+        (folder / os.fsdecode(name)).write_bytes(odd_images.saved(odd_images.RGB))
+    (folder / os.fsdecode(b"z\xff.png")).write_bytes(b"")
+    skip = ("--set", "data.skip_bad=true")
+    done = inside("train", "--dataset", str(folder), "--codec", "dct", "--code-dim", "2", *skip)
+    assert done.code == 0, done
+    assert done.metrics()["dataset"] == "line\\nbreak-\\udcff"
+    listed = (done.run / "data.csv").read_text()
+    assert "\\udcff.png" in listed
+    assert "an empty file" in listed
