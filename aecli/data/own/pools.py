@@ -33,7 +33,6 @@ RESIDENT = 2**29
 class Pool:
     """Images of one type and number of channels, of any sizes, that windows are read from."""
 
-    dtype: str
     channels: int
     dtype: str
     """Type of the decoded pixels."""
