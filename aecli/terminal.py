@@ -263,9 +263,14 @@ class Terminal:
             _write(sys.stderr, message + "\n")
 
 
+def printable(text: str) -> str:
+    """`text` with line breaks and control characters written out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def one_line(text: str, at_most: int = 200) -> str:
     """`text` as a cell of a table: no line breaks, no control characters, of bounded length."""
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    text = printable(" ".join(text.split()))
     return text if len(text) <= at_most else text[: at_most - 3] + "..."
 
 

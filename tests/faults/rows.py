@@ -9,6 +9,7 @@ from tests.faults import (
     datasets,
     filesystems,
     gates,
+    images,
     kills,
     links,
     listing,
@@ -53,4 +54,6 @@ ROWS: dict[str, Row] = {
     "storage": runs.storage,
     "streams": streams.streams,
     "gates": gates.gates,
+    "odd images": images.odd,
+    "damaged images": images.damaged,
 }

@@ -21,7 +21,7 @@ from aecli import strictjson
 from aecli.config import DataConfig
 from aecli.data.downloads import Working
 from aecli.data.own.items import Items
-from aecli.data.own.pictures import UnreadableError, held_by, too_few_bands
+from aecli.data.own.pictures import UnreadableError, held_by, reasons, too_few_bands
 from aecli.data.own.pools import Array
 from aecli.errors import DataError, UsageError
 
@@ -50,18 +50,19 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
     if isinstance(config.test, tuple) and isinstance(config.test[0], str):
         raise UsageError(f"data.test={list(config.test)}: an array has no files; give a share")
     try:
-        stat = path.stat()
+        with reasons():
+            _require_file(path)
+            stat = path.stat()
         identity = repr((str(path.absolute()), stat.st_size, stat.st_mtime_ns, _VERSION))
         folder = cache / hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
-        parts = _unpacked(path, folder) if path.suffix.lower() == ".npz" else _Parts(path, [], [])
-        mapped = np.load(parts.path, mmap_mode="r", allow_pickle=False)
+        is_archive = path.suffix.lower() == ".npz"
+        with reasons():
+            parts = _unpacked(path, folder) if is_archive else _Parts(path, [], [])
+            mapped = np.load(parts.path, mmap_mode="r", allow_pickle=False)
         dtype = held_by(str(mapped.dtype))
         last = _channels_last(mapped.shape, config)
     except UnreadableError as error:
         raise DataError(f"{path}: {error}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:200]
-        raise DataError(f"{path}: not an array to read: {reason}") from None
     whole = Array(parts.path, last, dtype, 0, config.nodata, config.bands, True)
     count, own, height, width = whole.every.shape
     if config.bands and max(config.bands) > own:
@@ -94,12 +95,28 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
     )
 
 
-def _channels_last(shape: tuple[int, ...], config: DataConfig) -> bool:
-    """True if the last of an array's axes is the channels. Raises UnreadableError."""
+def _require_file(path: Path) -> None:
+    """Raises UnreadableError for what cannot be a file of NumPy's; a pipe is not opened."""
+    if not path.is_file():
+        raise UnreadableError("not a file" if os.path.lexists(path) else "no such file or folder")
+    with path.open("rb") as file:
+        start = file.read(6)
+    if path.suffix.lower() == ".npz" and not zipfile.is_zipfile(path):
+        raise UnreadableError("not an archive of NumPy's, by its content")
+    if path.suffix.lower() == ".npy" and start != b"\x93NUMPY":
+        raise UnreadableError("not an array of NumPy's, by its content")
+
+
+def _require_images(shape: tuple[int, ...]) -> None:
     if len(shape) not in (3, 4) or 0 in shape:
         raise UnreadableError(
             f"an array of shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
+
+
+def _channels_last(shape: tuple[int, ...], config: DataConfig) -> bool:
+    """True if the last of an array's axes is the channels. Raises UnreadableError."""
+    _require_images(shape)
     if len(shape) == 3:
         return False
     few_last, few_first = shape[3] <= _MOST_CHANNELS, shape[1] <= _MOST_CHANNELS
@@ -166,6 +183,13 @@ def _rows(array: Array) -> Iterator[tuple[Any, ...]]:
         yield np.frombuffer(digest, np.uint8), share, float(low), float(high), zeros
 
 
+def _member(archive: Any, name: str) -> NDArray[Any]:
+    found = archive[name]
+    if not isinstance(found, np.ndarray):  # a file of another kind
+        raise UnreadableError(f"{name} in it is no array")
+    return found
+
+
 def _unpacked(path: Path, folder: Path) -> _Parts:
     """The images of an .npz as an .npy in the cache, and its labels; unpacked once. Raises
     UnreadableError, and OSError if there is no room for it."""
@@ -185,9 +209,10 @@ def _unpacked(path: Path, folder: Path) -> _Parts:
                 raise UnreadableError(f"it holds {', '.join(names) or 'nothing'}; no images")
             labels = next((name for name in _LABELS if name in names), "")
             pairs = [(images[0], labels, "")]
-        arrays = [file[name] for name, _, _ in pairs]
-        given = [file[labels].ravel() if labels in names else None for _, labels, _ in pairs]
+        arrays = [_member(file, name) for name, _, _ in pairs]
+        given = [_member(file, name).ravel() if name in names else None for _, name, _ in pairs]
     for array, named in zip(arrays, given, strict=True):
+        _require_images(array.shape)
         if named is not None and len(named) != len(array):
             raise UnreadableError(f"{len(named):,} labels for {len(array):,} images")
     if len({array.shape[1:] for array in arrays}) > 1:

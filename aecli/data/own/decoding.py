@@ -34,27 +34,29 @@ def _resized(picture: Picture, size: int | None) -> Picture:
     scale = size / min(height, width)
     rows, columns = max(size, round(height * scale)), max(size, round(width * scale))
     if picture.valid is None:
-        pixels, valid = _scaled(picture.pixels, rows, columns), None
+        pixels, valid = _scaled(picture.pixels, rows, columns, size), None
     else:  # the mean of the valid pixels alone; a pixel is valid if half of it was
-        weights = _scaled(picture.valid[None].astype(np.float32), rows, columns)
-        sums = _scaled(picture.pixels.astype(np.float32), rows, columns)
+        weights = _scaled(picture.valid[None].astype(np.float32), rows, columns, size)
+        sums = _scaled(picture.pixels.astype(np.float32), rows, columns, size)
         means = sums / np.maximum(weights, 1e-6)
         valid = weights[0] >= 0.5
         pixels = in_type(np.where(valid, means, 0), picture.pixels.dtype)
-    top, left = (rows - size) // 2, (columns - size) // 2
-    middle = np.s_[..., top : top + size, left : left + size]
-    cut = np.ascontiguousarray(pixels[middle])
-    return replace(picture, pixels=cut, valid=None if valid is None else valid[middle])
+    return replace(picture, pixels=pixels, valid=valid)
 
 
-def _scaled(pixels: Pixels, rows: int, columns: int) -> Pixels:
-    """(C, H, W) at other sizes: by area where they shrink, as Pillow's BOX; else bicubic."""
+def _scaled(pixels: Pixels, rows: int, columns: int, size: int) -> Pixels:
+    """The middle (C, size, size) of (C, H, W) brought to so many rows and columns: by area where
+    they shrink, as Pillow's BOX; else bicubic. A line of pixels is long at a hundred times its
+    height, so that nothing but the middle is made."""
     from PIL import Image
 
-    shrinks = rows <= pixels.shape[1]
-    how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    height, width = pixels.shape[1:]
+    top, left = (rows - size) // 2, (columns - size) // 2
+    down, across = height / rows, width / columns
+    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    how = Image.Resampling.BOX if rows <= height else Image.Resampling.BICUBIC
     planes = [
-        np.asarray(Image.fromarray(plane.astype(np.float32)).resize((columns, rows), how))
+        np.asarray(Image.fromarray(plane.astype(np.float32)).resize((size, size), how, box))
         for plane in pixels
     ]
     return in_type(np.stack(planes), pixels.dtype)

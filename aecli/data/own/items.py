@@ -1,5 +1,6 @@
 """Images before they are cut and split: what each is called, its size, its class, where it lies."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aecli.config import DataConfig
+from aecli.counts import count
 from aecli.data.downloads import Working
 from aecli.data.own.listing import Listing, Named, list_images
 from aecli.data.own.pictures import Decoding
@@ -106,7 +108,7 @@ def files_of(config: DataConfig, cache: Path, workers: int, working: Working) ->
         changes=Counter(change for each in facts for change in each.changes),
         originals=Counter(each.original for each in facts),
         zeros=zeros,
-        warnings=list(found.warnings),
+        warnings=[*found.warnings, *_without_class([file for file, _ in good])],
     )
 
 
@@ -126,7 +128,7 @@ def _add_test_files(listing: Listing, config: DataConfig) -> None:
             listing.files[i] = replace(listing.files[i], split="test")
         if chosen:
             continue
-        if not Path(name).exists():
+        if not os.path.lexists(name):
             raise UsageError(
                 f"data.test={name}: neither in {listing.path} nor a file or folder elsewhere"
             )
@@ -154,7 +156,7 @@ def _faults(listing: Listing, facts: Sequence[Facts]) -> list[tuple[str, str]]:
             faults.append((each.name, each.fault))
         elif each.valid == 0:
             faults.append((each.name, "no pixel of it is valid"))
-        elif listing.is_split and not file.split and "/" not in file.name:
+        elif listing.is_split and not file.split:
             faults.append((each.name, "it lies beside the folders of the split, in none of them"))
     return faults
 
@@ -181,6 +183,14 @@ def _common(config: DataConfig, facts: Sequence[Facts]) -> tuple[str, int, list[
                 )
             )
     return dtype, channels, odd
+
+
+def _without_class(files: Sequence[Named]) -> list[str]:
+    """A warning if some files are in a class and others in none."""
+    without = sum(not file.label for file in files)
+    if without in (0, len(files)):
+        return []
+    return [f"{count(without, 'image')} in no class's folder: classes are not used"]
 
 
 def _labels(files: Sequence[Named]) -> list[str]:

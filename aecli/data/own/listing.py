@@ -67,20 +67,38 @@ def list_images(path: Path) -> Listing:
         raise DataError(f"{path}: {reason}") from None
     listing = Listing(path, [])
     names = sorted(_walk(path, listing), key=os.fsencode)
-    tops = {name.partition("/")[0] for name in names if "/" in name}
-    as_split = bool(tops) and all(top.lower() in SPLITS for top in tops)
-    listing.is_split = as_split
-    for name in names:
-        *folders, last = name.split("/")
-        hidden = last.startswith(".") or last.lower() in ("thumbs.db", "desktop.ini")
-        if hidden or Path(last).suffix.lower() not in IMAGES:
-            listing.passed_over.append(name)
-        else:
-            split = SPLITS[folders.pop(0).lower()] if as_split and folders else ""
-            listing.files.append(Named(path / name, name, split, folders[0] if folders else ""))
+    images = [name for name in names if _may_be_image(name)]
+    listing.passed_over += sorted({*names} - {*images}, key=os.fsencode)
+    listing.is_split = _is_split({name.partition("/")[0] for name in images if "/" in name})
+    for name in images:
+        folders = name.split("/")[:-1]
+        split = SPLITS.get(folders[0].lower(), "") if listing.is_split and folders else ""
+        if split:
+            folders.pop(0)
+        listing.files.append(Named(path / name, name, split, folders[0] if folders else ""))
     if not listing.files and not listing.faults:
         raise DataError(f"{path}: {_why_none(listing.passed_over)}")
     return listing
+
+
+def is_folder(path: Path) -> bool:
+    """True for a folder; False also for a name that no file can have."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _may_be_image(name: str) -> bool:
+    last = name.rpartition("/")[2]
+    return not last.startswith(".") and Path(last).suffix.lower() in IMAGES
+
+
+def _is_split(tops: set[str]) -> bool:
+    """True if folders are a split: all of them, or two parts of one beside which others lie, whose
+    images are then in no part."""
+    parts = [SPLITS[top.lower()] for top in tops if top.lower() in SPLITS]
+    return bool(parts) and (len(parts) == len(tops) or len({*parts}) > 1)
 
 
 _KINDS = f"images end in {', '.join(IMAGES)}, arrays in {' or '.join(ARRAYS)}"

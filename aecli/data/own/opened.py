@@ -27,12 +27,12 @@ from aecli.data.own.cutting import (
     tiles,
 )
 from aecli.data.own.items import Items, files_of
-from aecli.data.own.listing import ARRAYS
+from aecli.data.own.listing import ARRAYS, is_folder
 from aecli.data.own.pictures import Picture, Valid
 from aecli.data.own.pools import Pool
 from aecli.data.own.scaling import Scale, limits_of, scale_of
 from aecli.errors import DataError, UsageError
-from aecli.terminal import not_shown
+from aecli.terminal import not_shown, printable
 
 TEST_SHARE = 0.15
 SPLITS = ("train", "val", "test")
@@ -106,7 +106,7 @@ def opened(config: DataConfig, cache: Path, workers: int, working: Working = not
     key = tuple(getattr(config, each) for each in keys)
     if key not in _opened:
         path = Path(config.dataset)
-        if path.suffix.lower() in ARRAYS and not path.is_dir():
+        if path.suffix.lower() in ARRAYS and not is_folder(path):
             items = array_of(config, cache, working)
         else:
             items = files_of(config, cache, workers, working)
@@ -223,7 +223,7 @@ def _require_scenes(config: DataConfig, by_blocks: NDArray[np.bool_]) -> None:
 
 
 def _all_faults(path: Path, faults: Sequence[tuple[str, str]], files: int) -> str:
-    lines = [f"{name}: {reason}" for name, reason in faults[:_TOLD]]
+    lines = [f"{printable(name)}: {reason}" for name, reason in faults[:_TOLD]]
     if len(faults) > _TOLD:
         lines.append(f"and {len(faults) - _TOLD:,} more")
     head = f"{path}: {count(len(faults), 'file')} of {files:,} cannot be used"
@@ -368,6 +368,8 @@ def _split(
         left = total - (int((fixed == 2).sum()) if is_named[2] else round(asked[2]))
         val = config.val
         asked[1] = left / 12 if val is None else val * total if isinstance(val, float) else val
+        if val and left and asked[1] >= left:
+            raise UsageError(f"data.val={val} must be less than {left} images, those not tested on")
     told = []
     for side in (2, 1):
         if asked.get(side, 0) <= 0:
@@ -478,7 +480,7 @@ def _found(items: Items, config: DataConfig) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def _limits(scale: Scale) -> str:

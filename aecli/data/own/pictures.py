@@ -1,5 +1,8 @@
 """Decoded images as values: their pixels, what is valid in them, why there is none."""
 
+import contextlib
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -55,7 +58,10 @@ class Picture:
 
 def held_by(dtype: str) -> str:
     """The first of TYPES that holds numbers of a type, by name. Raises UnreadableError."""
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:  # records, and types of GDAL's
+        kind = np.dtype(object)
     if kind in (np.uint8, np.bool_):
         return "uint8"
     if kind == np.uint16:
@@ -165,6 +171,11 @@ def require_plausible(height: int, width: int, channels: int, size: int) -> None
         raise UnreadableError(f"{height}x{width} pixels")
     if height * width > MOST_PIXELS:
         raise UnreadableError(f"{height}x{width} pixels, more than {MOST_PIXELS:,}")
+    require_no_bomb(height, width, channels, size)
+
+
+def require_no_bomb(height: int, width: int, channels: int, size: int) -> None:
+    """Raises UnreadableError for more numbers than a file of so many bytes can hold."""
     decoded = height * width * channels
     if decoded > _LARGE and decoded > _RATIO * size:
         raise UnreadableError(f"{height}x{width} pixels in {size:,} bytes: damaged, or a bomb")
@@ -172,19 +183,46 @@ def require_plausible(height: int, width: int, channels: int, size: int) -> None
 
 @contextmanager
 def reasons() -> Iterator[None]:
-    """Whatever a decoder says of a damaged file, as UnreadableError with its first line."""
+    """Whatever a decoder says of a damaged file, as UnreadableError with its first line; what it
+    only warns of is not shown."""
     try:
-        yield
+        with _quiet():
+            yield
     except UnreadableError:
         raise
     except MemoryError:
         raise UnreadableError("it needs more memory than there is") from None
     except OSError as error:
-        raise UnreadableError(_first_line(error.strerror or str(error))) from None
+        cause = error.__cause__ or error  # rasterio's says no more than to look at its cause
+        raise UnreadableError(_first_line(error.strerror or str(cause))) from None
     except Exception as error:  # decoders let through what damaged bytes lead to: any of them
         raise UnreadableError(
             f"damaged: {_first_line(str(error)) or type(error).__name__}"
         ) from None
+
+
+_silenced = threading.Lock()
+_decoding = 0  # blocks of `_quiet` that are running, in all threads
+_before = contextlib.ExitStack()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of any library. Python's filters are one list for all threads: the first that
+    comes in changes it, the last that goes puts it back."""
+    global _decoding
+    with _silenced:
+        if not _decoding:
+            _before.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _decoding += 1
+    try:
+        yield
+    finally:
+        with _silenced:
+            _decoding -= 1
+            if not _decoding:
+                _before.close()
 
 
 def _first_line(text: str) -> str:

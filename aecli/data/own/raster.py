@@ -1,8 +1,7 @@
-"""PNG, JPEG, WebP, GIF and BMP, by Pillow; colour PNGs of 16 bits, which Pillow would turn into 8
-without a word, by torchvision."""
+"""PNG, JPEG, WebP, GIF and BMP, by Pillow; colour PNGs of 16 bits by `png`."""
 
+import importlib
 import io
-import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,18 +15,23 @@ from aecli.data.own.pictures import (
     masked,
     require_plausible,
 )
+from aecli.data.own.png import deep_png
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
+
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB")
 
 
 def by_pillow(content: bytes, how: Decoding) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None  # its own limit warns; ours is `require_plausible`
-    formats = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB")
+    for name in ("Bmp", "Gif", "Jpeg", "Png", "WebP"):  # else `formats` are not known
+        importlib.import_module(f"PIL.{name}ImagePlugin")
     try:
-        image: PillowImage = Image.open(io.BytesIO(content), formats=formats)
+        image: PillowImage = Image.open(io.BytesIO(content), formats=_FORMATS)
     except UnidentifiedImageError:
         raise UnreadableError("not an image, by its content") from None
     width, height = image.size
@@ -35,10 +39,11 @@ def by_pillow(content: bytes, how: Decoding) -> Picture:
     require_plausible(height, width, bands, len(content))
     original = f"{height}x{width}, {image.mode}"
     changes: list[str] = []
-    if image.format == "PNG" and (found := _deep_png(content)) is not None:
-        pixels, original = found
-        channels_last = pixels.transpose(1, 2, 0)
+    if image.format == "PNG" and (found := deep_png(content)) is not None:
+        channels_last, clear = found
+        original = f"{height}x{width}, {channels_last.shape[2]} channels of 16 bits"
     else:
+        clear = _clear_colour(image, content)
         if getattr(image, "n_frames", 1) > 1:
             image.seek(0)
             changes.append("first of its frames")
@@ -50,6 +55,8 @@ def by_pillow(content: bytes, how: Decoding) -> Picture:
         channels_last = channels_last[:, :, None]
     if channels_last.dtype == np.int32:  # a grey PNG of 16 bits, as older Pillows have it
         channels_last = channels_last.astype(np.uint16)
+    if clear is not None:
+        channels_last = _with_alpha(channels_last, clear)
     if channels_last.shape[2] in (2, 4):
         channels_last, note = _over_background(channels_last, how.background)
         changes += note
@@ -66,8 +73,6 @@ def _to_plain_mode(image: "PillowImage") -> tuple["PillowImage", list[str]]:
     """The image as L, LA, RGB, RGBA, I;16 or F, and what was changed."""
     mode = image.mode
     if mode in ("L", "LA", "RGB", "RGBA", "I", "I;16", "F"):
-        if "transparency" in image.info and mode in ("L", "RGB"):
-            return image.convert("LA" if mode == "L" else "RGBA"), []
         return image, []
     if mode in ("P", "PA"):
         clear = mode == "PA" or "transparency" in image.info
@@ -79,18 +84,23 @@ def _to_plain_mode(image: "PillowImage") -> tuple["PillowImage", list[str]]:
     return image.convert("RGBA" if mode in ("La", "RGBa") else "RGB"), [f"{mode} turned into RGB"]
 
 
-def _deep_png(content: bytes) -> tuple[Pixels, str] | None:
-    """The pixels (C, H, W) uint16 of a PNG with more than one channel of 16 bits, and words on
-    them; None of any other PNG."""
-    depth, colour_type = struct.unpack(">BB", content[24:26])
-    if depth != 16 or colour_type not in (2, 4, 6):
+def _clear_colour(image: "PillowImage", content: bytes) -> tuple[int, ...] | None:
+    """The colour that is transparent in a grey or coloured image; None if there is none."""
+    clear = image.info.get("transparency")
+    if clear is None or image.mode not in ("1", "L", "I", "I;16", "RGB"):
         return None
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
+    colour = (clear,) if isinstance(clear, int) else tuple(clear)
+    bits = content[24] if image.format == "PNG" else 8
+    if bits < 8:  # Pillow spreads the pixels over 0 to 255, not this
+        colour = tuple(each * 255 // (2**bits - 1) for each in colour)
+    return colour
 
-    packed = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    pixels = decode_png(packed, ImageReadMode.UNCHANGED).numpy()
-    return pixels, f"{pixels.shape[1]}x{pixels.shape[2]}, {pixels.shape[0]} channels of 16 bits"
+
+def _with_alpha(pixels: Pixels, clear: tuple[int, ...]) -> Pixels:
+    """(H, W, C) with one channel more, 0 where the pixel has the colour that is transparent."""
+    top = np.iinfo(pixels.dtype).max
+    alpha = np.where((pixels == clear).all(axis=2, keepdims=True), 0, top).astype(pixels.dtype)
+    return np.concatenate([pixels, alpha], axis=2)
 
 
 def _over_background(pixels: Pixels, background: str) -> tuple[Pixels, list[str]]:
@@ -101,8 +111,10 @@ def _over_background(pixels: Pixels, background: str) -> tuple[Pixels, list[str]
     if bool((alpha == 1).all()):
         return colours, ["alpha, opaque everywhere, left out"]
     below = top if background == "white" else 0.0
-    mixed = colours * alpha + below * (1 - alpha)
-    return np.rint(mixed).astype(pixels.dtype), [f"laid over {background} where transparent"]
+    laid = np.empty_like(colours)
+    for row, some in enumerate(alpha):  # a row at a time: floats of all take four times the memory
+        laid[row] = np.rint(colours[row] * some + below * (1 - some))
+    return laid, [f"laid over {background} where transparent"]
 
 
 def _orientation(image: "PillowImage", changes: list[str]) -> int:

@@ -26,7 +26,7 @@ from aecli.data.own import in_use
 from aecli.data.own.decoding import decode
 from aecli.data.own.listing import Listing, Named
 from aecli.data.own.pictures import Decoding, Picture, UnreadableError, reasons
-from aecli.data.own.tiff import STRIP, Tiff, is_tiff
+from aecli.data.own.tiff import STRIP, Tiff, has_rasterio, is_tiff
 
 STORE_LIMIT = 16 * 2**30
 """Bytes of decoded pixels that the cache keeps, of all datasets together; half of what is free, if
@@ -79,7 +79,7 @@ class Survey:
 
 def survey(listing: Listing, how: Decoding, cache: Path, workers: int, working: Working) -> Survey:
     """Facts of every file. cache: folder for what is kept of this and other datasets."""
-    identity = repr((str(listing.path.absolute()), how, _VERSION, _decoders()))
+    identity = repr((str(listing.path.absolute()), how, has_rasterio(), _VERSION, _decoders()))
     key = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
     folder = cache / key
     with contextlib.suppress(OSError):  # met again below, and said there

@@ -2,9 +2,9 @@
 tifffile, which reads the whole file and not every compression."""
 
 import importlib.util
-import warnings
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,18 @@ from aecli.data.own.pictures import (
     Picture,
     Pixels,
     UnreadableError,
+    Valid,
     held_by,
     masked,
     reasons,
+    require_no_bomb,
     require_plausible,
+    too_few_bands,
 )
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else it speaks on stderr
+_PLAIN = ("MINISBLACK", "RGB", "PALETTE")  # colours that tifffile gives as they are seen
+_ALPHA = ("ASSOCALPHA", "UNASSALPHA")
 
 STRIP = 2**24  # numbers that are read at once
 
@@ -53,24 +60,34 @@ class Tiff:
         self._path, self._how = path, how
         self._reader: _Rasterio | _Tifffile
         with reasons():
+            size = path.stat().st_size
+            if not size:
+                raise UnreadableError("an empty file")
             self._reader = _Rasterio(path) if has_rasterio() else _Tifffile(path)
-        count, height, width = self._reader.shape
-        self._bands = how.bands or tuple(range(1, count + 1))
-        if max(self._bands) > count:
-            self.close()
-            raise UnreadableError(
-                f"it has {count} bands; data.bands={list(self._bands)} asks for more"
-            )
-        self.original = f"{height}x{width}, {count} bands of {self._reader.dtype}"
-        colours = self._reader.palette is not None
-        self.changes = ("palette turned into colours",) if colours else ()
-        channels = 3 if colours else len(self._bands)
         try:
-            dtype = held_by(self._reader.dtype)
+            self._take_in(size)
         except UnreadableError:
             self.close()
             raise
-        self.facts = SceneFacts((channels, height, width), dtype, self._reader.located)
+
+    def _take_in(self, size: int) -> None:
+        """Hold the head against what can be, and against the settings. Raises UnreadableError."""
+        reader, how = self._reader, self._how
+        count, height, width = reader.shape
+        require_no_bomb(height, width, count, size)
+        self._bands = how.bands or reader.bands
+        if max(self._bands) > count:
+            raise UnreadableError(too_few_bands(count, how.bands))
+        self.original = f"{height}x{width}, {count} bands of {reader.dtype}"
+        if reader.palette is None:
+            self.changes: tuple[str, ...] = ()
+            channels, dtype = len(self._bands), held_by(reader.dtype)
+        else:
+            channels, dtype = reader.palette.shape[1], "uint8"
+            self.changes = (f"palette turned into {'grey' if channels == 1 else 'colours'}",)
+        if how.bands == () and len(reader.bands) < count:
+            self.changes += ("alpha taken as what is valid, not as a channel",)
+        self.facts = SceneFacts((channels, height, width), dtype, reader.located)
 
     def __enter__(self) -> "Tiff":
         return self
@@ -86,11 +103,17 @@ class Tiff:
         """The window of so many rows and columns whose upper left pixel is at (y, x)."""
         with reasons():
             pixels, valid = self._reader.read(self._bands, y, x, height, width)
-        if self._reader.palette is not None:
-            pixels = self._reader.palette[pixels[0]].transpose(2, 0, 1)
-        with np.errstate(over="ignore"):  # of float64: infinity, which is not valid
-            plain = pixels.astype(self.facts.dtype, copy=False)
-        return masked(Picture(plain, valid), self._how.nodata, self._reader.nodata)
+            if self._reader.palette is not None:
+                return self._coloured(pixels, valid, self._reader.palette)
+            with np.errstate(over="ignore"):  # of float64: infinity, which is not valid
+                plain = pixels.astype(self.facts.dtype, copy=False)
+            return masked(Picture(plain, valid), self._how.nodata, self._reader.nodata)
+
+    def _coloured(self, indices: Pixels, valid: Valid | None, palette: Pixels) -> Picture:
+        """Indices (1, H, W) in the colours of a palette; nodata is an index."""
+        found = masked(Picture(indices, valid), self._how.nodata, self._reader.nodata)
+        pixels = palette[found.pixels[0]].transpose(2, 0, 1)
+        return masked(replace(found, pixels=pixels), None)
 
     def strips(self) -> Iterator[tuple[int, Picture]]:
         """The whole image in strips of all its columns, each with its first row."""
@@ -117,33 +140,55 @@ class _Rasterio:
     def __init__(self, path: Path) -> None:
         import rasterio
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it has no place on the ground
+        with rasterio.Env():  # else GDAL speaks on stderr
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        import rasterio
+
+        try:
             self._file = rasterio.open(path, driver="GTiff")
+        except UnicodeEncodeError:  # its name is not UTF-8, which GDAL's names are
+            with path.open("rb") as content:
+                self._file = rasterio.open(content, driver="GTiff")
         file = self._file
         self.shape = (file.count, file.height, file.width)
-        self.dtype = str(np.result_type(*file.dtypes))
+        types = set(file.dtypes)
+        self.dtype = types.pop() if len(types) == 1 else str(np.result_type(*types))
         self.nodata: tuple[float, ...] = tuple({n for n in file.nodatavals if n is not None})
         self.located = file.crs is not None or not file.transform.is_identity
         self.palette: Pixels | None = None
         if file.count == 1 and "palette" in [each.name for each in file.colorinterp]:
-            self.palette = np.zeros((256, 3), np.uint8)
-            for index, colour in file.colormap(1).items():
-                if index < 256:
-                    self.palette[index] = colour[:3]
+            self.palette = _palette(file.colormap(1))
         flags = {flag.name for band in file.mask_flag_enums for flag in band}
         self._masked = bool(flags & {"per_dataset", "alpha"})
+        colours = [each.name for each in file.colorinterp]
+        self.bands = tuple(i for i, name in enumerate(colours, 1) if name != "alpha") or (1,)
 
     def read(self, bands: tuple[int, ...], y: int, x: int, height: int, width: int) -> Any:
+        import rasterio
         from rasterio.windows import Window
 
         window = Window(x, y, width, height)
-        pixels = self._file.read(list(bands), window=window)
-        mask = self._file.dataset_mask(window=window) != 0 if self._masked else None
+        with rasterio.Env():
+            pixels = self._file.read(list(bands), window=window)
+            mask = self._file.dataset_mask(window=window) != 0 if self._masked else None
         return pixels, mask
 
     def close(self) -> None:
-        self._file.close()
+        import rasterio
+
+        with rasterio.Env():
+            self._file.close()
+
+
+def _palette(colours: dict[int, tuple[int, ...]]) -> Pixels:
+    """The colours (65,536, 3) of all indices that there can be, or their greys (65,536, 1)."""
+    palette = np.zeros((2**16, 3), np.uint8)
+    for index, colour in colours.items():
+        palette[index] = colour[:3]
+    is_grey = bool((palette == palette[:, :1]).all())
+    return palette[:, :1] if is_grey else palette
 
 
 class _Tifffile:
@@ -160,6 +205,10 @@ class _Tifffile:
             nodata, located = page.tags.get(42113), page.tags.get(33550)  # GDAL's, GeoTIFF's
             self.located = located is not None
             self.nodata: tuple[float, ...] = () if nodata is None else (float(nodata.value),)
+            if page.photometric.name not in _PLAIN:
+                kind = page.photometric.name
+                raise UnreadableError(f"its colours are {kind}; pip install 'aecli[geo]'")
+            require_plausible(*_head(page), path.stat().st_size)
             try:
                 array = page.asarray()
             except ValueError as error:
@@ -167,6 +216,8 @@ class _Tifffile:
                     raise
                 kind = page.compression.name
                 raise UnreadableError(f"compressed by {kind}; pip install 'aecli[geo]'") from None
+            if array.ndim != len(page.axes):
+                raise UnreadableError("it has no pixels")
             if page.axes == "YX":
                 array = array[None]
             elif page.axes == "YXS":
@@ -174,14 +225,24 @@ class _Tifffile:
             elif page.axes != "SYX":
                 raise UnreadableError(f"axes {page.axes}, expected rows, columns and samples")
             if page.colormap is not None:
-                self.palette = (page.colormap.T >> 8).astype(np.uint8)
+                colours = (page.colormap.T >> 8).tolist()
+                self.palette = _palette(dict(enumerate(map(tuple, colours))))
+            has_alpha = any(each.name in _ALPHA for each in page.extrasamples)
         self._array = array
         self.shape: tuple[int, int, int] = array.shape
         self.dtype = str(array.dtype)
+        self.bands = tuple(range(1, len(array) + (0 if has_alpha else 1)))
+        self._valid = array[-1] != 0 if has_alpha else None
 
     def read(self, bands: tuple[int, ...], y: int, x: int, height: int, width: int) -> Any:
         chosen = self._array[[band - 1 for band in bands]]
-        return chosen[:, y : y + height, x : x + width], None
+        part = np.s_[..., y : y + height, x : x + width]
+        return chosen[part], None if self._valid is None else self._valid[part]
 
     def close(self) -> None:
         pass
+
+
+def _head(page: Any) -> tuple[int, int, int]:
+    """Height, width and samples of a page, by its head."""
+    return page.imagelength, page.imagewidth, page.samplesperpixel
