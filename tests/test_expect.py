@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from aecli.cli.expect import METRICS, check, parse, require_rows
+from aecli.cli.expect import METRICS, check, parse, require_there
 from aecli.config import LinearConfig, PcaCompareConfig, SweepConfig
 from aecli.errors import ExpectationError, UsageError
 
@@ -49,7 +49,6 @@ def test_every_missed_one_is_told():
         ("test_mse<=abc", "'abc' is not a number"),
         ("test_mse<=nan", "'nan' is not a number"),
         ("dataset<=mnist", "dataset is a word"),
-        ("dataset==mnsit", "no dataset is called 'mnsit'; did you mean 'mnist'?"),
         ("tset_mse<=1", "did you mean 'test_mse'?"),
     ],
 )
@@ -87,7 +86,13 @@ def test_every_run_says_which_dataset_it_measured(experiment):
 def test_a_row_that_the_table_will_not_have_is_refused(config, metric, is_there):
     expectations = [parse(f"{metric}<1", config.experiment)]
     if is_there:
-        require_rows(expectations, config)
+        require_there(expectations, config)
     else:
         with pytest.raises(UsageError, match="the table has no such row; its rows are "):
-            require_rows(expectations, config)
+            require_there(expectations, config)
+
+
+def test_a_dataset_that_is_none_is_refused():
+    expectations = [parse("dataset==mnsit", "train")]
+    with pytest.raises(UsageError, match=r"no dataset is called 'mnsit'; did you mean 'mnist'\?"):
+        require_there(expectations, SweepConfig())

@@ -198,23 +198,31 @@ def parse(text: str, experiment: str) -> Expectation:
     if metric in _WORDS:
         if comparison not in ("==", "!="):
             raise UsageError(f"--expect {text!r}: {metric} is a word; it takes == and != only")
-        if metric == "dataset":
-            _require_known_dataset(bound, text)
         return Expectation(text, metric, comparison, bound)
     return Expectation(text, metric, comparison, _number(bound, text))
 
 
-def _require_known_dataset(name: str, text: str) -> None:
+def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
+    """Raises UsageError for what a run of `config` cannot have: another dataset's name, a row that
+    its table has not."""
+    for expectation in expectations:
+        if expectation.metric == "dataset" and getattr(config, "run", None) is None:
+            _require_dataset(str(expectation.bound), expectation.text, config)
+    _require_rows(expectations, config)
+
+
+def _require_dataset(name: str, text: str, config: "NetworkConfig") -> None:
+    from aecli.data import facts
     from aecli.data.known import DATASETS
 
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DATASETS)}"
+    names = [*DATASETS, *([facts.look(config.data).name] if config.data.is_own else [])]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
         raise UsageError(f"--expect {text!r}: no dataset is called {name!r}; {hint}")
 
 
-def require_rows(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
-    """Raises UsageError for an expectation of a row that the table of `config` will not have."""
+def _require_rows(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
     from aecli.config import SweepConfig
     from aecli.data import facts
 

@@ -53,7 +53,7 @@ def launch(
     config = _resolve(experiment, options, flags)
     terminal = Terminal(options.quiet, options.as_json)
     config = _looked(config, terminal)
-    expect.require_rows(expectations, config)
+    expect.require_there(expectations, config)
     config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
     terminal.warn(warnings)
     if options.dry_run:
@@ -86,7 +86,7 @@ def resume(run: str, options: Options, argv: list[str]) -> None:
     if not is_done:
         _looked(config, terminal)
     if not (is_done and config.data.is_own):  # whose images may be gone
-        expect.require_rows(expectations, config)
+        expect.require_there(expectations, config)
     if is_done:
         tidy(path)
         terminal.say("this run is completed; there is nothing to go on with")

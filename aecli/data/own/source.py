@@ -1,7 +1,10 @@
 """The images of a path as sources: in memory where they are few enough, else read by the batch."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.data.facts import IN_MEMORY
@@ -31,6 +34,12 @@ class Read(Source):
 
     def __len__(self) -> int:
         return len(self._windows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arrays, as in InMemory: tensors would travel to workers through shared memory.
+        labels = None if self.labels is None else self.labels.numpy()
+        scaled = (self.shape, self._scale, labels, self.masked)
+        return _read, (self._pool, self._windows, *scaled)
 
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
         chosen = indices.cpu()
@@ -76,6 +85,18 @@ class Read(Source):
                 if batch.mask is not None:
                     mask[some] = batch.mask
         return InMemory(images, self.labels, mask if self.masked else None)
+
+
+def _read(
+    pool: Pool,
+    windows: Windows,
+    shape: tuple[int, int, int],
+    scale: Scale,
+    labels: NDArray[np.int64] | None,
+    masked: bool,
+) -> Read:
+    tensor = None if labels is None else torch.from_numpy(labels)
+    return Read(pool, windows, shape, scale, tensor, masked)
 
 
 def source_of(opened: Opened, split: str, scale: Scale) -> Source:
