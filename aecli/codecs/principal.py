@@ -18,6 +18,7 @@ LARGEST_BASIS = 2**28
 """Numbers in the largest set of components of large images: by the Gram matrix, 1 GiB of float32,
 of which two are held at a time. By subspace iteration half of it: 1 GiB of float64, of which three
 are."""
+_LARGE_BATCH = 2**27  # bytes
 _MORE = 10  # directions beyond those asked for
 _PASSES = 4  # over all images
 
@@ -55,10 +56,10 @@ def total_variance(source: Source) -> float:
     return squares / max(len(source) - 1, 1)
 
 
-def _centred(source: Source, mean: Tensor) -> Iterator[Tensor]:
-    """All images in order, (n, pixels) float32 without the mean."""
+def _centred(source: Source, mean: Tensor, at_once: int = 2 * BATCH_BYTES) -> Iterator[Tensor]:
+    """All images in order, (n, pixels) float32 without the mean; at_once: bytes of a batch."""
     centre = mean.float()
-    for batch in source.batches(2 * BATCH_BYTES):
+    for batch in source.batches(at_once):
         rows = batch.images.flatten(start_dim=1) - centre
         if batch.mask is not None:
             rows *= batch.mask.expand_as(batch.images).flatten(start_dim=1)
@@ -102,10 +103,12 @@ def _gram_matrix(source: Source, mean: Tensor) -> Tensor:
     """The inner products (N, N) float64 of all images, on and below the diagonal; 0 above it, where
     `eigh` does not look."""
     gram = torch.zeros((len(source), len(source)), dtype=torch.float64)
+    # Every batch is read once for each after it: of large images there are few large ones.
+    at_once = 2 * BATCH_BYTES if len(mean) <= LARGEST_MATRIX else _LARGE_BATCH
     start = 0
-    for rows in _centred(source, mean):
+    for rows in _centred(source, mean, at_once):
         end, first = start + len(rows), 0
-        for others in _centred(source, mean):
+        for others in _centred(source, mean, at_once):
             last = first + len(others)
             gram[start:end, first:last] = rows.double() @ others.double().T
             if last == end:
