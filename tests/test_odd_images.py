@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 def _write(odd, path):
-    if os.geteuid() == 0 and odd.name.startswith("sealed"):
+    if "sealed" in odd.name and odd_images.reads_everything(path.parent):
         pytest.skip("root may read everything")
     odd.write(path)
 
@@ -81,7 +81,7 @@ def _look_at_it_alone(odd, folder):
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
 def test_an_odd_dataset(place, folder, capfd):
-    if os.geteuid() == 0 and "sealed" in place.name:
+    if "sealed" in place.name and odd_images.reads_everything(folder):
         pytest.skip("root may read everything")
     path = folder / (place.write(folder) or "")
     if place.error:

@@ -7,7 +7,6 @@ stderr must stay empty.
 """
 
 import json
-import os
 import random
 import struct
 import subprocess
@@ -36,9 +35,10 @@ _CODES = {True: 0, False: 3}
 def odd(scratch: Path, thorough: bool) -> Outcome:
     """Exit 0, 2 or 3 as the table says, no traceback, nothing in the dataset's folder changed."""
     outcome = Outcome()
+    open_to_all = odd_images.reads_everything(scratch)
     settings = ("--set", "data.size=8", "--set", "data.min_valid=0.1")
     for number, file in enumerate(odd_images.FILES[:: 1 if thorough else 40]):
-        if _is_sealed(file.name):
+        if open_to_all and "sealed" in file.name:
             continue
         folder = scratch / f"file{number}"
         odd_images.put_good(folder, file.bits, file.channels)
@@ -47,7 +47,7 @@ def odd(scratch: Path, thorough: bool) -> Outcome:
             code = _CODES[file.outcome != odd_images.FAULT]
             _dry_run(scratch, folder, code, *settings)
     for number, place in enumerate(odd_images.PLACES[:: 1 if thorough else 40]):
-        if _is_sealed(place.name):
+        if open_to_all and "sealed" in place.name:
             continue
         folder = scratch / f"place{number}"
         folder.mkdir()
@@ -57,10 +57,6 @@ def odd(scratch: Path, thorough: bool) -> Outcome:
             code = place.exit_code if place.error else 0
             _dry_run(scratch, path, code, *(word for each in given for word in ("--set", each)))
     return outcome
-
-
-def _is_sealed(name: str) -> bool:
-    return "sealed" in name and os.geteuid() == 0
 
 
 def _as_yaml(value: object) -> str:
