@@ -218,6 +218,13 @@ def test_other_images_than_those_of_the_run_are_told(inside, classes, tmp_path):
     assert scales[0] == scales[1]
 
 
+def test_a_codec_that_is_solved_for_has_no_batch_to_tell_of(inside, made):
+    opening._opened.clear()
+    command = ("train", "--dataset", str(made / "x.npy"), "--code-dim", "2", "--epochs", "1")
+    assert "batch_size=8 instead of" in inside(*command).stderr
+    assert "batch_size" not in inside(*command[:-2], "--codec", "pca").stderr
+
+
 def test_what_is_left_out_is_in_data_csv(inside, tmp_path):
     opening._opened.clear()
     put(tmp_path / "photos", blobs(40))

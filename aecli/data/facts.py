@@ -74,7 +74,8 @@ def bytes_in_memory(data: DataConfig) -> float:
 def with_fitting_batch(config: Config) -> Config:
     """`config` with a batch that suits few images of a path, where none is given: the largest power
     of two that makes 16 steps or more of an epoch, 8 at least, all images at most."""
-    if not config.data.is_own or is_given(config, "train.batch_size"):
+    given = is_given(config, "train.batch_size")
+    if not config.data.is_own or config.codec.solved or given:
         return config
     there, batch = len(look(config.data).windows["train"]), config.train.batch_size
     n_train = min(there, config.data.limit_train or there)
