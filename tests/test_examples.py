@@ -1,7 +1,7 @@
 """Every example in a help text and in a shell block of the README runs, on little data.
 
 The rule: the line is run as it stands, with options added that make it small (a later one wins):
-300 digits of mnist-5k, one epoch, one seed. Code dimensions over 32 are left out. A run folder
+300 digits of mnist-5k, or 40 small pictures in ./photos, one epoch, one seed. Code dimensions over 32 are left out. A run folder
 becomes one that is there, a dataset to fetch the one that needs no network. `--expect` may fail
 (7): its name and form hold. Nothing is drawn.
 """
@@ -11,7 +11,9 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from aecli.cli.help import EXAMPLES
 from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, train
@@ -68,9 +70,20 @@ def small(words, run):
     if words[0] in ("sweep-codedim", "pca-compare"):
         words = [word for word in words if not word.isdecimal() or int(word) <= 32]
     extra = list(SMALLER.get(words[0], ()))
+    if "./photos" in words:
+        extra = ["--epochs", "1"] if words[0] == "train" else []
     if "--run" in words:  # whose training is that of the run
         extra = ["--offline", *extra[len(TINY) :]]
     return [*words, *extra]
+
+
+def write_photos(folder):
+    """Forty pictures of 64x80 pixels."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(40):
+        pixels = generator.integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
 
 
 @pytest.fixture
@@ -91,6 +104,8 @@ def test_every_example_runs(inside, quick, small_run, line):
     if words == ["resume", "latest"]:  # the newest unfinished one
         record = Path("runs", small_run.run.name, "run.json")
         record.write_text(record.read_text().replace('"completed"', '"interrupted"'))
+    if "./photos" in words:
+        write_photos(Path("photos"))
     done = inside(*small(words, f"runs/{small_run.run.name}"))
     assert done.code in ((0, 7) if "--expect" in words else (0,)), done.stderr
 
