@@ -431,7 +431,7 @@ _TIFFS = [
     _odd("inf64.tif", _file(tiff(_half(_PLANES.astype(float), np.inf), planar=1)), MASKED, "", 32),
     _odd("large64.tif", _file(tiff(_half(_PLANES.astype(float), 1e300), planar=1)), MASKED, "", 32),
     _odd("int16.tif", _file(tiff(_PLANES.astype(np.int16), planar=1)), USED, "", 32),
-    _odd("int32.tif", _file(tiff(_PLANES.astype(np.int32), planar=1)), USED, "", 32),
+    _odd("int32.tif", _file(tiff(_PLANES.astype(np.int32), planar=1)), USED, "24 bits", 32),
     _odd("complex.tif", _file(tiff(GREY.astype(np.complex64))), FAULT, "no brightness"),
     _odd("complex-int.tif", _gdal(GREY[None].astype(np.complex64), dtype="complex_int16"), FAULT,
          "no brightness"),

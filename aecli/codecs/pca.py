@@ -35,9 +35,11 @@ class Pca(Codec):
                 f"code_dim={self.code_dim} must be at most {most} ({limit}) for codec 'pca'"
             )
         mean, variances, components = principal_components(source, self.code_dim)
-        largest = components.gather(1, components.abs().argmax(dim=1, keepdim=True))
         self.mean.copy_(mean)
-        self.components.copy_(components * largest.sign())  # a sign that does not depend on LAPACK
+        self.components.copy_(components)
+        # A sign that does not depend on LAPACK: the largest number of each is positive.
+        turned = components.amax(dim=1) < -components.amin(dim=1)
+        self.components[turned] *= -1
         self.variances.copy_(variances.clamp_min(0))
 
     def truncated(self, code_dim: int) -> "Pca":

@@ -14,9 +14,11 @@ from aecli.data.images import BATCH_BYTES, Source, mean_image
 
 LARGEST_MATRIX = 6_000
 """Rows of the largest covariance or Gram matrix that is decomposed whole, in about a minute."""
-LARGEST_BASIS = 2**27
-"""Numbers in the largest set of components beyond those of a covariance: 1 GiB of float64, of which
-three are held at a time."""
+LARGEST_BASIS = 2**28
+"""Numbers in the largest set of components of large images: by the Gram matrix, 1 GiB of float32,
+of which two are held at a time. By subspace iteration half of it: 1 GiB of float64, of which three
+are."""
+_LARGE_BATCH = 2**27  # bytes
 _MORE = 10  # directions beyond those asked for
 _PASSES = 4  # over all images
 
@@ -26,12 +28,14 @@ def most_components(images: int, pixels: int) -> tuple[int, str]:
     limits it, in words."""
     limits = [(images, "training images"), (pixels, "pixels")]
     if pixels > LARGEST_MATRIX:
-        limits.append((max(LARGEST_BASIS // pixels - _MORE, 0), "within 3 GiB of memory"))
+        numbers = LARGEST_BASIS if images <= LARGEST_MATRIX else LARGEST_BASIS // 2
+        limits.append((max(numbers // pixels - _MORE, 0), "within 3 GiB of memory"))
     return min(limits)
 
 
 def principal_components(source: Source, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (pixels,), the `count` largest variances, and their components (count, pixels), float64.
+    """Mean (pixels,), the `count` largest variances, and their components (count, pixels), float64;
+    those of large images by the Gram matrix float32.
 
     `most_components` says how many there can be.
     """
@@ -52,10 +56,10 @@ def total_variance(source: Source) -> float:
     return squares / max(len(source) - 1, 1)
 
 
-def _centred(source: Source, mean: Tensor) -> Iterator[Tensor]:
-    """All images in order, (n, pixels) float32 without the mean."""
+def _centred(source: Source, mean: Tensor, at_once: int = 2 * BATCH_BYTES) -> Iterator[Tensor]:
+    """All images in order, (n, pixels) float32 without the mean; at_once: bytes of a batch."""
     centre = mean.float()
-    for batch in source.batches(2 * BATCH_BYTES):
+    for batch in source.batches(at_once):
         rows = batch.images.flatten(start_dim=1) - centre
         if batch.mask is not None:
             rows *= batch.mask.expand_as(batch.images).flatten(start_dim=1)
@@ -73,16 +77,18 @@ def _by_gram_matrix(source: Source, mean: Tensor, count: int) -> tuple[Tensor, T
     gram = _gram_matrix(source, mean)
     values, vectors = torch.linalg.eigh(gram / max(len(source) - 1, 1))
     values, vectors = values.flip(0)[:count].clamp_min(0), vectors.flip(1)[:, :count]
-    components = torch.zeros((count, len(mean)), dtype=torch.float64)
+    is_large = len(mean) > LARGEST_MATRIX
+    dtype = torch.float32 if is_large else torch.float64
+    components = torch.zeros((count, len(mean)), dtype=dtype)
     start = 0
     for rows in _centred(source, mean):
-        components += vectors[start : start + len(rows)].T @ rows.double()
+        components.addmm_(vectors[start : start + len(rows)].T.to(dtype), rows.to(dtype))
         start += len(rows)
     # Directions without variance are any that are orthogonal to the others, the same every time.
     rank = int((values > values.max() * 1e-10).sum())
     fill = torch.Generator().manual_seed(0)
-    components[rank:] = torch.randn(components[rank:].shape, dtype=torch.float64, generator=fill)
-    if len(mean) <= LARGEST_MATRIX:
+    components[rank:] = torch.randn(components[rank:].shape, dtype=dtype, generator=fill)
+    if not is_large:
         return values, _orthonormal_rows(components)
     # Of large images that takes minutes, and those with variance are orthogonal as they are.
     known, rest = components[:rank], components[rank:]
@@ -97,10 +103,12 @@ def _gram_matrix(source: Source, mean: Tensor) -> Tensor:
     """The inner products (N, N) float64 of all images, on and below the diagonal; 0 above it, where
     `eigh` does not look."""
     gram = torch.zeros((len(source), len(source)), dtype=torch.float64)
+    # Every batch is read once for each after it: of large images there are few large ones.
+    at_once = 2 * BATCH_BYTES if len(mean) <= LARGEST_MATRIX else _LARGE_BATCH
     start = 0
-    for rows in _centred(source, mean):
+    for rows in _centred(source, mean, at_once):
         end, first = start + len(rows), 0
-        for others in _centred(source, mean):
+        for others in _centred(source, mean, at_once):
             last = first + len(others)
             gram[start:end, first:last] = rows.double() @ others.double().T
             if last == end:

@@ -19,7 +19,8 @@ class RotatedDct(Codec):
     Coding of Images", 1985). The largest are those of the highest mean magnitude around the
     channels' means, the scale of a Laplacian, which DCT coefficients follow (Reininger & Gibson,
     IEEE Trans. Communications, 1983). The highest mean square would leave the lowest error on the
-    training images, but a few loud ones decide it: 10% more error on photographs held out.
+    training images, but a few loud ones decide it: 1% (32 numbers) to 3% (128) more error on seven
+    photographs left out one by one.
     """
 
     mean: Tensor

@@ -111,7 +111,8 @@ class RunDir:
             writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
-        self._write(name, text.getvalue().encode())
+        # a name of a file may be any bytes, which Python has as lone surrogates
+        self._write(name, text.getvalue().encode(errors="backslashreplace"))
 
     def save_figure(self, name: str, figure: "Figure") -> None:
         """`name`.png."""

@@ -21,7 +21,7 @@ from aecli import strictjson
 from aecli.config import DataConfig
 from aecli.data.downloads import Working
 from aecli.data.own.items import Items
-from aecli.data.own.pictures import UnreadableError, held_by, reasons, too_few_bands
+from aecli.data.own.pictures import UnreadableError, held_by, narrowed, reasons, too_few_bands
 from aecli.data.own.pools import Array
 from aecli.errors import DataError, UsageError
 
@@ -92,6 +92,7 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
         manifest=f"{path.name}\t{mapped.shape}\t{mapped.dtype}\t{digest}",
         originals=Counter({f"{height}x{width}, {own} channels of {mapped.dtype}": count}),
         zeros=float(facts.zeros.mean()),
+        changes=Counter(narrowed(str(mapped.dtype))),
     )
 
 

@@ -151,7 +151,7 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
     for split in by_split.values():
         digest.update(split.tobytes())
     return Opened(
-        name=path.resolve().stem if path.is_file() else path.resolve().name,
+        name=printable(path.resolve().stem if path.is_file() else path.resolve().name),
         path=path,
         shape=(items.channels, height, width),
         items=items,

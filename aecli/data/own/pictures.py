@@ -71,6 +71,12 @@ def held_by(dtype: str) -> str:
     raise UnreadableError(f"its pixels are {dtype}, which are no brightness")
 
 
+def narrowed(dtype: str) -> tuple[str, ...]:
+    """Words on what `held_by` loses of numbers of a type; none if it loses nothing."""
+    is_exact = np.can_cast(dtype, held_by(dtype)) or dtype == "bool"
+    return () if is_exact else (f"{dtype} as float32, which has 24 bits of precision",)
+
+
 def masked_pixels(pixels: Pixels, valid: Valid | None, nodata: tuple[float, ...]) -> Valid | None:
     """(…, H, W) True where a pixel of (…, C, H, W) is valid in every channel; None if all are.
 
@@ -193,12 +199,14 @@ def reasons() -> Iterator[None]:
     except MemoryError:
         raise UnreadableError("it needs more memory than there is") from None
     except OSError as error:
-        cause = error.__cause__ or error  # rasterio's says no more than to look at its cause
-        raise UnreadableError(_first_line(error.strerror or str(cause))) from None
+        raise UnreadableError(error.strerror or _damaged(error)) from None
     except Exception as error:  # decoders let through what damaged bytes lead to: any of them
-        raise UnreadableError(
-            f"damaged: {_first_line(str(error)) or type(error).__name__}"
-        ) from None
+        raise UnreadableError(_damaged(error)) from None
+
+
+def _damaged(error: Exception) -> str:
+    cause = error.__cause__ or error  # rasterio's says no more than to look at its cause
+    return f"damaged: {_first_line(str(cause)) or type(cause).__name__}"
 
 
 _silenced = threading.Lock()

@@ -91,6 +91,8 @@ def _clear_colour(image: "PillowImage", content: bytes) -> tuple[int, ...] | Non
         return None
     colour = (clear,) if isinstance(clear, int) else tuple(clear)
     bits = content[24] if image.format == "PNG" else 8
+    if image.mode == "1":
+        return (255 if colour[0] else 0,)
     if bits < 8:  # Pillow spreads the pixels over 0 to 255, not this
         colour = tuple(each * 255 // (2**bits - 1) for each in colour)
     return colour

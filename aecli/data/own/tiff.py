@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aecli.data.own.bigtiff import require_offsets_inside
 from aecli.data.own.pictures import (
     MOST_PIXELS,
     Decoding,
@@ -19,6 +20,7 @@ from aecli.data.own.pictures import (
     Valid,
     held_by,
     masked,
+    narrowed,
     reasons,
     require_no_bomb,
     require_plausible,
@@ -63,6 +65,7 @@ class Tiff:
             size = path.stat().st_size
             if not size:
                 raise UnreadableError("an empty file")
+            require_offsets_inside(path)
             self._reader = _Rasterio(path) if has_rasterio() else _Tifffile(path)
         try:
             self._take_in(size)
@@ -80,8 +83,8 @@ class Tiff:
             raise UnreadableError(too_few_bands(count, how.bands))
         self.original = f"{height}x{width}, {count} bands of {reader.dtype}"
         if reader.palette is None:
-            self.changes: tuple[str, ...] = ()
             channels, dtype = len(self._bands), held_by(reader.dtype)
+            self.changes = narrowed(reader.dtype)
         else:
             channels, dtype = reader.palette.shape[1], "uint8"
             self.changes = (f"palette turned into {'grey' if channels == 1 else 'colours'}",)
