@@ -759,7 +759,7 @@ PLACES = [
              {"tile": 8, "test": (200, 0, 64, 64)}, 2),
     OddPlace("a window that is the scene", _scene, "no image is left to train on",
              {"tile": 8, "test": (0, 0, 128, 96)}, 2),
-    OddPlace("a window of photographs", _folders("a"), "no image of it is left",
+    OddPlace("a window of photographs", _folders("a"), "a window is a part of a scene",
              {"tile": 8, "test": (0, 0, 8, 8)}, 2),
     OddPlace("a test of nothing", _folders("a"), "neither in", {"test": ("b/",)}, 2),
     OddPlace("a test of a long name", _folders("a"), "neither in", {"test": (_LONG_NAME,)}, 2),
