@@ -117,7 +117,7 @@ def test_the_variance_that_memory_leaves_no_room_for_is_counted(images, monkeypa
     total = whole.variances.double().sum().item()
     assert principal.total_variance(data.train) == pytest.approx(total, rel=1e-5)
     monkeypatch.setattr(principal, "LARGEST_MATRIX", 100)
-    monkeypatch.setattr(principal, "LARGEST_BASIS", 30 * 192)
+    monkeypatch.setattr(principal, "LARGEST_BASIS", 60 * 192)
     cut = full_pca(data)
     assert cut.code_dim == 20
     tail = whole.variances[20:].double().sum().item()

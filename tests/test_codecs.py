@@ -100,7 +100,7 @@ def test_pca_of_as_many_components_as_images_is_orthonormal_and_copies_them(monk
 
 def test_pca_that_memory_does_not_allow_is_refused(monkeypatch):
     monkeypatch.setattr(principal, "LARGEST_MATRIX", 100)
-    monkeypatch.setattr(principal, "LARGEST_BASIS", 20 * 784)
+    monkeypatch.setattr(principal, "LARGEST_BASIS", 40 * 784)
     with pytest.raises(UsageError, match=r"at most 10 \(within 3 GiB of memory\) for codec 'pca'"):
         made("pca", code_dim=11)
     made("pca", code_dim=10)

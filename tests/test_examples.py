@@ -1,9 +1,9 @@
 """Every example in a help text and in a shell block of the README runs, on little data.
 
 The rule: the line is run as it stands, with options added that make it small (a later one wins):
-300 digits of mnist-5k, or 40 small pictures in ./photos, one epoch, one seed. Code dimensions over 32 are left out. A run folder
-becomes one that is there, a dataset to fetch the one that needs no network. `--expect` may fail
-(7): its name and form hold. Nothing is drawn.
+300 digits of mnist-5k, one epoch, one seed; ./photos are 40 small pictures. Code dimensions over 32
+are left out. A run folder becomes one that is there, a dataset to fetch the one that needs no
+network. `--expect` may fail (7): its name and form hold. Nothing is drawn.
 """
 
 import re
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aecli.cli import look
 from aecli.cli.help import EXAMPLES
 from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, train
 
@@ -89,7 +90,7 @@ def write_photos(folder):
 @pytest.fixture
 def quick(monkeypatch):
     """Nothing is drawn, and the probes read little."""
-    for module in (pca_compare, sample, train):
+    for module in (look, pca_compare, sample, train):
         monkeypatch.setattr(module, "_draw", lambda *_: None)
     for module in (interpolate, sweep_codedim):
         monkeypatch.setattr(module, "draw", lambda *_: None)

@@ -11,8 +11,6 @@ from aecli.errors import DataError, StorageError, UsageError
 from aecli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from aecli.data.own.opened import Opened
 
 _SHEET = {"train": 20, "val": 6, "test": 10}  # images drawn of each part of the split
@@ -43,11 +41,7 @@ def look(path: str, assignments: Sequence[str], sheet: Path | None, terminal: Te
     if sheet is None:
         sheet = Path(f"{opened.name}-look.png")
     with terminal.working("drawing the sheet"):
-        figure = _sheet(opened, config)
-    try:
-        figure.savefig(sheet, format="png")
-    except OSError as reason:
-        raise StorageError(f"cannot write {sheet}: {reason.strerror}") from None
+        _draw(opened, config, sheet)
     if not terminal.as_json:
         terminal.path(sheet)
     if error is not None:
@@ -147,7 +141,8 @@ def _ranges(opened: "Opened") -> list[tuple[float, float, float, float]]:
     ]
 
 
-def _sheet(opened: "Opened", config: DataConfig) -> "Figure":
+def _draw(opened: "Opened", config: DataConfig, sheet: Path) -> None:
+    """Write the picture of some images of each part of the split. Raises StorageError."""
     import numpy as np
 
     from aecli import figures
@@ -166,7 +161,7 @@ def _sheet(opened: "Opened", config: DataConfig) -> "Figure":
             splits.append(split)
     shown = tuple(channel - 1 for channel in config.shown)
     title = f"{opened.name}: images as training sees them"
-    return figures.sheet(
+    figure = figures.sheet(
         np.stack(images).astype(np.float32),
         captions,
         title,
@@ -175,6 +170,10 @@ def _sheet(opened: "Opened", config: DataConfig) -> "Figure":
         splits,
         shown,
     )
+    try:
+        figure.savefig(sheet, format="png")
+    except OSError as reason:
+        raise StorageError(f"cannot write {sheet}: {reason.strerror}") from None
 
 
 def _caption(opened: "Opened", split: str, i: int) -> str:

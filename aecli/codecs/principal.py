@@ -90,7 +90,7 @@ def _by_gram_matrix(source: Source, mean: Tensor, count: int) -> tuple[Tensor, T
     components[rank:] = torch.randn(components[rank:].shape, dtype=dtype, generator=fill)
     if not is_large:
         return values, _orthonormal_rows(components)
-    # Of large images that takes minutes, and those with variance are orthogonal as they are.
+    # It takes minutes for large images, and those with variance are orthogonal as they are.
     known, rest = components[:rank], components[rank:]
     known /= known.norm(dim=1, keepdim=True)
     if len(rest):
