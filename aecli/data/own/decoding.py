@@ -1,5 +1,6 @@
 """One image file, decoded with nothing lost: depth, orientation, what is not valid in it."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,26 @@ from aecli.data.own.tiff import is_tiff, whole_tiff
 
 def decode(path: Path, how: Decoding) -> Picture:
     """The image in a file. Raises UnreadableError."""
-    if is_tiff(path):
-        picture = whole_tiff(path, how)
-    else:
-        with reasons():
+    return decode_hashed(path, how)[0]
+
+
+def decode_hashed(path: Path, how: Decoding) -> tuple[Picture, str]:
+    """The image in a file, and the file's SHA-256 in hexadecimal. Raises UnreadableError."""
+    with reasons():
+        if is_tiff(path):
+            picture, digest = whole_tiff(path, how), sha256_of(path)
+        else:
             content = path.read_bytes()
-        if not content:
-            raise UnreadableError("an empty file")
-        with reasons():
-            picture = by_pillow(content, how)
-    return _resized(picture, how.size)
+            if not content:
+                raise UnreadableError("an empty file")
+            picture, digest = by_pillow(content, how), hashlib.sha256(content).hexdigest()
+    return _resized(picture, how.size), digest
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _resized(picture: Picture, size: int | None) -> Picture:

@@ -192,7 +192,7 @@ def reasons() -> Iterator[None]:
     """Whatever a decoder says of a damaged file, as UnreadableError with its first line; what it
     only warns of is not shown."""
     try:
-        with _quiet():
+        with quiet():
             yield
     except UnreadableError:
         raise
@@ -210,12 +210,12 @@ def _damaged(error: Exception) -> str:
 
 
 _silenced = threading.Lock()
-_decoding = 0  # blocks of `_quiet` that are running, in all threads
+_decoding = 0  # blocks of `quiet` that are running, in all threads
 _before = contextlib.ExitStack()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings of any library. Python's filters are one list for all threads: the first that
     comes in changes it, the last that goes puts it back."""
     global _decoding

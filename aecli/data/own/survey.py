@@ -23,9 +23,9 @@ import numpy as np
 from aecli import strictjson
 from aecli.data.downloads import Working
 from aecli.data.own import in_use
-from aecli.data.own.decoding import decode
+from aecli.data.own.decoding import decode_hashed, sha256_of
 from aecli.data.own.listing import Listing, Named
-from aecli.data.own.pictures import Decoding, Picture, UnreadableError, reasons
+from aecli.data.own.pictures import Decoding, Picture, UnreadableError, quiet, reasons
 from aecli.data.own.tiff import STRIP, Tiff, has_rasterio, is_tiff
 
 STORE_LIMIT = 16 * 2**30
@@ -108,7 +108,7 @@ def _survey(
     facts: list[Facts] = []
     text = "looking at the images"
     try:
-        with working(text, len(here), "files") as advance:
+        with quiet(), working(text, len(here), "files") as advance:
             for found in _in_order(list(jobs), before, known, how, store, workers):
                 facts.append(found)
                 advance()
@@ -173,8 +173,9 @@ def _look(file: Named, stat: Facts, how: Decoding) -> tuple[Facts, Picture | Non
     if stat.fault:
         return stat, None
     try:
-        stat = replace(stat, sha256=_sha256(file.path))
         if is_tiff(file.path) and how.size is None:
+            with reasons():
+                stat = replace(stat, sha256=sha256_of(file.path))
             with Tiff(file.path, how) as tiff:
                 facts = replace(
                     stat,
@@ -188,12 +189,20 @@ def _look(file: Named, stat: Facts, how: Decoding) -> tuple[Facts, Picture | Non
                     return _ranges(facts, (picture for _, picture in tiff.strips())), None
                 picture = tiff.read(0, 0, *tiff.facts.shape[1:])
         else:
-            picture = decode(file.path, how)
-            facts = replace(stat, changes=picture.changes, original=picture.original)
-        channels, height, width = picture.pixels.shape
-        facts = replace(facts, shape=(channels, height, width), dtype=str(picture.pixels.dtype))
+            picture, digest = decode_hashed(file.path, how)
+            channels, height, width = picture.pixels.shape
+            facts = replace(
+                stat,
+                sha256=digest,
+                shape=(channels, height, width),
+                dtype=str(picture.pixels.dtype),
+                changes=picture.changes,
+                original=picture.original,
+            )
         return _ranges(facts, iter([picture])), picture
     except UnreadableError as error:
+        with contextlib.suppress(OSError):  # then it is looked at anew each time
+            stat = replace(stat, sha256=stat.sha256 or sha256_of(file.path))
         return replace(stat, fault=str(error)), None
 
 
@@ -206,11 +215,12 @@ def _ranges(facts: Facts, parts: Iterator[Picture]) -> Facts:
         valid += values[0].size
         if values.size:
             low, high = min(low, values.min()), max(high, values.max())
-        zeros += int((values == 0).all(axis=0).sum())
+            if values.min() <= 0:
+                zeros += int((values == 0).all(axis=0).sum())
     if not valid:
-        return replace(facts, valid=0.0, zeros=zeros / pixels)
-    facts = replace(facts, valid=valid / pixels, zeros=zeros / pixels)
-    return replace(facts, low=float(low), high=float(high))
+        low = high = np.nan
+    shares = valid / pixels, zeros / pixels
+    return replace(facts, low=float(low), high=float(high), valid=shares[0], zeros=shares[1])
 
 
 class _Store:
@@ -357,11 +367,6 @@ def _is_same(known: Facts, here: Facts) -> bool:
     if here.fault or known.sha256 == "":
         return False
     return (known.name, known.bytes, known.mtime_ns) == (here.name, here.bytes, here.mtime_ns)
-
-
-def _sha256(path: Path) -> str:
-    with reasons(), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _decoders() -> dict[str, str]:
