@@ -29,8 +29,8 @@ Config = TypeVar("Config", bound=NetworkConfig)
 
 _STEPS = 16  # of an epoch, at least, where the batch size is left open
 IN_MEMORY = 2**30
-"""Bytes of images of a path that are held in memory, for each part of the split; more are read
-from their file a batch at a time."""
+"""Bytes of the images of a path up to which they are held in memory; more are read from their file
+a batch at a time."""
 
 
 def look(data: DataConfig, working: Working = not_shown) -> "Opened":
@@ -66,9 +66,8 @@ def bytes_in_memory(data: DataConfig) -> float:
     size = float(pixels(data))
     if not data.is_own:
         return 3 * sum(n_images(data)) * size  # uint8, and parts of the split beside the whole
-    of_one = size * (1 if look(data).scale.is_bytes else 4)
-    parts = (len(windows) * of_one for windows in look(data).windows.values())
-    return sum(2 * part if part <= IN_MEMORY else IN_MEMORY / 2 for part in parts)
+    held = look(data).bytes_in_memory
+    return 2.0 * held if held <= IN_MEMORY else IN_MEMORY
 
 
 def with_fitting_batch(config: Config) -> Config:

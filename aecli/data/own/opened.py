@@ -68,6 +68,13 @@ class Opened:
     """Sentences on what was found and done."""
     warnings: tuple[str, ...]
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """Bytes that all images take in memory, as `Read.in_memory` holds them."""
+        channels, height, width = self.shape
+        of_one = channels * height * width * (1 if self.scale.is_bytes else 4)
+        return of_one * sum(map(len, self.windows.values()))
+
     def rows(self) -> list[dict[str, Any]]:
         """A row for each file (or image of an array): split, class, how many images, or why not."""
         used: dict[int, Counter[str]] = {}

@@ -30,6 +30,9 @@ RESIDENT = 2**29
 """Bytes of a mapped file that may stay in this process's memory; more are given back."""
 
 
+_MAPPED_AT_ONCE = 2**16  # bytes around each that is read (Linux: fault_around_bytes)
+
+
 class Pool:
     """Images of one type and number of channels, of any sizes, that windows are read from."""
 
@@ -112,18 +115,25 @@ class Kept(Pool):
         if place.mask_offset >= 0:
             mask = np.ndarray(place.shape[1:], np.bool_, self._masks, place.mask_offset)
             valid = np.array(mask[y : y + height, x : x + width])
+        # A row of a window brings in as much of the file as the system maps at once.
+        of_rows = len(pixels) * pixels.shape[1] * min(image.strides[1], _MAPPED_AT_ONCE)
+        self._count(of_rows if width < place.shape[2] else pixels.nbytes)
         return padded(Picture(pixels, valid), height, width)
 
     def read(self, windows: NDArray[np.int32], height: int, width: int) -> Picture:
-        if self._every is not None and self._every.shape[2:] == (height, width):
-            picture = Picture(self._every[windows[:, 0]])
-        else:
-            picture = super().read(windows, height, width)
-        self._read_since += picture.pixels.nbytes
+        if self._every is None or self._every.shape[2:] != (height, width):
+            return super().read(windows, height, width)
+        pixels = self._every[windows[:, 0]]
+        self._count(pixels.nbytes)
+        return Picture(pixels)
+
+    def _count(self, number: int) -> None:
+        """Count bytes that were mapped in, and give all back where they are many."""
+        self._read_since += number
         if self._read_since > RESIDENT:
             self._read_since = 0
             _let_go(self._pixels)
-        return picture
+            _let_go(self._masks)
 
 
 class Array(Pool):

@@ -104,5 +104,4 @@ def source_of(opened: Opened, split: str, scale: Scale) -> Source:
     windows = opened.windows[split]
     labels = None if opened.labels is None else torch.from_numpy(opened.labels[split])
     source = Read(opened.pool, windows, opened.shape, scale, labels, opened.masked)
-    size = len(source) * source.pixels * (1 if scale.is_bytes else 4)
-    return source.in_memory() if size <= IN_MEMORY else source
+    return source.in_memory() if opened.bytes_in_memory <= IN_MEMORY else source

@@ -32,6 +32,7 @@ _PLAIN = ("MINISBLACK", "RGB", "PALETTE")  # colours that tifffile gives as they
 _ALPHA = ("ASSOCALPHA", "UNASSALPHA")
 
 STRIP = 2**24  # numbers that are read at once
+_ENV = {"GDAL_CACHEMAX": 64 * 2**20}  # bytes; by default 5% of the memory, for each process
 
 
 def is_tiff(path: Path) -> bool:
@@ -143,7 +144,7 @@ class _Rasterio:
     def __init__(self, path: Path) -> None:
         import rasterio
 
-        with rasterio.Env():  # else GDAL speaks on stderr
+        with rasterio.Env(**_ENV):  # without one GDAL speaks on stderr
             self._open(path)
 
     def _open(self, path: Path) -> None:
@@ -173,7 +174,7 @@ class _Rasterio:
         from rasterio.windows import Window
 
         window = Window(x, y, width, height)
-        with rasterio.Env():
+        with rasterio.Env(**_ENV):
             pixels = self._file.read(list(bands), window=window)
             mask = self._file.dataset_mask(window=window) != 0 if self._masked else None
         return pixels, mask
@@ -181,7 +182,7 @@ class _Rasterio:
     def close(self) -> None:
         import rasterio
 
-        with rasterio.Env():
+        with rasterio.Env(**_ENV):
             self._file.close()
 
 
