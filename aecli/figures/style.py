@@ -198,3 +198,8 @@ def bare(axes: Axes) -> None:
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def in_digits(mse: float, decimals: int) -> str:
+    """An mse with so many decimals; with two digits where those would all be zeros."""
+    return f"{mse:.{decimals}f}" if mse >= 10**-decimals or mse == 0 else f"{mse:.1e}"

@@ -23,6 +23,7 @@ from aecli.figures.style import (
     Array,
     code_dim_axis,
     heading,
+    in_digits,
     legend_below,
     log_mse_axis,
     new_figure,
@@ -114,7 +115,7 @@ def tradeoff(
         legend_below(figure, handles)
         numbers = [
             Label(
-                f"{point.mse:.4f}",
+                in_digits(point.mse, 4),
                 (point.code_dim, max(point.mse, least)),
                 {"fontsize": 9, "color": "#8a6300" if point.wide else NETWORK},
             )
@@ -139,7 +140,7 @@ def decoded_grid(
     """
     rows = [PictureRow("original", originals, shown=shown, masks=masks)]
     rows += [
-        PictureRow(name, images, [f"{mse:.5f}"], shown=shown, masks=masks)
+        PictureRow(name, images, [in_digits(mse, 5)], shown=shown, masks=masks)
         for name, images, mse in decoded
     ]
     with mpl.rc_context(STYLE):

@@ -25,6 +25,7 @@ from aecli.figures.style import (
     Array,
     epoch_axis,
     heading,
+    in_digits,
     legend_below,
     log_mse_axis,
     new_figure,
@@ -80,8 +81,8 @@ def reconstructions(
             PictureRow(
                 codec.name,
                 codec.images,
-                [f"{codec.mean_error:.5f}"],
-                [f"{error:.4f}" for error in codec.errors],
+                [in_digits(codec.mean_error, 5)],
+                [in_digits(error, 4) for error in codec.errors],
                 shown=shown,
                 masks=masks,
             )
@@ -145,11 +146,11 @@ def training_curve(
             mfc="none",
             mew=2.2,
             zorder=1.5,
-            label=f"test, at the end: {test_mse:.5f}",
+            label=f"test, at the end: {in_digits(test_mse, 5)}",
         )
         if baseline is not None:
             label, mse = baseline
-            handles.append(axes.axhline(mse, color=BASELINE, label=f"{label}: {mse:.5f}"))
+            handles.append(axes.axhline(mse, color=BASELINE, label=f"{label}: {in_digits(mse, 5)}"))
         log_mse_axis(axes)
         epoch_axis(axes, int(epochs[-1]))
         axes.set(ylabel="mse per pixel")
@@ -323,7 +324,7 @@ def chapter_training(losses: Array, printed: Mapping[int, float], title: str) ->
         heading(figure, title)
         legend_below(figure, handles)
         numbers = [
-            Label(f"{mse:.4f}", (1 + epoch, mse), {"color": BASELINE})
+            Label(in_digits(mse, 4), (1 + epoch, mse), {"color": BASELINE})
             for epoch, mse in printed.items()
         ]
         covered = [np.column_stack([epochs, seed]) for seed in losses]

@@ -464,10 +464,7 @@ def _thinned(picture: Picture, step: int) -> Picture:
 
 def _found(items: Items, config: DataConfig) -> list[str]:
     """Sentences on what is there and what decoding changed."""
-    kinds = items.originals.most_common()
-    of = "; ".join(f"{n:,} of {kind}" for kind, n in kinds[:3])
-    more = f"; {len(kinds) - 3:,} other kinds" if len(kinds) > 3 else ""
-    sentences = [f"found: {count(len(items), 'image')}: {of}{more}"]
+    sentences = [f"found: {count(len(items), 'image')}: {_kinds(items.originals)}"]
     sentences += [f"{count(n, 'file')}: {change}" for change, n in items.changes.most_common()]
     if config.size is not None:
         sentences.append(f"resized: shorter side to {config.size}, centre of the longer one kept")
@@ -484,6 +481,23 @@ def _found(items: Items, config: DataConfig) -> list[str]:
         names = [name for name, _ in items.faults]
         sentences.append(f"left out: {count(len(names), 'file')} ({_some(names)}); see data.csv")
     return sentences
+
+
+def _kinds(originals: Counter[str]) -> str:
+    """Sizes and kinds of images, `HxW, kind`, with their numbers; of many sizes the range."""
+    if len(originals) <= 3:
+        return "; ".join(f"{n:,} of {kind}" for kind, n in originals.most_common())
+    kinds: Counter[str] = Counter()
+    heights, widths = [], []
+    for original, n in originals.items():
+        size, _, kind = original.partition(", ")
+        height, _, width = size.partition("x")
+        heights.append(int(height))
+        widths.append(int(width))
+        kinds[kind] += n
+    of = "; ".join(f"{n:,} of {kind}" for kind, n in kinds.most_common(4))
+    more = "" if len(kinds) <= 4 else f"; {len(kinds) - 4:,} other kinds"
+    return f"{min(heights)}x{min(widths)} to {max(heights)}x{max(widths)} pixels, {of}{more}"
 
 
 def _some(names: Sequence[str]) -> str:
