@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCKS = 24
-"""Blocks that a scene is divided into at least, where it is large enough; more are smaller, and
-lose more overlapping tiles at their edges."""
+BLOCKS, BLOCKS_OF_OVERLAPPING = 24, 9
+"""Blocks that a scene is divided into at least, where it is large enough. More of them meet the
+shares asked for more nearly; fewer lose fewer of the tiles that overlap, at their edges."""
 MOST_WINDOWS = 50_000_000
 
 Windows = NDArray[np.int32]

@@ -17,6 +17,7 @@ from aecli.data.downloads import Working
 from aecli.data.own.arrays import array_of
 from aecli.data.own.cutting import (
     BLOCKS,
+    BLOCKS_OF_OVERLAPPING,
     MOST_WINDOWS,
     Rectangle,
     Windows,
@@ -297,7 +298,8 @@ class _Cut:
             left = around(whole, window)
             if config.val == 0:
                 return parts + [(inset(each, whole, config.gap), 0) for each in left]
-        fewest = max(BLOCKS // max(len(left), 1), 1)
+        overlap = config.stride is not None and config.stride < config.tile
+        fewest = max((BLOCKS_OF_OVERLAPPING if overlap else BLOCKS) // max(len(left), 1), 1)
         side = config.tile + config.gap
         for each in left:
             parts += [(inset(b, whole, config.gap), -1) for b in blocks(each, side, fewest)]
