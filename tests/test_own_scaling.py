@@ -98,7 +98,7 @@ def test_large_images_are_sampled(tmp_path, monkeypatch):
     images = drawn(20, 32, 32, top=4000)
     np.save(tmp_path / "x.npy", images)
     exact = look(tmp_path / "x.npy", tmp_path).scale
-    monkeypatch.setattr("aecli.data.own.opened._SAMPLED_PIXELS", 4000)
+    monkeypatch.setattr("aecli.data.own.opened._SAMPLED_NUMBERS", 4000)
     near = look(tmp_path / "x.npy", tmp_path).scale
     np.testing.assert_allclose(near.low + near.high, exact.low + exact.high, rtol=0.05, atol=25)
 

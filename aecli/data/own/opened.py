@@ -39,7 +39,7 @@ from aecli.terminal import not_shown, printable
 TEST_SHARE = 0.15
 SPLITS = ("train", "val", "test")
 _SAMPLED = 1000  # training images that percentiles are taken of, evenly spaced
-_SAMPLED_PIXELS = 2**24  # pixels of them at most, evenly spaced, too
+_SAMPLED_NUMBERS = 2**25  # numbers of these at most, of evenly spaced pixels
 _TOLD = 20  # faults that an error lists
 _ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
 
@@ -466,7 +466,7 @@ def _scale(config: DataConfig, items: Items, train: Windows, height: int, width:
         return limits_of(pictures(train), stop_outside_unit=config.scale == "auto")
 
     spaced = np.linspace(0, len(train) - 1, min(_SAMPLED, len(train))).astype(int)
-    step = -(-len(spaced) * height * width // _SAMPLED_PIXELS)
+    step = -(-len(spaced) * items.channels * height * width // _SAMPLED_NUMBERS)
     samples = (_thinned(picture, step) for picture in pictures(train[spaced]))
     return scale_of(samples, limits, items.dtype, items.channels, config.scale)
 
