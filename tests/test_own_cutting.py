@@ -264,6 +264,9 @@ def test_folders_of_the_split(tmp_path):
     assert opened.classes == ("cat", "dog")
     with pytest.raises(UsageError, match=r"data.test=0.2.*the folder .*for the test"):
         look(tmp_path / "photos", tmp_path, test=0.2)
+    with pytest.raises(UsageError, match=r"data.val=3: the folder .*for validation"):
+        look(tmp_path / "photos", tmp_path, val=3)
+    assert look(tmp_path / "photos", tmp_path, val=0).sha256 == opened.sha256
 
 
 @pytest.mark.parametrize("test", ["held", "held/", ["held/000.png", "held/001.png"], None])

@@ -29,7 +29,7 @@ _MOST_CHANNELS = 16  # a longer axis is rows or columns
 _CHUNK = 2**24  # numbers looked at at once
 _IMAGES = ("images", "x", "X", "data", "arr_0")
 _LABELS = ("labels", "label", "y", "targets", "arr_1")
-_VERSION = 1
+_VERSION = 2  # raised when a file is looked at, or unpacked, otherwise
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,10 @@ def _member(archive: Any, name: str) -> NDArray[Any]:
     return found
 
 
+def _text(label: Any) -> str:
+    return label.decode(errors="backslashreplace") if isinstance(label, bytes) else str(label)
+
+
 def _unpacked(path: Path, folder: Path) -> _Parts:
     """The images of an .npz as an .npy in the cache, and its labels; unpacked once. Raises
     UnreadableError, and OSError if there is no room for it."""
@@ -219,7 +223,9 @@ def _unpacked(path: Path, folder: Path) -> _Parts:
     if len({array.shape[1:] for array in arrays}) > 1:
         raise UnreadableError("its training and test images have different shapes")
     splits = [split for array, (*_, split) in zip(arrays, pairs, strict=True) for _ in array]
-    labels_of_all = [str(one) for each in given if each is not None for one in each.tolist()]
+    labels_of_all = [_text(one) for each in given if each is not None for one in each.tolist()]
+    if "" in labels_of_all:
+        raise UnreadableError("an image in it has an empty label")
     if any(each is None for each in given) or len(set(labels_of_all)) < 2:
         labels_of_all = []
     parts = _Parts(folder / "images.npy", labels_of_all, splits if any(splits) else [])

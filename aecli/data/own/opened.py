@@ -383,6 +383,11 @@ def _split(
             f"data.test={config.test}: the folder or array itself says which images are for the"
             " test; leave data.test out"
         )
+    if config.val and is_named[1]:
+        raise UsageError(
+            f"data.val={config.val}: the folder itself says which images are for validation; leave"
+            " data.val out"
+        )
     if isinstance(config.test, tuple) and not is_named[2]:
         raise UsageError(f"data.test={list(config.test)}: no image of it is left to test on")
     share = config.test if isinstance(config.test, float) else TEST_SHARE
