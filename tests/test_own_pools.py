@@ -190,6 +190,18 @@ def test_bands_are_chosen_in_their_order(tmp_path):
     )
 
 
+def test_the_order_of_bytes_changes_nothing(tmp_path):
+    images = drawn(20, 8, 8, top=60_000)
+    found = []
+    for name, order in (("little.npy", "<u2"), ("big.npy", ">u2")):
+        np.save(tmp_path / name, images.astype(order))
+        opened = look(tmp_path / name, tmp_path)
+        found.append((opened.pool.read(opened.windows["train"], 8, 8).pixels, opened.scale))
+    assert found[0][1] == found[1][1]
+    assert found[0][0].dtype == found[1][0].dtype == np.uint16
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
 def test_labels_of_an_array_are_texts_and_none_is_empty(tmp_path):
     labels = np.array([b"cat", b"dog"] * 10)
     np.savez(tmp_path / "x.npz", images=drawn(20, 8, 8), labels=labels)
