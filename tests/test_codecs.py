@@ -104,6 +104,10 @@ def test_pca_that_memory_does_not_allow_is_refused(monkeypatch):
     with pytest.raises(UsageError, match=r"at most 10 \(within 3 GiB of memory\) for codec 'pca'"):
         made("pca", code_dim=11)
     made("pca", code_dim=10)
+    monkeypatch.setattr(principal, "LARGEST_BASIS", 784)
+    made("pca", code_dim=1)
+    with pytest.raises(UsageError, match=r"at most 1 \("):
+        made("pca", code_dim=2)
 
 
 def test_all_components_reproduce_the_image():

@@ -11,6 +11,7 @@ import pytest
 
 from aecli.data.own import survey as surveys
 from aecli.data.own.pools import Files, Kept
+from aecli.errors import DataError
 from tests.own import drawn, look, put, put_scene
 
 
@@ -328,8 +329,6 @@ def test_an_npz_is_unpacked_once_and_anew_when_it_is_damaged(tmp_path, monkeypat
 
 
 def test_a_file_that_changes_while_it_is_used_is_told(tmp_path, monkeypatch):
-    from aecli.errors import DataError
-
     paths = put(tmp_path / "photos", drawn(9, 8, 8))
     monkeypatch.setattr(surveys, "STORE_LIMIT", 10)
     opened = look(tmp_path / "photos", tmp_path)
@@ -353,3 +352,47 @@ def test_strips_of_a_large_scene_are_kept_as_it_is(tmp_path, monkeypatch):
         np.testing.assert_array_equal(picture.valid, image.all(axis=0))
         np.testing.assert_array_equal(picture.pixels, np.where(image.all(axis=0), image, 0))
     np.testing.assert_array_equal(pixels(whole), pixels(strips))
+
+
+def test_files_decoded_ahead_have_a_bound_in_bytes(tmp_path, monkeypatch):
+    waiting, most = set(), []
+    look_at, take = surveys._look, surveys._take
+
+    def looked(file, *rest):
+        waiting.add(file.name)
+        most.append(len(waiting))
+        return look_at(file, *rest)
+
+    def taken(job, *rest):
+        found = take(job, *rest)
+        waiting.discard(job[0].name)
+        return found
+
+    monkeypatch.setattr(surveys, "_look", looked)
+    monkeypatch.setattr(surveys, "_take", taken)
+    monkeypatch.setattr(surveys, "_AHEAD_BYTES", 3 * 64 + 1)  # three images of 8x8
+    put(tmp_path / "photos", drawn(40, 8, 8))
+    look(tmp_path / "photos", tmp_path, workers=8)
+    assert max(most[12:]) <= 4  # after the first ones, whose size was not known yet
+
+
+@pytest.mark.parametrize("reason", [MemoryError(), OSError(24, "Too many open files")])
+def test_what_may_pass_is_looked_at_again(tmp_path, monkeypatch, reason):
+    put(tmp_path / "photos", drawn(8, 8, 8))
+
+    def fails(*_):
+        raise reason
+
+    with monkeypatch.context() as patched:
+        patched.setattr("aecli.data.own.decoding.by_pillow", fails)
+        with pytest.raises(DataError, match=r"more memory than there is|Too many open files"):
+            look(tmp_path / "photos", tmp_path)
+    assert len(look(tmp_path / "photos", tmp_path).items) == 8
+
+
+def test_an_npz_that_memory_does_not_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", images=np.zeros((100, 64, 64), np.uint8))
+    monkeypatch.setattr("aecli.machine.memory_limit", lambda: 100_000)
+    monkeypatch.setattr("aecli.data.own.arrays._member", None)
+    with pytest.raises(DataError, match=r"take 409,\d+ bytes unpacked, more than memory has.*npy"):
+        look(tmp_path / "x.npz", tmp_path)

@@ -266,3 +266,16 @@ def test_a_folder_of_data_files_is_idle_beside_a_path(inside, made):
     done = inside("train", "--dataset", str(made / "x.npy"), "--data-dir", str(made), *SHORT)
     assert done.code == 2
     assert "leave --data-dir out" in done.stderr
+
+
+@pytest.mark.parametrize("sheet", [None, "photos/cat/sheet.png"])
+def test_the_picture_of_a_look_is_none_of_the_images(inside, made, tmp_path, monkeypatch, sheet):
+    put(tmp_path / "photos", blobs(20), ("cat", "dog"))
+    if sheet is None:
+        monkeypatch.chdir(tmp_path / "photos")
+        done = inside("data", "look", ".")
+    else:
+        done = inside("data", "look", str(tmp_path / "photos"), "-o", str(tmp_path / sheet))
+    assert done.code == 2
+    assert "would lie in" in done.stderr
+    assert len(list((tmp_path / "photos").rglob("*.png"))) == 20

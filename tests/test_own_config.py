@@ -162,8 +162,9 @@ def test_paths_are_absolute_and_know_the_users_folder(tmp_path, monkeypatch):
         (tmp_path / "x", tmp_path / "x"),
     ):
         assert config(dataset=given).data.dataset == str(expected)
-    held = config("data.test=[held, else, ~/more]", dataset="./photos").data.test
-    assert held == ("held", str(tmp_path / "else"), str(tmp_path / "home/more"))
+    (tmp_path / "held").mkdir()  # which photos/../held is, and ../held is not
+    held = config("data.test=[./held/, else, ~/more, ../held]", dataset="./photos").data.test
+    assert held == ("held", *(str(tmp_path / each) for each in ("else", "home/more", "../held")))
     assert config(dataset="mnist").data.dataset == "mnist"
 
 

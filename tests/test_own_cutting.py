@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from aecli.config import DataConfig
 from aecli.data import datasets
+from aecli.data.own import opened as opening
 from aecli.data.own.cutting import (
     Rectangle,
     around,
     blocks,
     choose_groups,
+    count_tiles,
     inset,
     starts,
     tiles,
@@ -56,7 +58,8 @@ def test_starts_of_tiles(length, tile, stride, pad):
     assert inside == list(range(0, max(length - tile + 1, 0), stride))
     over = len(found) - len(inside)
     assert over <= int(pad)
-    if pad and (not inside or inside[-1] + tile < length):
+    assert all(at < length for at in found)  # a tile has a pixel of the side at least
+    if pad and length and (not inside or inside[-1] + max(tile, stride) < length):
         assert over == 1
         assert found[0] == 0
 
@@ -68,6 +71,7 @@ def test_tiles_lie_wholly_in_their_part(part, tile, stride):
         assert part.left <= x
         assert y + tile <= part.bottom
         assert x + tile <= part.right
+    assert count_tiles(part, tile, stride) == len(tiles(part, tile, stride))
 
 
 @given(PART, st.integers(1, 20), st.integers(1, 30))
@@ -153,6 +157,14 @@ def test_no_two_tiles_of_a_scene_on_two_sides_are_near(scene, tile, stride, gap,
         assert left + tile <= x + width
     for top, left in at["train"] + at["val"]:  # wholly outside
         assert top + tile <= y or left + tile <= x or top >= y + height or left >= x + width
+
+
+@pytest.mark.parametrize("gap", range(7))
+def test_a_gap_leaves_every_block_a_tile(tmp_path, gap):
+    side = 5 * (8 + 2 * ((gap + 1) // 2))
+    put_scene(tmp_path / "scene.tif", drawn(1, side, side))
+    opened = look(tmp_path / "scene.tif", tmp_path, tile=8, gap=gap)
+    assert sum(map(len, opened.windows.values())) == 25
 
 
 def test_a_window_that_holds_no_tile_is_refused(scene):
@@ -252,6 +264,9 @@ def test_folders_of_the_split(tmp_path):
     assert opened.classes == ("cat", "dog")
     with pytest.raises(UsageError, match=r"data.test=0.2.*the folder .*for the test"):
         look(tmp_path / "photos", tmp_path, test=0.2)
+    with pytest.raises(UsageError, match=r"data.val=3: the folder .*for validation"):
+        look(tmp_path / "photos", tmp_path, val=3)
+    assert look(tmp_path / "photos", tmp_path, val=0).sha256 == opened.sha256
 
 
 @pytest.mark.parametrize("test", ["held", "held/", ["held/000.png", "held/001.png"], None])
@@ -303,5 +318,13 @@ def test_the_split_is_the_same_every_time_and_limits_are_nested(tmp_path):
 def test_more_tiles_than_can_be_are_refused(tmp_path, monkeypatch):
     put(tmp_path / "photos", drawn(3, 16, 16))
     monkeypatch.setattr("aecli.data.own.opened.MOST_WINDOWS", 50)
+    monkeypatch.setattr("aecli.data.own.opened.tiles", None)  # none of them is made
     with pytest.raises(UsageError, match=r"more than 50 tiles; data\.stride"):
         look(tmp_path / "photos", tmp_path, tile=8, stride=1)
+
+
+def test_classes_have_the_order_of_their_numbers_whatever_order_they_come_in():
+    names = ["10", "2", "02", "a1", "a01", "b", "a10"]
+    every = [sorted(some, key=opening._natural) for some in (names, names[::-1])]
+    assert every[0] == every[1]
+    assert every[0] == ["02", "2", "10", "a01", "a1", "a10", "b"]

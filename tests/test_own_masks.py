@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from hypothesis import strategies as st
 from aecli.codecs.pca import Pca
 from aecli.config import DataConfig, PcaConfig
 from aecli.data import datasets
-from aecli.data.images import Batch, InMemory, mean_image, squared_errors
+from aecli.data.images import Batch, InMemory, filled, mean_image, squared_errors, weighted_mean
 from aecli.data.sources import Places
+from aecli.experiments import sweep_codedim
 from aecli.measure import metrics
+from aecli.training.loop import corrupt
 from tests.own import blobs, drawn, look, put, put_scene
 
 NODATA = -9999.0
@@ -228,3 +232,15 @@ def test_masks_in_memory_and_by_the_batch_are_the_same(masked):
     assert isinstance(read, InMemory)
     some = torch.tensor([3, 0, 7])
     assert read.read(some).mask.equal(read.part(some).all().mask)
+
+
+def test_noisy_images_are_decoded_as_a_codec_sees_them(masked):
+    images = masked[0]
+    pca = Pca(images.shape, PcaConfig(code_dim=3))
+    pca.solve(images.train)
+    batch, generator = images.test.all(), torch.Generator().manual_seed(0)
+    noisy = corrupt(batch.images, sweep_codedim._DENOISING, generator)
+    seen = filled(replace(batch, images=noisy), pca.mean.view(images.shape))
+    expected = weighted_mean(*squared_errors(pca(seen), batch))
+    found = sweep_codedim._denoising_mse(SimpleNamespace(codec=pca), images.test)
+    assert found == pytest.approx(expected)

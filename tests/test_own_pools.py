@@ -14,6 +14,7 @@ from PIL import Image
 from aecli.data.images import InMemory
 from aecli.data.own.pools import Array, Files, Kept
 from aecli.data.own.source import Read, source_of
+from aecli.errors import DataError
 from tests.own import drawn, look, put, put_scene
 
 CHANNELS = {"grey": (20, 18), "colour": (20, 18, 3)}
@@ -187,3 +188,24 @@ def test_bands_are_chosen_in_their_order(tmp_path):
     np.testing.assert_array_equal(
         picture.pixels[0], drawn(9, 8, 8, 3)[4].transpose(2, 0, 1)[[2, 0]]
     )
+
+
+def test_the_order_of_bytes_changes_nothing(tmp_path):
+    images = drawn(20, 8, 8, top=60_000)
+    found = []
+    for name, order in (("little.npy", "<u2"), ("big.npy", ">u2")):
+        np.save(tmp_path / name, images.astype(order))
+        opened = look(tmp_path / name, tmp_path)
+        found.append((opened.pool.read(opened.windows["train"], 8, 8).pixels, opened.scale))
+    assert found[0][1] == found[1][1]
+    assert found[0][0].dtype == found[1][0].dtype == np.uint16
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
+def test_labels_of_an_array_are_texts_and_none_is_empty(tmp_path):
+    labels = np.array([b"cat", b"dog"] * 10)
+    np.savez(tmp_path / "x.npz", images=drawn(20, 8, 8), labels=labels)
+    assert look(tmp_path / "x.npz", tmp_path).classes == ("cat", "dog")
+    np.savez(tmp_path / "x.npz", images=drawn(20, 8, 8), labels=np.where(labels == b"cat", "", "a"))
+    with pytest.raises(DataError, match="an image in it has an empty label"):
+        look(tmp_path / "x.npz", tmp_path)

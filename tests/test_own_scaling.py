@@ -6,12 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from aecli.config import DataConfig
+from aecli import codecs, strictjson
+from aecli.codecs import store
+from aecli.config import DataConfig, PcaConfig
 from aecli.data import datasets
 from aecli.data.own.pictures import Picture
 from aecli.data.own.scaling import Scale, limits_of
 from aecli.data.sources import Places
-from aecli.errors import UsageError
+from aecli.errors import DataError, UsageError
 from tests.own import drawn, look, put, put_scene
 
 PERCENTILES = "1st to 99th percentile of each channel over the training part"
@@ -98,7 +100,7 @@ def test_large_images_are_sampled(tmp_path, monkeypatch):
     images = drawn(20, 32, 32, top=4000)
     np.save(tmp_path / "x.npy", images)
     exact = look(tmp_path / "x.npy", tmp_path).scale
-    monkeypatch.setattr("aecli.data.own.opened._SAMPLED_PIXELS", 4000)
+    monkeypatch.setattr("aecli.data.own.opened._SAMPLED_NUMBERS", 4000)
     near = look(tmp_path / "x.npy", tmp_path).scale
     np.testing.assert_allclose(near.low + near.high, exact.low + exact.high, rtol=0.05, atol=25)
 
@@ -233,3 +235,17 @@ def test_a_model_of_another_shape_is_refused_with_both_shapes(tmp_path, inside):
         done = inside(command, "--run", run, *extra)
         assert done.code == 2, done.stderr
         assert f"decodes 1x8x8 images, {tmp_path}/photos has 1x6x6" in done.stderr
+
+
+@pytest.mark.parametrize("channels", [3, 4096])
+def test_a_scale_is_read_back_for_as_many_channels_as_there_can_be(tmp_path, channels):
+    scale = Scale(tuple(np.linspace(0, 1 / 3, channels)), (7 / 3,) * channels, "float32", "drawn")
+    settings = PcaConfig(code_dim=1)
+    codec = codecs.build(settings, (channels, 1, 1))
+    description, _ = store.pack(codec, settings, scale)
+    (tmp_path / "config.json").write_text(strictjson.dump(description))
+    assert store.load_scale(tmp_path) == scale
+    description["image_shape"][0] = 2
+    (tmp_path / "config.json").write_text(strictjson.dump(description))
+    with pytest.raises(DataError, match=rf"scale is of {channels} channels, the images have 2"):
+        store.load_scale(tmp_path)

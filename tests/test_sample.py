@@ -149,6 +149,9 @@ def test_pixels_and_the_nearest_image():
     assert sample_metrics.pixel_range(images) == pytest.approx((0, 0.4))
     low, high = sample_metrics.pixel_extremes(images)
     assert (low.tolist(), high.tolist()) == ([0, 0, 0], pytest.approx([0.2, 0.4, 1.2]))
+    valid = images[:, :1] > 0
+    low, high = sample_metrics.pixel_extremes(images, valid)
+    assert low.tolist() == high.tolist() == pytest.approx([0.2, 0.4, 1.2])
     assert sample_metrics.rms(torch.full((3,), 0.6), 4) == pytest.approx(0.3)
 
 

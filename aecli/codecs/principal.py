@@ -24,12 +24,12 @@ _PASSES = 4  # over all images
 
 
 def most_components(images: int, pixels: int) -> tuple[int, str]:
-    """The largest number of components that so many images of so many pixels have here, and what
-    limits it, in words."""
+    """The largest number of components that so many images of so many pixels have here, 1 at least,
+    and what limits it, in words."""
     limits = [(images, "training images"), (pixels, "pixels")]
     if pixels > LARGEST_MATRIX:
         numbers = LARGEST_BASIS if images <= LARGEST_MATRIX else LARGEST_BASIS // 2
-        limits.append((max(numbers // pixels - _MORE, 0), "within 3 GiB of memory"))
+        limits.append((max(numbers // pixels - _MORE, 1), "within 3 GiB of memory"))
     return min(limits)
 
 

@@ -22,7 +22,7 @@ from aecli.data.images import ImageShape
 from aecli.data.own.scaling import Scale
 from aecli.errors import DataError, UsageError
 
-_MAX_CONFIG = 64 * 1024  # bytes of config.json
+_MAX_CONFIG = 512 * 1024  # bytes of config.json; a scale has two numbers for each channel
 _MAX_HEADER = 64 * 1024  # bytes of model.safetensors besides its numbers
 _MAX_PIXELS = 2**24
 
@@ -54,8 +54,12 @@ def load_scale(folder: str | os.PathLike[str]) -> Scale | None:
     DataError."""
     path = Path(folder) / "config.json"
     try:
-        described = json.loads(_read_at_most(path, _MAX_CONFIG)).get("scale")
-        return None if described is None else Scale.of_description(described)
+        description = json.loads(_read_at_most(path, _MAX_CONFIG))
+        described, channels = description.get("scale"), description["image_shape"][0]
+        scale = None if described is None else Scale.of_description(described)
+        if scale is not None and len(scale.low) != channels:
+            raise ValueError(f"scale is of {len(scale.low)} channels, the images have {channels}")
+        return scale
     except OSError as error:
         raise DataError(f"{folder}: no model to read: {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

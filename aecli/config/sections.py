@@ -87,8 +87,11 @@ _HeldOut = (  # as a YAML may have it
 
 
 def _in_or_absolute(name: str, dataset: Path) -> str:
-    """A name below the dataset's folder as it is; of a path elsewhere the absolute one."""
-    return name if os.path.lexists(dataset / name) else str(user_path(name).absolute())
+    """A name below the dataset's folder as listings have it; of a path elsewhere the absolute
+    one."""
+    path = Path(name)
+    is_inside = ".." not in path.parts and os.path.lexists(dataset / path)
+    return str(path) if is_inside else str(user_path(name).absolute())
 
 
 class DataConfig(Section):
@@ -109,8 +112,9 @@ class DataConfig(Section):
     val: Annotated[
         Annotated[int, Field(ge=0)] | Share | None, BeforeValidator(_number_or_share)
     ] = None
-    """Number of images held out of the training set for validation, or, below 1, their share of all
-    images (null: a twelfth of the training set, which is 5,000 of mnist's)."""
+    """Number of images held out of the training set for validation, or, below 1, their share: of a
+    path's images, of a known dataset's training set (null: a twelfth of the training set, which is
+    5,000 of mnist's)."""
     limit_train: PositiveInt | None = None
     """Number of images to train on, the first ones (null: all)."""
     size: PixelCount | None = None

@@ -149,10 +149,7 @@ class Judge:
         if self.classifier is not None:
             return self.classifier.features(batch.images)
         assert self.pca is not None
-        if batch.mask is None:
-            return self.pca.encode(batch.images)
-        mean = self.pca.mean.unflatten(0, self.pca.image_shape)
-        return self.pca.encode(torch.where(batch.mask, batch.images, mean))
+        return self.pca.encode(self.pca.seen(batch))
 
 
 @dataclass(frozen=True)
@@ -270,14 +267,16 @@ def _some_test_images(images: Images, config: SampleConfig) -> Source:
 
 def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
     lows, highs, nearest, features, seen = [], [], [], [], []
-    pixels, total = references.images[0].numel(), 0.0
+    pixels, total, valid = references.images[0].numel(), 0.0, 0
     first: Batch | None = None
     for batch in each.batches():
-        low, high = sample_metrics.pixel_extremes(batch.images)
+        low, high = sample_metrics.pixel_extremes(batch.images, batch.mask)
         lows.append(low)
         highs.append(high)
         shown = batch.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
-        total += shown.double().sum().item()
+        total += shown.double().sum().item()  # 0 where not valid
+        channels = batch.images.shape[1]
+        valid += shown.numel() if batch.mask is None else channels * int(batch.mask.sum())
         nearest.append(nearest_distances(shown.flatten(1), references.images.flatten(1)))
         features.append(judge.features(Batch(shown, batch.mask)))
         if judge.classifier is not None:
@@ -297,7 +296,7 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
         samples=len(each.codes),
         pixel_low=torch.cat(lows).median().item(),
         pixel_high=torch.cat(highs).median().item(),
-        ink=total / (len(each.codes) * pixels),
+        ink=total / valid,
         nearest_code_distance=code_distance,
         in_holes=in_holes,
         nearest_image_rms=sample_metrics.rms(torch.cat(nearest), pixels),

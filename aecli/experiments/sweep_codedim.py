@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -352,7 +352,8 @@ def _denoising_mse(trained: Trained, test: Source) -> float:
         noisy = corrupt(batch.images, _DENOISING, generator)
         if batch.mask is not None:
             noisy = noisy * batch.mask
-        error, weight = squared_errors(trained.codec(noisy), batch)
+        decoded = trained.codec.reconstruct(replace(batch, images=noisy))
+        error, weight = squared_errors(decoded, batch)
         errors.append(error)
         weights.append(weight)
     return weighted_mean(torch.cat(errors), torch.cat(weights))

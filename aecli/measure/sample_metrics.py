@@ -19,10 +19,16 @@ def pixel_range(images: Tensor) -> tuple[float, float]:
     return lows.median().item(), highs.median().item()
 
 
-def pixel_extremes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The darkest and the brightest pixel of each image (N, C, H, W), both (N,)."""
-    flat = images.flatten(start_dim=1)
-    return flat.amin(dim=1), flat.amax(dim=1)
+def pixel_extremes(images: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The darkest and the brightest pixel of each image (N, C, H, W), both (N,).
+
+    mask: (N, 1, H, W), True where a pixel is valid, as one at least of each image is (None: all).
+    """
+    darkest = brightest = images
+    if mask is not None:
+        darkest = torch.where(mask, images, math.inf)
+        brightest = torch.where(mask, images, -math.inf)
+    return darkest.flatten(start_dim=1).amin(dim=1), brightest.flatten(start_dim=1).amax(dim=1)
 
 
 def confidence(probabilities: Tensor) -> float:

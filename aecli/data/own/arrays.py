@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aecli import strictjson
+from aecli import machine, strictjson
 from aecli.config import DataConfig
 from aecli.data.downloads import Working
 from aecli.data.own.items import Items
@@ -29,7 +29,7 @@ _MOST_CHANNELS = 16  # a longer axis is rows or columns
 _CHUNK = 2**24  # numbers looked at at once
 _IMAGES = ("images", "x", "X", "data", "arr_0")
 _LABELS = ("labels", "label", "y", "targets", "arr_1")
-_VERSION = 1
+_VERSION = 2  # raised when a file is looked at, or unpacked, otherwise
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,10 @@ def _member(archive: Any, name: str) -> NDArray[Any]:
     return found
 
 
+def _text(label: Any) -> str:
+    return label.decode(errors="backslashreplace") if isinstance(label, bytes) else str(label)
+
+
 def _unpacked(path: Path, folder: Path) -> _Parts:
     """The images of an .npz as an .npy in the cache, and its labels; unpacked once. Raises
     UnreadableError, and OSError if there is no room for it."""
@@ -201,6 +205,7 @@ def _unpacked(path: Path, folder: Path) -> _Parts:
             return _Parts(folder / "images.npy", found["labels"], found["splits"])
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         names = list(file.files)
+        sizes = {each.filename: each.file_size for each in file.zip.infolist()}
         if {"x_train", "x_test"} <= set(names):
             pairs = [("x_train", "y_train", "train"), ("x_test", "y_test", "test")]
         else:
@@ -210,6 +215,12 @@ def _unpacked(path: Path, folder: Path) -> _Parts:
                 raise UnreadableError(f"it holds {', '.join(names) or 'nothing'}; no images")
             labels = next((name for name in _LABELS if name in names), "")
             pairs = [(images[0], labels, "")]
+        unpacked = sum(sizes.get(f"{name}.npy", 0) for name, _, _ in pairs)
+        if unpacked * len(pairs) > machine.memory_limit():  # two are joined in memory, too
+            raise UnreadableError(
+                f"its images take {unpacked:,} bytes unpacked, more than memory has; as .npy they"
+                " are read from their file"
+            )
         arrays = [_member(file, name) for name, _, _ in pairs]
         given = [_member(file, name).ravel() if name in names else None for _, name, _ in pairs]
     for array, named in zip(arrays, given, strict=True):
@@ -219,11 +230,13 @@ def _unpacked(path: Path, folder: Path) -> _Parts:
     if len({array.shape[1:] for array in arrays}) > 1:
         raise UnreadableError("its training and test images have different shapes")
     splits = [split for array, (*_, split) in zip(arrays, pairs, strict=True) for _ in array]
-    labels_of_all = [str(one) for each in given if each is not None for one in each.tolist()]
+    labels_of_all = [_text(one) for each in given if each is not None for one in each.tolist()]
+    if "" in labels_of_all:
+        raise UnreadableError("an image in it has an empty label")
     if any(each is None for each in given) or len(set(labels_of_all)) < 2:
         labels_of_all = []
     parts = _Parts(folder / "images.npy", labels_of_all, splits if any(splits) else [])
-    return _kept(parts, np.concatenate(arrays))
+    return _kept(parts, arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
 
 
 def _kept(parts: _Parts, images: NDArray[Any]) -> _Parts:

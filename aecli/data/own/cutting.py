@@ -43,8 +43,9 @@ def starts(length: int, tile: int, stride: int, pad: bool) -> list[int]:
     """Starts of the tiles along a side of so many pixels; with `pad` the last may reach over."""
     found = list(range(0, length - tile + 1, stride))
     end = found[-1] + tile if found else 0
-    if pad and end < length:
-        found.append(found[-1] + stride if found else 0)
+    following = found[-1] + stride if found else 0
+    if pad and end < length and following < length:
+        found.append(following)
     return found
 
 
@@ -53,6 +54,11 @@ def tiles(part: Rectangle, tile: int, stride: int, pad: bool = False) -> list[tu
     rows = starts(part.height, tile, stride, pad)
     columns = starts(part.width, tile, stride, pad)
     return [(part.top + y, part.left + x) for y in rows for x in columns]
+
+
+def count_tiles(part: Rectangle, tile: int, stride: int, pad: bool = False) -> int:
+    """The number of `tiles`, without making them."""
+    return len(starts(part.height, tile, stride, pad)) * len(starts(part.width, tile, stride, pad))
 
 
 def blocks(part: Rectangle, tile: int, fewest: int) -> list[Rectangle]:
@@ -89,9 +95,14 @@ def around(whole: Rectangle, hole: Rectangle) -> list[Rectangle]:
     return [each for each in found if each.height > 0 and each.width > 0]
 
 
+def half_gap(gap: int) -> int:
+    """Half a gap between two parts, which each of them leaves free, rounded up."""
+    return -(-gap // 2)
+
+
 def inset(part: Rectangle, whole: Rectangle, gap: int) -> Rectangle:
-    """A part without half the gap (rounded up) along the edges that it shares with other parts."""
-    half = -(-gap // 2)
+    """A part without `half_gap` along the edges that it shares with other parts."""
+    half = half_gap(gap)
     return Rectangle(
         part.top + (half if part.top > whole.top else 0),
         part.left + (half if part.left > whole.left else 0),

@@ -24,6 +24,8 @@ from aecli.data.own.cutting import (
     around,
     blocks,
     choose_groups,
+    count_tiles,
+    half_gap,
     inset,
     tiles,
 )
@@ -38,7 +40,7 @@ from aecli.terminal import not_shown, printable
 TEST_SHARE = 0.15
 SPLITS = ("train", "val", "test")
 _SAMPLED = 1000  # training images that percentiles are taken of, evenly spaced
-_SAMPLED_PIXELS = 2**24  # pixels of them at most, evenly spaced, too
+_SAMPLED_NUMBERS = 2**25  # numbers of these at most, of evenly spaced pixels
 _TOLD = 20  # faults that an error lists
 _ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
 
@@ -262,10 +264,14 @@ class _Cut:
         groups: list[NDArray[np.int64]] = []
         sides: list[NDArray[np.int8]] = []
         known: dict[tuple[str, int], int] = {}
+        total = 0
         for item in np.flatnonzero(self._usable).tolist():
             named = self._items.splits[item]
             fixed = SPLITS.index(named) if named else -1
             for place, (part, side) in enumerate(self._parts(item)):
+                total += self._count(item, part)
+                if total > MOST_WINDOWS:
+                    raise UsageError(f"more than {MOST_WINDOWS:,} tiles; data.stride may be larger")
                 found = self._tiles(item, part)
                 # Files of equal content are cut alike: their parts are equal, too.
                 mine = known.setdefault((self._items.contents[item], place), len(known))
@@ -274,8 +280,6 @@ class _Cut:
                 rows.append(np.concatenate([index, at], axis=1))
                 groups.append(np.full(len(at), mine))
                 sides.append(np.full(len(at), side if side >= 0 else fixed, np.int8))
-            if sum(map(len, groups)) > MOST_WINDOWS:
-                raise UsageError(f"more than {MOST_WINDOWS:,} tiles; data.stride may be larger")
         return np.concatenate(rows), np.concatenate(groups), np.concatenate(sides)
 
     def _parts(self, item: int) -> list[tuple[Rectangle, int]]:
@@ -300,26 +304,38 @@ class _Cut:
                 return parts + [(inset(each, whole, config.gap), 0) for each in left]
         overlap = config.stride is not None and config.stride < config.tile
         fewest = max((BLOCKS_OF_OVERLAPPING if overlap else BLOCKS) // max(len(left), 1), 1)
-        side = config.tile + config.gap
+        side = config.tile + 2 * half_gap(config.gap)
         for each in left:
             parts += [(inset(b, whole, config.gap), -1) for b in blocks(each, side, fewest)]
         return parts
 
     def _tiles(self, item: int, part: Rectangle) -> list[tuple[int, int]]:
-        config = self._config
-        if config.tile is None:
+        """Rows and columns of the upper left pixels of the windows of a part of an image."""
+        tile = self._config.tile
+        if tile is None:
             return [(0, 0)]
-        pad = config.edges == "pad" and not self.by_blocks[item]
-        return tiles(part, config.tile, config.stride or config.tile, pad)
+        return tiles(part, tile, self._config.stride or tile, self._is_padded(item))
+
+    def _count(self, item: int, part: Rectangle) -> int:
+        """The number of these, before they are made: there may be more than memory takes."""
+        tile = self._config.tile
+        if tile is None:
+            return 1
+        return count_tiles(part, tile, self._config.stride or tile, self._is_padded(item))
+
+    def _is_padded(self, item: int) -> bool:
+        return self._config.edges == "pad" and not self.by_blocks[item]
 
     def valid_shares(self, windows: Windows) -> NDArray[np.float64]:
-        """The share of valid pixels of each window, (n,)."""
+        """The share of valid pixels of each window, (n,); those of an image lie side by side."""
         shares = np.ones(len(windows))
         padded = self._config.edges == "pad"
-        for item in np.unique(windows[:, 0]).tolist():
+        items, firsts = np.unique(windows[:, 0], return_index=True)
+        ends = [*firsts[1:].tolist(), len(windows)]
+        for item, first, end in zip(items.tolist(), firsts.tolist(), ends, strict=True):
             if self._items.valid[item] == 1 and not padded:
                 continue
-            mine = np.flatnonzero(windows[:, 0] == item)
+            mine = slice(first, end)
             if self._config.tile is None:
                 shares[mine] = self._items.valid[item]
             else:
@@ -368,6 +384,11 @@ def _split(
         raise UsageError(
             f"data.test={config.test}: the folder or array itself says which images are for the"
             " test; leave data.test out"
+        )
+    if config.val and is_named[1]:
+        raise UsageError(
+            f"data.val={config.val}: the folder itself says which images are for validation; leave"
+            " data.val out"
         )
     if isinstance(config.test, tuple) and not is_named[2]:
         raise UsageError(f"data.test={list(config.test)}: no image of it is left to test on")
@@ -452,7 +473,7 @@ def _scale(config: DataConfig, items: Items, train: Windows, height: int, width:
         return limits_of(pictures(train), stop_outside_unit=config.scale == "auto")
 
     spaced = np.linspace(0, len(train) - 1, min(_SAMPLED, len(train))).astype(int)
-    step = -(-len(spaced) * height * width // _SAMPLED_PIXELS)
+    step = -(-len(spaced) * items.channels * height * width // _SAMPLED_NUMBERS)
     samples = (_thinned(picture, step) for picture in pictures(train[spaced]))
     return scale_of(samples, limits, items.dtype, items.channels, config.scale)
 
@@ -522,7 +543,8 @@ def _asks_for_nodata(items: Items, config: DataConfig) -> list[str]:
     ]
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key: numbers in a name by their value, so that 2 comes before 10."""
+def _natural(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorting key: numbers in a name by their value, so that 2 comes before 10. Names that differ
+    in zeros alone (1, 01) go by their letters, so that the order of a set decides nothing."""
     parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], name

@@ -42,6 +42,11 @@ class UnreadableError(Exception):
     """A file that no image comes out of; its text is the reason."""
 
 
+class PassingError(UnreadableError):
+    """A file that could not be read this time, for want of memory or by the system's word: it may
+    be read the next time, though nothing in it changes."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded image."""
@@ -59,7 +64,7 @@ class Picture:
 def held_by(dtype: str) -> str:
     """The first of TYPES that holds numbers of a type, by name. Raises UnreadableError."""
     try:
-        kind = np.dtype(dtype)
+        kind = np.dtype(dtype).newbyteorder("=")
     except TypeError:  # records, and types of GDAL's
         kind = np.dtype(object)
     if kind in (np.uint8, np.bool_):
@@ -197,9 +202,11 @@ def reasons() -> Iterator[None]:
     except UnreadableError:
         raise
     except MemoryError:
-        raise UnreadableError("it needs more memory than there is") from None
+        raise PassingError("it needs more memory than there is") from None
     except OSError as error:
-        raise UnreadableError(error.strerror or _damaged(error)) from None
+        if error.strerror:
+            raise PassingError(error.strerror) from None
+        raise UnreadableError(_damaged(error)) from None
     except Exception as error:  # decoders let through what damaged bytes lead to: any of them
         raise UnreadableError(_damaged(error)) from None
 

@@ -34,14 +34,14 @@ def deep_png(content: bytes) -> tuple[Pixels, tuple[int, ...] | None] | None:
         return None
     if methods != [0, 0] or interlaced not in (0, 1):
         raise UnreadableError(f"damaged: its head says {head}")
-    pixels, clear = b"", None
+    parts, clear = [], None
     for kind, part in _chunks(content):
         if kind == b"IDAT":
-            pixels += part
+            parts.append(part)  # joined once: libpng writes one for every 8 KiB
         elif kind == b"tRNS" and colour == 2 and len(part) == 6:
             clear = struct.unpack(">3H", part)
     channels = _CHANNELS[colour]
-    rows = _whole_rows(pixels, _sizes(width, height, bool(interlaced)), 2 * channels)
+    rows = _whole_rows(b"".join(parts), _sizes(width, height, bool(interlaced)), 2 * channels)
     plain = _chunk(b"IHDR", content[16:29]) + _chunk(b"IDAT", zlib.compress(rows, 0))
     return _decoded(_SIGNATURE + plain + _chunk(b"IEND", b"")), clear
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 from collections import deque
@@ -25,14 +26,22 @@ from aecli.data.downloads import Working
 from aecli.data.own import in_use
 from aecli.data.own.decoding import decode_hashed, sha256_of
 from aecli.data.own.listing import Listing, Named
-from aecli.data.own.pictures import Decoding, Picture, UnreadableError, quiet, reasons
+from aecli.data.own.pictures import (
+    Decoding,
+    PassingError,
+    Picture,
+    UnreadableError,
+    quiet,
+    reasons,
+)
 from aecli.data.own.tiff import STRIP, Tiff, has_rasterio, is_tiff
 
 STORE_LIMIT = 16 * 2**30
 """Bytes of decoded pixels that the cache keeps, of all datasets together; half of what is free, if
 that is less. What does not fit is decoded anew each time it is read."""
 _VERSION = 2  # raised when the same file would be decoded to other pixels, or kept otherwise
-_AHEAD = 4  # files decoded before they are written, for each core
+_AHEAD = 4  # files decoded before they are written, for each core, at most
+_AHEAD_BYTES = 2**30  # bytes of these, about: as if all were as large as the largest so far
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ def _in_order(
     workers: int,
 ) -> Iterator[Facts]:
     """The facts of every file, decoded side by side and kept one after the other."""
+    most, largest = workers, 1  # files ahead, and bytes of one, until some are seen
     waiting: deque[tuple[Named, Facts, Future[tuple[Facts, Picture | None]] | None]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -140,12 +150,28 @@ def _in_order(
                     waiting.append((file, old, None))
                 else:
                     waiting.append((file, stat, pool.submit(_look, file, stat, how)))
-                if len(waiting) > _AHEAD * workers:
-                    yield _take(waiting.popleft(), known, how, store)
+                while len(waiting) > most:
+                    job = waiting.popleft()
+                    facts = _take(job, known, how, store)
+                    largest = max(largest, _bytes_held(job[0], facts, how))
+                    most = min(_AHEAD * workers, max(_AHEAD_BYTES // largest, 1))
+                    yield facts
             while waiting:
                 yield _take(waiting.popleft(), known, how, store)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_in_strips(file: Named, shape: tuple[int, int, int], how: Decoding) -> bool:
+    """True for a large TIFF (C, H, W), which is never held whole."""
+    return is_tiff(file.path) and how.size is None and math.prod(shape) > STRIP
+
+
+def _bytes_held(file: Named, facts: Facts, how: Decoding) -> int:
+    """Bytes of a file's image between its decoding and its writing."""
+    if facts.fault or _is_in_strips(file, facts.shape, how):
+        return 0
+    return math.prod(facts.shape) * np.dtype(facts.dtype).itemsize
 
 
 def _take(
@@ -164,6 +190,8 @@ def _take(
         return store.add(found, picture)
     try:
         return store.add_strips(found, file, how)
+    except PassingError as error:
+        return replace(found, sha256="", fault=str(error))
     except UnreadableError as error:
         return replace(found, fault=str(error))
 
@@ -185,7 +213,7 @@ def _look(file: Named, stat: Facts, how: Decoding) -> tuple[Facts, Picture | Non
                     changes=tiff.changes,
                     original=tiff.original,
                 )
-                if int(np.prod(tiff.facts.shape)) > STRIP:
+                if _is_in_strips(file, tiff.facts.shape, how):
                     return _ranges(facts, (picture for _, picture in tiff.strips())), None
                 picture = tiff.read(0, 0, *tiff.facts.shape[1:])
         else:
@@ -200,8 +228,10 @@ def _look(file: Named, stat: Facts, how: Decoding) -> tuple[Facts, Picture | Non
                 original=picture.original,
             )
         return _ranges(facts, iter([picture])), picture
+    except PassingError as error:  # without a hash it is looked at anew the next time
+        return replace(stat, sha256="", fault=str(error)), None
     except UnreadableError as error:
-        with contextlib.suppress(OSError):  # then it is looked at anew each time
+        with contextlib.suppress(OSError):
             stat = replace(stat, sha256=stat.sha256 or sha256_of(file.path))
         return replace(stat, fault=str(error)), None
 
