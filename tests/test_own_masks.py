@@ -16,8 +16,9 @@ from aecli.config import DataConfig, PcaConfig
 from aecli.data import datasets
 from aecli.data.images import Batch, InMemory, filled, mean_image, squared_errors, weighted_mean
 from aecli.data.sources import Places
-from aecli.experiments import sweep_codedim
+from aecli.experiments import sample, sweep_codedim
 from aecli.measure import metrics
+from aecli.measure.distances import rms_differences
 from aecli.training.loop import corrupt
 from tests.own import blobs, drawn, look, put, put_scene
 
@@ -244,3 +245,22 @@ def test_noisy_images_are_decoded_as_a_codec_sees_them(masked):
     expected = weighted_mean(*squared_errors(pca(seen), batch))
     found = sweep_codedim._denoising_mse(SimpleNamespace(codec=pca), images.test)
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("masks", [(True, True), (True, False), (False, True), (False, False)])
+def test_differences_are_of_what_is_valid_in_both(masks):
+    def drawn_batch(n, is_masked, seed):
+        pixels, valid = with_holes(n, 2, 4, 5, seed=seed, share=0.5)
+        valid = valid[:, None] if is_masked else np.ones((n, 1, 4, 5), bool)
+        mask = torch.from_numpy(valid) if is_masked else None
+        return pixels, valid, Batch(torch.from_numpy(np.where(valid, pixels, 0)), mask)
+
+    x, x_valid, images = drawn_batch(3, masks[0], 0)
+    y, y_valid, references = drawn_batch(4, masks[1], 1)
+    found = rms_differences(images, references)
+    for i, j in np.ndindex(3, 4):
+        both = np.broadcast_to(x_valid[i] & y_valid[j], x[i].shape)
+        expected = np.sqrt(((x[i] - y[j])[both] ** 2).mean())
+        assert found[i, j].item() == pytest.approx(expected, rel=1e-4)
+        distance = sample._nearest(images, references)[i].item() / np.sqrt(40)
+        assert distance == pytest.approx(found[i].min().item(), rel=1e-4)

@@ -13,6 +13,7 @@ from aecli import figures
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
 from aecli.data.images import Batch, Images, batch_size
+from aecli.measure.distances import rms_differences
 from aecli.runs.folder import RunDir
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def _read_as(images: Images, label: int) -> str:
 
 def _nearest_row(images: Images, row: figures.PathRow) -> figures.PathRow:
     """The training image that is nearest to each decoded one: likeness that an eye can judge."""
-    decoded = torch.from_numpy(row.decoded).flatten(start_dim=1)
-    parts = [_rms(decoded, batch) for batch in images.train.batches()]
+    decoded = Batch(torch.from_numpy(row.decoded))
+    parts = [rms_differences(decoded, batch) for batch in images.train.batches()]
     rms, nearest = torch.cat(parts, dim=1).min(dim=1)
     found = images.train.read(nearest)
     return figures.PathRow(
@@ -129,18 +130,6 @@ def _nearest_row(images: Images, row: figures.PathRow) -> figures.PathRow:
         on_path=False,
         masks=found.valid,
     )
-
-
-def _rms(decoded: Tensor, batch: Batch) -> Tensor:
-    """Root mean square differences (m, n) of decoded images (m, pixels) to those of a batch, over
-    the valid pixels of these."""
-    images = batch.images.flatten(start_dim=1)
-    if batch.mask is None:
-        return torch.cdist(decoded, images) / decoded.shape[1] ** 0.5
-    valid = batch.mask.expand_as(batch.images).flatten(start_dim=1).float()
-    # |d - x|^2 over the valid pixels; x is 0 at the others.
-    squares = decoded.square() @ valid.T - 2 * decoded @ images.T + images.square().sum(dim=1)
-    return (squares.clamp_min(0) / valid.sum(dim=1).clamp_min(1)).sqrt()
 
 
 def _plane(outcome: "Outcome") -> figures.Plane:

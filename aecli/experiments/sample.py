@@ -33,7 +33,7 @@ from aecli.experiments.subject import (
 )
 from aecli.measure import metrics, sample_metrics
 from aecli.measure.classifier import Classifier
-from aecli.measure.distances import nearest_distances
+from aecli.measure.distances import nearest_distances, rms_differences
 from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
@@ -47,6 +47,7 @@ REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untraine
 _SHOWN = 12  # samples drawn per row of the figure
 _FEWEST = 50  # training images, from which a sampler and the references can be made
 _COMPONENTS = 64  # of PCA, at most, whose codes stand for the classifier's as many features
+_MASKED_AT_ONCE = 256  # masked images whose distances to all references are held at once
 _REFERENCE_BYTES = 2**28
 """Bytes of the training images among which the nearest one is looked for; all of MNIST's fit."""
 
@@ -157,8 +158,8 @@ class _References:
     """The real images that samples are compared with; the region is calibrated on the validation
     split, which must not be empty."""
 
-    images: Tensor
-    """(n, C, H, W) float32: the first training images, all if memory allows."""
+    images: Batch
+    """The first training images, all if memory allows."""
     codes: Tensor
     """(N, k): the codes of the training images."""
     moments: Moments
@@ -171,7 +172,7 @@ class _References:
         codes = metrics.encode(subject.codec, splits.train)
         features = torch.cat([judge.features(batch) for batch in splits.train.batches()])
         return cls(
-            splits.train.first(batch_size(splits.train.pixels, _REFERENCE_BYTES)).all().images,
+            splits.train.first(batch_size(splits.train.pixels, _REFERENCE_BYTES)).all(),
             codes,
             Moments.of(features),
             OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val)),
@@ -267,7 +268,7 @@ def _some_test_images(images: Images, config: SampleConfig) -> Source:
 
 def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
     lows, highs, nearest, features, seen = [], [], [], [], []
-    pixels, total, valid = references.images[0].numel(), 0.0, 0
+    pixels, total, valid = references.images.images[0].numel(), 0.0, 0
     first: Batch | None = None
     for batch in each.batches():
         low, high = sample_metrics.pixel_extremes(batch.images, batch.mask)
@@ -277,8 +278,9 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
         total += shown.double().sum().item()  # 0 where not valid
         channels = batch.images.shape[1]
         valid += shown.numel() if batch.mask is None else channels * int(batch.mask.sum())
-        nearest.append(nearest_distances(shown.flatten(1), references.images.flatten(1)))
-        features.append(judge.features(Batch(shown, batch.mask)))
+        judged = Batch(shown, batch.mask)
+        nearest.append(_nearest(judged, references.images))
+        features.append(judge.features(judged))
         if judge.classifier is not None:
             seen.append(judge.classifier.probabilities(shown))
         if first is None:
@@ -305,6 +307,18 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
         frechet_features=judge.features_name,
     )
     return _Judged(row, first)
+
+
+def _nearest(batch: Batch, references: Batch) -> Tensor:
+    """The Euclidean distance of each image of a batch (n,) to its nearest reference; where pixels
+    are not valid, that of images as far apart in all pixels as these are in the valid ones."""
+    pixels = batch.images.shape[1:].numel()
+    if batch.mask is None and references.mask is None:
+        return nearest_distances(batch.images.flatten(1), references.images.flatten(1))
+    some = torch.arange(len(batch)).split(_MASKED_AT_ONCE)
+    parts = [Batch(batch.images[i], None if batch.mask is None else batch.mask[i]) for i in some]
+    rms = [rms_differences(part, references).amin(dim=1) for part in parts]
+    return torch.cat(rms) * pixels**0.5
 
 
 def _seen(probabilities: Tensor | None) -> dict[str, Any]:
