@@ -22,7 +22,8 @@ LARGEST = 64
 neither its weights nor its memory grow with them."""
 EPOCHS, BATCH_SIZE, LR, SEED = 8, 256, 3e-3, 0
 THREADS = 1  # always the same, for they decide the last bits of what is learned
-_FORMAT = 2  # raised when the network or its training changes, so that no stale one is used
+_BATCHES = 14  # of an epoch, at least: a few hundred images are learned from in smaller ones
+_FORMAT = 3  # raised when the network or its training changes, so that no stale one is used
 _HASHED = 64  # bytes of a kept file before its weights: their SHA-256, in hexadecimal
 
 
@@ -154,14 +155,15 @@ def _threads(count: int) -> Iterator[None]:
 
 def _train(network: _Network, images: Images, terminal: Terminal) -> None:
     generator = torch.Generator().manual_seed(SEED)
-    steps = EPOCHS * -(-len(images.train) // BATCH_SIZE)
+    batch_size = min(BATCH_SIZE, max(len(images.train) // _BATCHES, 8))
+    steps = EPOCHS * -(-len(images.train) // batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=steps)
     network.train()
     text = f"classifier: training one on {len(images.train):,} labels, once"
     with terminal.working(text, steps, "steps") as advance:
         for _ in range(EPOCHS):
-            for index in torch.randperm(len(images.train), generator=generator).split(BATCH_SIZE):
+            for index in torch.randperm(len(images.train), generator=generator).split(batch_size):
                 loss = F.cross_entropy(
                     network(_read_reduced(images.train, index)), _labels(images.train)[index]
                 )
