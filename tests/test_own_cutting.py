@@ -317,8 +317,8 @@ def test_the_split_is_the_same_every_time_and_limits_are_nested(tmp_path):
 
 def test_more_tiles_than_can_be_are_refused(tmp_path, monkeypatch):
     put(tmp_path / "photos", drawn(3, 16, 16))
-    monkeypatch.setattr("aecli.data.own.opened.MOST_WINDOWS", 50)
-    monkeypatch.setattr("aecli.data.own.opened.tiles", None)  # none of them is made
+    monkeypatch.setattr("aecli.data.own.splitting.MOST_WINDOWS", 50)
+    monkeypatch.setattr("aecli.data.own.splitting.tiles", None)  # none of them is made
     with pytest.raises(UsageError, match=r"more than 50 tiles; data\.stride"):
         look(tmp_path / "photos", tmp_path, tile=8, stride=1)
 

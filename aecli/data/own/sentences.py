@@ -1,0 +1,80 @@
+"""Sentences on what was found at a path and what was done with it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from aecli.config import DataConfig
+from aecli.counts import count
+from aecli.data.own.items import Items
+from aecli.data.own.scaling import Scale
+from aecli.terminal import printable
+
+_TOLD = 20  # faults that an error lists
+_ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
+
+
+def all_faults(path: Path, faults: Sequence[tuple[str, str]], files: int) -> str:
+    lines = [f"{printable(name)}: {reason}" for name, reason in faults[:_TOLD]]
+    if len(faults) > _TOLD:
+        lines.append(f"and {len(faults) - _TOLD:,} more")
+    head = f"{path}: {count(len(faults), 'file')} of {files:,} cannot be used"
+    return "\n  ".join([f"{head} (data.skip_bad=true leaves them out):", *lines])
+
+
+def found(items: Items, config: DataConfig) -> list[str]:
+    """Sentences on what is there and what decoding changed."""
+    sentences = [f"found: {count(len(items), 'image')}: {_kinds(items.originals)}"]
+    sentences += [f"{count(n, 'file')}: {change}" for change, n in items.changes.most_common()]
+    if config.size is not None:
+        sentences.append(f"resized: shorter side to {config.size}, centre of the longer one kept")
+    if config.tile is not None:
+        rule = "dropped" if config.edges == "drop" else "padded with pixels that are not valid"
+        stride = config.stride or config.tile
+        sentences.append(
+            f"tiles: {config.tile}x{config.tile} every {stride}, those over edges {rule}"
+        )
+    if items.passed_over:
+        n = len(items.passed_over)
+        sentences.append(f"passed over: {count(n, 'file')} ({_some(items.passed_over)})")
+    if items.faults:
+        names = [name for name, _ in items.faults]
+        sentences.append(f"left out: {count(len(names), 'file')} ({_some(names)}); see data.csv")
+    return sentences
+
+
+def _kinds(originals: Counter[str]) -> str:
+    """Sizes and kinds of images, `HxW, kind`, with their numbers; of many sizes the range."""
+    if len(originals) <= 3:
+        return "; ".join(f"{n:,} of {kind}" for kind, n in originals.most_common())
+    kinds: Counter[str] = Counter()
+    heights, widths = [], []
+    for original, n in originals.items():
+        size, _, kind = original.partition(", ")
+        height, _, width = size.partition("x")
+        heights.append(int(height))
+        widths.append(int(width))
+        kinds[kind] += n
+    of = "; ".join(f"{n:,} of {kind}" for kind, n in kinds.most_common(4))
+    more = "" if len(kinds) <= 4 else f"; {len(kinds) - 4:,} other kinds"
+    return f"{min(heights)}x{min(widths)} to {max(heights)}x{max(widths)} pixels, {of}{more}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:3])) + (", ..." if len(names) > 3 else "")
+
+
+def ends_of(scale: Scale) -> str:
+    """The values that become 0 and 1, in words."""
+    pairs = sorted(set(zip(scale.low, scale.high, strict=True)))
+    shown = "; ".join(f"{low:g} to {high:g}" for low, high in pairs[:4])
+    return f", {shown}{', ...' if len(pairs) > 4 else ''}"
+
+
+def asks_for_nodata(items: Items, config: DataConfig) -> list[str]:
+    if config.nodata is not None or not items.scenes.any() or items.zeros < _ZEROS:
+        return []
+    return [
+        f"{100 * items.zeros:.1f}% of the pixels are 0 in every channel: if that means no data,"
+        " data.nodata=0 leaves them out"
+    ]
