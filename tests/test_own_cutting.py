@@ -284,7 +284,7 @@ def test_files_of_the_test_in_the_dataset_or_elsewhere(tmp_path, monkeypatch, te
 
 def test_one_image_alone_cannot_be_split_but_its_tiles_can(tmp_path):
     put(tmp_path / "photos", drawn(1, 40, 40))
-    with pytest.raises(UsageError, match=r"one image alone cannot be split; data\.tile"):
+    with pytest.raises(UsageError, match=r"one image alone cannot be split .*; data\.tile"):
         look(tmp_path / "photos", tmp_path)
     opened = look(tmp_path / "photos", tmp_path, tile=8)
     assert sum(map(len, opened.windows.values())) == 25

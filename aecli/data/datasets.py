@@ -132,7 +132,7 @@ def _own(config: DataConfig, places: Places, say: Say, scale: Scale | None) -> I
     _refuse_idle_folder(config, places)
     opened = facts.look(config, places.working)
     for note in opened.notes:
-        say(f"data: {note}")
+        say(f"data: {note}{'; see data.csv' if note.startswith('left out') else ''}")
     if opened.left_out:
         say(f"data: left out: {opened.left_out:,} with too few valid pixels (data.min_valid)")
     for warning in opened.warnings:

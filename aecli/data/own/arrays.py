@@ -90,7 +90,7 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
         pool=pool,
         bytes=stat.st_size,
         manifest=f"{path.name}\t{mapped.shape}\t{mapped.dtype}\t{digest}",
-        originals=Counter({f"{height}x{width}, {own} channels of {mapped.dtype}": count}),
+        originals=[f"{height}x{width}, {own} channels of {mapped.dtype}"] * count,
         zeros=float(facts.zeros.mean()),
         changes=Counter(narrowed(str(mapped.dtype))),
     )

@@ -52,8 +52,8 @@ class Items:
     """Names of files that were not looked at."""
     changes: Counter[str] = field(default_factory=Counter)
     """Everything that decoding changed, and in how many files."""
-    originals: Counter[str] = field(default_factory=Counter)
-    """Sizes and kinds of the files before."""
+    originals: Sequence[str] = ()
+    """Size and kind of each image before it was decoded, in words."""
     zeros: float = 0.0
     """Share of the pixels that are valid and 0 in every channel."""
     warnings: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ def files_of(config: DataConfig, cache: Path, workers: int, working: Working) ->
         faults=faults,
         passed_over=listing.passed_over,
         changes=Counter(change for each in facts for change in each.changes),
-        originals=Counter(each.original for each in facts),
+        originals=[each.original for each in facts],
         zeros=zeros,
         warnings=[*found.warnings, *_without_class([file for file, _ in good])],
     )

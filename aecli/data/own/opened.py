@@ -120,7 +120,11 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
     if not usable.any():
         raise DataError(f"{path}: no image is left to use")
     if config.tile is None and usable.sum() == 1:
-        raise UsageError(f"{path}: one image alone cannot be split; data.tile cuts it into tiles")
+        what = items.originals[int(np.flatnonzero(usable)[0])]
+        raise UsageError(
+            f"{path}: one image alone cannot be split ({what}); data.tile=N cuts it into tiles of N"
+            " pixels a side"
+        )
     cut = Cut(config, items, usable, height, width)
     require_scenes(config, cut.by_blocks[usable])
     windows, groups, fixed = cut.windows()
@@ -159,7 +163,7 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
         scale=scale,
         sha256=digest.hexdigest(),
         left_out=before - len(windows),
-        notes=(*found(items, config), *said, f"scale: {scale.rule}{ends_of(scale)}"),
+        notes=(*found(items, usable, config), *said, f"scale: {scale.rule}{ends_of(scale)}"),
         warnings=(*items.warnings, *warnings, *asks_for_nodata(items, config)),
     )
 
@@ -180,7 +184,11 @@ def _common_size(config: DataConfig, items: Items) -> tuple[int, int, list[tuple
         return 1, 1, []
     height, width = Counter(sizes).most_common(1)[0][0]
     odd = [
-        (name, f"{h}x{w} pixels, where most have {height}x{width}; data.size brings all to one")
+        (
+            name,
+            f"{h}x{w} pixels, where most have {height}x{width}; data.size=N brings all to one,"
+            " data.tile=N cuts all into tiles",
+        )
         for name, (h, w) in zip(items.names, sizes, strict=True)
         if (h, w) != (height, width)
     ]

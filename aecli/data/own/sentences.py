@@ -1,8 +1,12 @@
 """Sentences on what was found at a path and what was done with it."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aecli.config import DataConfig
 from aecli.counts import count
@@ -10,21 +14,37 @@ from aecli.data.own.items import Items
 from aecli.data.own.scaling import Scale
 from aecli.terminal import printable
 
-_TOLD = 20  # faults that an error lists
+_TOLD = 20  # lines that an error has
+_ALIKE = 5  # files of one reason that are named one by one
+_OWN_SIZE = re.compile(r"^\d+x\d+ pixels, ")
 _ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
 
 
 def all_faults(path: Path, faults: Sequence[tuple[str, str]], files: int) -> str:
-    lines = [f"{printable(name)}: {reason}" for name, reason in faults[:_TOLD]]
-    if len(faults) > _TOLD:
-        lines.append(f"and {len(faults) - _TOLD:,} more")
+    """The error of files that cannot be used; those of one reason share a line where many have it.
+
+    faults: (name, reason); a reason that begins with the file's own size is one for all sizes.
+    """
+    named: dict[str, list[tuple[str, str]]] = {}
+    for name, reason in faults:
+        named.setdefault(_OWN_SIZE.sub("", reason), []).append((name, reason))
+    lines = []
+    for shared, group in named.items():
+        if len(group) > _ALIKE:
+            lines.append(f"{len(group):,} files ({_some([name for name, _ in group])}): {shared}")
+        else:
+            lines += [f"{printable(name)}: {reason}" for name, reason in group]
+    if len(lines) > _TOLD:
+        lines[_TOLD:] = [f"and {len(lines) - _TOLD:,} more"]
     head = f"{path}: {count(len(faults), 'file')} of {files:,} cannot be used"
     return "\n  ".join([f"{head} (data.skip_bad=true leaves them out):", *lines])
 
 
-def found(items: Items, config: DataConfig) -> list[str]:
-    """Sentences on what is there and what decoding changed."""
-    sentences = [f"found: {count(len(items), 'image')}: {_kinds(items.originals)}"]
+def found(items: Items, usable: NDArray[np.bool_], config: DataConfig) -> list[str]:
+    """Sentences on what is there and what decoding changed; usable: (n,), True for images that are
+    used."""
+    originals = Counter(items.originals[i] for i in np.flatnonzero(usable).tolist())
+    sentences = [f"found: {count(int(usable.sum()), 'image')}: {_kinds(originals)}"]
     sentences += [f"{count(n, 'file')}: {change}" for change, n in items.changes.most_common()]
     if config.size is not None:
         sentences.append(f"resized: shorter side to {config.size}, centre of the longer one kept")
@@ -39,7 +59,7 @@ def found(items: Items, config: DataConfig) -> list[str]:
         sentences.append(f"passed over: {count(n, 'file')} ({_some(items.passed_over)})")
     if items.faults:
         names = [name for name, _ in items.faults]
-        sentences.append(f"left out: {count(len(names), 'file')} ({_some(names)}); see data.csv")
+        sentences.append(f"left out: {count(len(names), 'file')} ({_some(names)})")
     return sentences
 
 
