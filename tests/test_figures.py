@@ -287,6 +287,11 @@ def test_code_units(k, with_pca):
         assert set(ticks) <= set(range(k))
 
 
+def test_pca_may_have_fewer_components_than_the_code_has_units():
+    figure = figures.code_units(np.ones(5), np.array([3.0, 1.0]), np.eye(5), "t")
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[0, 75], [1, 25]]
+
+
 def test_colours_of_correlations_end_at_the_largest_of_two_units():
     correlation = np.array([[1, 0.231], [0.231, 1]])
     matrix = figures.code_units(np.ones(2), None, correlation, "t").axes[1]

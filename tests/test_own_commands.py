@@ -225,6 +225,18 @@ def test_a_codec_that_is_solved_for_has_no_batch_to_tell_of(inside, made):
     assert "batch_size" not in inside(*command[:-2], "--codec", "pca").stderr
 
 
+def test_a_code_larger_than_the_number_of_images_has_all_of_pcas_components_beside_it(
+    inside_drawn, tmp_path
+):
+    opening._opened.clear()
+    put(tmp_path / "few", blobs(9))
+    done = inside_drawn("train", "--dataset", "./few", "--code-dim", "32", "--epochs", "1")
+    assert done.code == 0, done.stderr
+    assert "(all its components: 7 training images, of rank 6)" in done.stdout
+    assert "PCA-7 test mse" in done.stdout
+    assert (done.run / "code_units.png").is_file()
+
+
 def test_what_is_left_out_is_in_data_csv(inside, tmp_path):
     opening._opened.clear()
     put(tmp_path / "photos", blobs(40))
