@@ -32,6 +32,20 @@ def test_a_linear_codec_is_not_blamed_for_losing_to_pca():
     assert compare_linear(1.5, 1.0).startswith("its error is 50.0% higher; on training images no")
 
 
+def test_many_times_an_error_is_said_as_a_factor():
+    assert judge_sanity_check(167.0, 1.0).reason.endswith("its error is 167 times PCA's")
+    assert judge_sanity_check(10.9, 1.0).reason.endswith("990.0% higher")
+    bad, good = Advantage(8, 191.0, 1.0, 50.0), Advantage(2, 0.5, 1.0, 50.0)
+    assert bad.relative_in_words(1) == "error 191 times PCA's"
+    assert good.relative_in_words(1) == "+50.0%"
+    said = explain_trend([good, bad])
+    assert "largest at 2 (+50%) and smallest at 8 (error 191 times PCA's)" in said
+    assert "mse per pixel, error 191 times PCA's." in explain_trend([bad])
+    assert "mse per pixel, +50% of PCA's own error." in explain_trend([good])
+    far = judge_eckart_young([dataclasses.replace(GOOD, train_mse=3.72)])
+    assert "is at most 100 times the discarded tail" in far.reason
+
+
 def test_the_chapters_numbers_stand_beside_mnists_alone():
     for of in (table_mse_of, training_mse_of):
         assert of("mnist")

@@ -258,6 +258,7 @@ def test_a_run_is_looked_into_as_it_is(inside, tmp_path):
         (("--dataset", "mnist"), "data.dataset=mnist: --run"),
         (("--recipe", "chapter"), "train.recipe=chapter: --run"),
         (("--set", "data.val=3"), "data.val=3: --run"),
+        (("--set", "data.val=3"), "was trained without it"),
     ):
         done = inside("interpolate", "--run", network, *given, *few)
         assert (done.code, done.stdout) == (2, ""), given

@@ -1,6 +1,7 @@
 """Figures: all texts are in sight and none covers another, limits hold the data, and what a legend
 or a sentence names is drawn."""
 
+import math
 from itertools import combinations, pairwise
 
 import matplotlib as mpl
@@ -285,6 +286,19 @@ def test_code_units(k, with_pca):
         low, high = axes.get_xlim()
         ticks = [tick for tick in axes.xaxis.get_majorticklocs() if low <= tick <= high]
         assert set(ticks) <= set(range(k))
+
+
+def test_pca_is_in_view_at_every_code_dimension_of_the_tradeoff():
+    points = [figures.TradeoffPoint(k, 0.05, math.nan, False) for k in (2, 8, 32)]
+    pca = np.array([1, 2, 8, 32]), np.array([0.04, 0.02, 1e-3, 1e-14])
+    bottom, top = figures.tradeoff(points, pca, {}, "t").axes[0].get_ylim()
+    assert 1e-4 < bottom < 1e-3  # nothing at full rank would flatten all else
+    assert top > 0.05
+
+
+def test_pca_may_have_fewer_components_than_the_code_has_units():
+    figure = figures.code_units(np.ones(5), np.array([3.0, 1.0]), np.eye(5), "t")
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[0, 75], [1, 25]]
 
 
 def test_colours_of_correlations_end_at_the_largest_of_two_units():

@@ -225,6 +225,37 @@ def test_a_codec_that_is_solved_for_has_no_batch_to_tell_of(inside, made):
     assert "batch_size" not in inside(*command[:-2], "--codec", "pca").stderr
 
 
+def test_a_code_larger_than_the_number_of_images_has_all_of_pcas_components_beside_it(
+    inside_drawn, tmp_path
+):
+    opening._opened.clear()
+    put(tmp_path / "few", blobs(9))
+    done = inside_drawn("train", "--dataset", "./few", "--code-dim", "32", "--epochs", "1")
+    assert done.code == 0, done.stderr
+    assert "(all its components: 7 training images, of rank 6)" in done.stdout
+    assert "PCA-7 test mse" in done.stdout
+    assert (done.run / "code_units.png").is_file()
+
+
+@pytest.mark.parametrize("command", ["interpolate", "sample"])
+def test_too_few_held_out_images_of_a_path_are_refused_before_there_is_a_run(
+    inside, made, tmp_path, command
+):
+    opening._opened.clear()
+    images, codec = ("--dataset", str(made / "x.npy")), ("--codec", "pca", "--code-dim", "2")
+    run = str(inside("train", *images, *codec).run)
+    there = sorted(tmp_path.glob("runs/*"))
+    for dry in ([], ["--dry-run"]):
+        done = inside(command, *images, *codec, *dry)
+        assert (done.code, done.stdout) == (2, "")
+        assert "validation images, and at least 100 are needed" in done.stderr
+        assert done.stderr.rstrip().endswith("; take more images, or set data.val")
+        done = inside(command, "--run", run, *dry)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.rstrip().endswith("99% quantile of their distances")
+    assert sorted(tmp_path.glob("runs/*")) == there
+
+
 def test_what_is_left_out_is_in_data_csv(inside, tmp_path):
     opening._opened.clear()
     put(tmp_path / "photos", blobs(40))

@@ -184,10 +184,11 @@ def clusters(e: Evidence) -> Judgement:
 
 def eckart_young(e: Evidence) -> Judgement:
     verdict = judge_eckart_young(e.linear_checks)
-    worst = max(check.excess_percent or 0.0 for check in e.linear_checks)
-    measured = f"at most {worst:.2f}% above the tail"
     if verdict.holds is None:
         return Judgement(f"{NOT_JUDGED} (PCA leaves no error)", "no tail", verdict.reason)
+    there = [(check.excess_percent, check) for check in e.linear_checks]
+    _, worst = max((pair for pair in there if pair[0] is not None), key=lambda pair: pair[0] or 0.0)
+    measured = f"at most {worst.excess_in_words} tail"
     return Judgement(_plain(verdict.holds), measured, verdict.reason)
 
 
@@ -294,7 +295,7 @@ def nonlinear_everywhere(e: Evidence) -> Judgement:
     measured = ", ".join(
         f"{a.absolute:+.4f} at {a.code_dim}"
         if a.percent is None
-        else f"{a.percent:+.0f}% at {a.code_dim}"
+        else f"{a.relative_in_words()} at {a.code_dim}"
         for a in e.advantages
     )
     if losing:

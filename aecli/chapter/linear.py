@@ -9,6 +9,9 @@ from aecli.chapter.verdict import Verdict
 NOTHING = 1e-9
 """An mse per pixel, in [0, 1], below which an error is float32's rounding, and no error."""
 
+MOST_PERCENT = 1000
+"""Percent above PCA's error or a bound that are said in percent; more are said as a factor."""
+
 
 def judge_sanity_check(mse: float, pca_mse: float) -> Verdict:
     """Section 3's check: a trained nonlinear network beats PCA at the same code dimension."""
@@ -29,6 +32,8 @@ def _apart(mse: float, pca_mse: float) -> str:
     if mse == pca_mse:
         return "its error is the same"
     lower = 100 * (1 - mse / pca_mse)
+    if -lower > MOST_PERCENT:
+        return f"its error is {mse / pca_mse:,.0f} times PCA's"
     return f"its error is {abs(lower):.1f}% {'lower' if lower > 0 else 'higher'}"
 
 
@@ -51,6 +56,15 @@ class Advantage:
     def percent(self) -> float | None:
         """The same, in percent of PCA's mse; None where PCA has no error."""
         return None if self.pca_mse < NOTHING else 100 * self.absolute / self.pca_mse
+
+    def relative_in_words(self, decimals: int = 0) -> str:
+        """`+20%` of PCA's error by which the network's is lower, `error 191 times PCA's` where it is
+        so much higher, `-` where PCA has no error."""
+        if self.percent is None:
+            return "-"
+        if -self.percent > MOST_PERCENT:
+            return f"error {self.network_mse / self.pca_mse:,.0f} times PCA's"
+        return f"{self.percent:+.{decimals}f}%"
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,8 @@ def explain_trend(advantages: Sequence[Advantage]) -> str:
 def _where_largest(advantages: Sequence[Advantage]) -> str:
     if len(advantages) == 1:
         [only] = advantages
-        percent = "" if only.percent is None else f", {only.percent:+.0f}% of PCA's own error"
+        percent = "" if only.percent is None else f", {only.relative_in_words()}"
+        percent += " of PCA's own error" if percent.endswith("%") else ""
         return (
             f"The network's advantage over PCA at code dimension {only.code_dim} is"
             f" {only.absolute:+.5f} mse per pixel{percent}."
@@ -114,7 +129,8 @@ def _where_largest(advantages: Sequence[Advantage]) -> str:
     best, least = by_dim[trend.largest_relative_at], by_dim[trend.smallest_relative_at]
     return (
         f"{sentence}; relative to PCA's own error it is largest at {best.code_dim}"
-        f" ({best.percent:+.0f}%) and smallest at {least.code_dim} ({least.percent:+.0f}%)."
+        f" ({best.relative_in_words()}) and smallest at {least.code_dim}"
+        f" ({least.relative_in_words()})."
     )
 
 
@@ -156,6 +172,14 @@ class LinearCheck:
             return None
         return 100 * (self.train_mse / self.tail_mse - 1)
 
+    @property
+    def excess_in_words(self) -> str:
+        """Training error by the bound, which is there: `0.13% above the`, `191 times the`."""
+        assert self.tail_mse is not None and self.excess_percent is not None
+        if self.excess_percent > MOST_PERCENT:
+            return f"{self.train_mse / self.tail_mse:,.0f} times the"
+        return f"{self.excess_percent:.2f}% above the"
+
     def row(self) -> dict[str, float | None]:
         """A row of eckart_young.csv."""
         return {
@@ -192,7 +216,7 @@ def judge_eckart_young(checks: Sequence[LinearCheck]) -> Verdict:
     widest = max((c for _, c in excess), key=lambda c: c.angle_degrees)
     last = excess[-1][1]
     evidence = (
-        f"the linear autoencoder's training error is at most {highest:.2f}% above the"
+        f"the linear autoencoder's training error is at most {worst.excess_in_words}"
         f" discarded tail (code {worst.code_dim}), its subspace within"
         f" {widest.angle_degrees:.1f} degrees of PCA's (code {widest.code_dim}), and a unit lies"
         f" on average {100 * last.own_axes:.0f}% on one component (code {last.code_dim})"

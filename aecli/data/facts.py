@@ -61,6 +61,14 @@ def n_images(data: DataConfig) -> tuple[int, int]:
     return _known(data).n_train, _known(data).n_test
 
 
+def n_held_out(data: DataConfig) -> tuple[int, int] | None:
+    """The numbers of images of a path to validate and to test on; None for a known dataset."""
+    if not data.is_own:
+        return None
+    windows = look(data).windows
+    return len(windows["val"]), len(windows["test"])
+
+
 def bytes_in_memory(data: DataConfig) -> float:
     """Bytes of the images that a run holds in memory, about."""
     size = float(pixels(data))

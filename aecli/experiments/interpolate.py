@@ -18,6 +18,7 @@ from torch import Tensor
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
 from aecli.config import InterpolateConfig
+from aecli.data import facts
 from aecli.data.images import Images
 from aecli.data.known import DATASETS
 from aecli.errors import UsageError
@@ -57,6 +58,9 @@ def check(config: InterpolateConfig, images: int | None) -> None:
     if known is not None and known.classes:
         _require_classes(config, known.classes)
     require_trainable(config)
+    held_out = facts.n_held_out(config.data)
+    if held_out is not None:
+        _require_held_out_images(config, held_out[0])
     why = f"distances are to the {NEIGHBOURS} nearest training codes"
     require_images(images, NEIGHBOURS, why)
 
@@ -334,8 +338,13 @@ def _check_images(config: InterpolateConfig, images: Images) -> None:
         _require_classes(config, images.classes)
     _ends(config, images)
     _pairs(config, images)
-    require_held_out_images(len(images.val), "validation images")
+    _require_held_out_images(config, len(images.val))
     check(config, len(images.train))
+
+
+def _require_held_out_images(config: InterpolateConfig, n_val: int) -> None:
+    """Raises UsageError for too few validation images."""
+    require_held_out_images(n_val, "validation images", of_run=config.run is not None)
 
 
 def _require_classes(config: InterpolateConfig, classes: int) -> None:

@@ -104,7 +104,7 @@ def run(config: PcaCompareConfig, context: Context) -> Result:
         numbers = result.numbers(config.seeds)
         run_dir.write_metrics(numbers)
     header = ("code", config.codec.name, "linear", "PCA", "DCT", "advantage", "in percent")
-    rows = [_printed(row) for row in result.curve]
+    rows = [_printed(*both) for both in zip(result.curve, result.advantages, strict=True)]
     title = (
         f"{images.name}: test mse per pixel, {count(config.seeds, 'seed')},"
         f" recipe {config.train.recipe}"
@@ -233,14 +233,14 @@ def _kept_percent(pca: Pca, k: int, beyond: float) -> float:
     return 100 * kept.item()
 
 
-def _printed(row: dict[str, Any]) -> tuple[str, ...]:
+def _printed(row: dict[str, Any], advantage: Advantage) -> tuple[str, ...]:
     sd = "" if math.isnan(row["ae_test_mse_sd"]) else f" ± {row['ae_test_mse_sd']:.5f}"
     return (
         str(row["code_dim"]),
         f"{mse_in_words(row['ae_test_mse'])}{sd}",
         *(mse_in_words(row[f"{name}_test_mse"]) for name in ("linear", "pca", "dct")),
         f"{row['advantage']:+.5f}",
-        "-" if row["advantage_percent"] is None else f"{row['advantage_percent']:+.1f}%",
+        advantage.relative_in_words(1),
     )
 
 

@@ -31,13 +31,15 @@ def require_images(images: int | None, least: int, why: str) -> None:
         raise UsageError(f"data.limit_train={images} must be at least {least}: {why}")
 
 
-def require_held_out_images(images: int, which: str) -> None:
+def require_held_out_images(images: int, which: str, of_run: bool) -> None:
     """Raises UsageError if the held-out images that are there are too few to calibrate holes on;
-    which: what they are, in words, such as `validation images`."""
+    which: what they are, in words, such as `validation images`. of_run: they are those of a run,
+    where no setting makes them more."""
     if images < FEWEST_HELD_OUT:
+        advice = "" if of_run else "; take more images, or set data.val"
         raise UsageError(
             f"there are {images} {which}, and at least {FEWEST_HELD_OUT} are needed: holes are"
-            " calibrated on the 99% quantile of their distances; take more images, or set data.val"
+            f" calibrated on the 99% quantile of their distances{advice}"
         )
 
 

@@ -17,6 +17,7 @@ from aecli.codecs.principal import most_components
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import PcaConfig, SampleConfig
+from aecli.data import facts
 from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
 from aecli.experiments.possible import (
     require_held_out,
@@ -56,6 +57,9 @@ def check(config: SampleConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after training; images: the number, if known."""
     require_held_out(config.data.val)
     require_trainable(config)
+    held_out = facts.n_held_out(config.data)
+    if held_out is not None:
+        _require_held_out_images(config, *held_out)
     require_images(images, _FEWEST, "samplers and references are made from the training images")
 
 
@@ -383,13 +387,17 @@ def _numbers(
 def _check_images(config: SampleConfig, images: Images) -> None:
     """Raises UsageError for settings that these images cannot fulfil."""
     check(config, len(images.train))
-    if len(images.val):
-        require_held_out_images(len(images.val), "validation images")
+    _require_held_out_images(config, len(images.val), len(images.test))
+
+
+def _require_held_out_images(config: SampleConfig, n_val: int, n_test: int) -> None:
+    """Raises UsageError for too few validation images, or too few test images in their place."""
+    of_run = config.run is not None
+    if n_val:
+        require_held_out_images(n_val, "validation images", of_run)
     else:
-        half = (
-            f"images in half of the {len(images.test)} test images (there is no validation split)"
-        )
-        require_held_out_images(len(images.test) // 2, half)
+        half = f"images in half of the {n_test} test images (there is no validation split)"
+        require_held_out_images(n_test // 2, half, of_run)
 
 
 def _draw(

@@ -1,9 +1,11 @@
 """Pictures of `aecli sweep-codedim`: the trade-off, the decoded images, the codes of a plane."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import chapter, figures
@@ -25,8 +27,8 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
     plain = [row for row in sweep.rows if row.spec.variant == "plain"]
     seeds = len(sweep.rows[0].trained)
     if plain:
-        most = max(row.spec.codec.code_dim for row in plain)
-        dims = np.unique(np.geomspace(1, min(most, pca.code_dim), 24).round().astype(int))
+        own = [row.spec.codec.code_dim for row in plain]
+        dims = _line_dims(own, pca.code_dim)
         line = np.array([metrics.mse(pca.truncated(int(k)), images.test) for k in dims])
         run_dir.save_figure(
             "tradeoff",
@@ -70,6 +72,13 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
                 "code_scatter",
                 figures.code_scatter(codes.numpy(), labels, title, images.class_names),
             )
+
+
+def _line_dims(own: Sequence[int], most: int) -> NDArray[np.integer[Any]]:
+    """Code dimensions at which PCA's line is measured: some evenly spaced on a log axis, and the
+    sweep's `own`, up to the `most` components that PCA has."""
+    evenly = np.geomspace(1, min(max(own), most), 24).round().astype(int)
+    return np.unique([*evenly.tolist(), *(k for k in own if k <= most)])
 
 
 def _shown(images: Images) -> Tensor:

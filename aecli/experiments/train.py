@@ -11,6 +11,7 @@ from aecli import chapter, codecs, figures
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.config import TrainConfig
+from aecli.counts import count
 from aecli.data.facts import image_shape
 from aecli.data.images import Batch, Images, squared_errors, weighted_mean
 from aecli.experiments.possible import require_codecs
@@ -240,8 +241,7 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
     elif outcome.pca is codec:
         rows.append(("chapter's sanity check", "does not apply: this is PCA itself"))
     else:
-        rank = effective_rank(outcome.pca, outcome.images)
-        few = f" (of rank {rank})" if rank < codec.code_dim else ""
+        few = _fewer_in_words(outcome.pca, outcome.images, codec.code_dim)
         rows.append((f"{pca.label} test mse", mse_in_words(pca.test_mse) + few))
         if codec.settings.linear:
             rows.append(("beside PCA", chapter.compare_linear(test_mse, pca.test_mse)))
@@ -257,6 +257,16 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
         return [*rows, ("solved", f"in closed form, on {on}")]
     how = recipe_in_words(config.train, where)
     return [*rows, ("trained", f"{how}, seed {config.seed}, on {on}")]
+
+
+def _fewer_in_words(pca: Pca, images: Images, code_dim: int) -> str:
+    """Addition to PCA's error where it has fewer components than the code has units, or where some
+    of them have no variance."""
+    rank = effective_rank(pca, images)
+    reasons = [f"all its components: {count(len(images.train), 'training image')}"]
+    reasons = reasons if pca.code_dim < code_dim else []
+    reasons += [f"of rank {rank}"] if rank < code_dim else []
+    return f" ({', '.join(reasons)})" if reasons else ""
 
 
 def _transforms_in_words(outcome: _Outcome) -> str:

@@ -52,8 +52,9 @@ def tradeoff(
 ) -> Figure:
     """Test mse over code dimension, both log: the network, PCA's line, and what the chapter prints.
 
-    points: by ascending code dimension. pca: code dimensions (n,) and their mse (n,). printed: code
-    dimension -> mse; 0 is not drawn, nor what lies beyond the largest code dimension.
+    points: by ascending code dimension. pca: code dimensions (n,), those of the points among them
+    as far as PCA has components, and their mse (n,). printed: code dimension -> mse; 0 is not
+    drawn, nor what lies beyond the largest code dimension.
     """
     least = _LEAST * max(point.mse for point in points)
     with mpl.rc_context(STYLE):
@@ -107,9 +108,9 @@ def tradeoff(
         code_dim_axis(axes, ticks, min(int(pca[0][0]), ticks[0]))
         log_mse_axis(axes)
         lowest = min(path[:, 1].min() for path in covered[1:])
-        # PCA's line falls to nothing at full rank; it is seen up to the largest code but one.
-        yardstick = float(np.interp(dims[-2:][0], *pca))
-        axes.set_ylim(bottom=min(lowest, max(yardstick, lowest / 10)) / 1.5)
+        # PCA's line falls to nothing at full rank; what lies above that is seen at every point.
+        beside = np.interp(dims, *pca)
+        axes.set_ylim(bottom=min([lowest, *beside[beside > least]]) / 1.5)
         axes.set_ylabel("test mse per pixel" + _over_seeds(point.sd for point in points))
         heading(figure, title)
         legend_below(figure, handles)

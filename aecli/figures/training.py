@@ -242,8 +242,8 @@ def code_units(
 ) -> Figure:
     """Left: the variance of each code unit as it comes, beside PCA's; right: their correlations.
 
-    variances: (k,) by unit. pca_variances: (k,) by component, or None. correlation: (k, k). A
-    single unit has nothing to be correlated with: no right side then.
+    variances: (k,) by unit. pca_variances: (k,) by component, fewer where PCA has no more, or None.
+    correlation: (k, k). A single unit has nothing to be correlated with: no right side then.
     """
     k = len(variances)
     with mpl.rc_context(STYLE):
@@ -259,7 +259,7 @@ def code_units(
         if pca_variances is not None:
             pca_share = pca_variances / max(float(pca_variances.sum()), 1e-12)
             handles += bars.plot(
-                units,
+                units[: len(pca_share)],
                 100 * pca_share,
                 "o-",
                 color=BASELINE,

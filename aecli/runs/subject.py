@@ -49,8 +49,13 @@ def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> N
         elif key in idle:
             was = f"was made without it: {idle[key].reason}"
         else:
-            was = f"was trained with {there[key]}"
+            was = f"was trained {_with(there[key])}"
         if key not in there or key in idle or wanted != there[key]:
             mistakes.append(f"{key}={wanted}: --run {path.name} {was}; with a run, leave it out")
     if mistakes:
         raise UsageError("\n".join(mistakes))
+
+
+def _with(value: object) -> str:
+    """Words on a setting by its value, None where it was left open."""
+    return "without it" if value is None else f"with {value}"
