@@ -25,6 +25,7 @@ def all_faults(path: Path, faults: Sequence[tuple[str, str]], files: int) -> str
 def found(items: Items, config: DataConfig) -> list[str]:
     """Sentences on what is there and what decoding changed."""
     sentences = [f"found: {count(len(items), 'image')}: {_kinds(items.originals)}"]
+    sentences += items.notes
     sentences += [f"{count(n, 'file')}: {change}" for change, n in items.changes.most_common()]
     if config.size is not None:
         sentences.append(f"resized: shorter side to {config.size}, centre of the longer one kept")
