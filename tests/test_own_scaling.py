@@ -182,6 +182,7 @@ def test_a_run_keeps_its_scale_and_takes_pixels_as_its_files_have_them(tmp_path,
     codes = run.encode(run.scale.to_unit(images[:, None]))
     np.testing.assert_array_equal(run.encode(images), codes)
     np.testing.assert_array_equal(run.encode(images[:, None]), codes)
+    np.testing.assert_array_equal(run.encode(images[..., None]), codes)
     with pytest.raises(UsageError, match=r"expected uint8, or float in \[0, 1\], uint16 as its"):
         run.encode(images.astype(np.int32))
     with pytest.raises(UsageError, match=r"expected \(N, 1, 6, 6\)"):
@@ -202,7 +203,7 @@ def test_float_images_are_encoded_in_the_units_of_the_files(tmp_path, inside):
     codes = run.encode(images)
     same = run.encode(images.astype(np.float64))
     np.testing.assert_allclose(same, codes, rtol=1e-5)
-    with pytest.raises(UsageError, match="images: float32 from nan to nan"):
+    with pytest.raises(UsageError, match="images: float32 with pixels that are not finite"):
         run.encode(images * np.nan)
 
 
