@@ -11,6 +11,8 @@ from aecli.data.own.scaling import Scale
 from aecli.terminal import printable
 
 _TOLD = 20  # faults that an error lists
+_MOST_ENDS = 3  # pairs of limits that are listed
+_NOTHING = 1e-30  # share of a range that no float32 in it tells from 0
 _ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
 
 
@@ -68,8 +70,15 @@ def _some(names: Sequence[str]) -> str:
 def ends_of(scale: Scale) -> str:
     """The values that become 0 and 1, in words."""
     pairs = sorted(set(zip(scale.low, scale.high, strict=True)))
-    shown = "; ".join(f"{low:g} to {high:g}" for low, high in pairs[:4])
-    return f", {shown}{', ...' if len(pairs) > 4 else ''}"
+    if len(pairs) > _MOST_ENDS:
+        return ", limits per channel"
+    return ", " + "; ".join(_ends(low, high) for low, high in pairs)
+
+
+def _ends(low: float, high: float) -> str:
+    """Two values in words, where one that is nothing beside their distance is 0."""
+    least = _NOTHING * (high - low)
+    return " to ".join(f"{0.0 if abs(each) < least else each:g}" for each in (low, high))
 
 
 def asks_for_nodata(items: Items, config: DataConfig) -> list[str]:
