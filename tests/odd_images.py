@@ -375,7 +375,7 @@ _JPEGS = [
     _odd("progressive.jpg", _file(saved(RGB, format="JPEG", progressive=True)), USED),
     _odd("damaged-exif.jpg", _file(_damaged_exif()), USED),
     _odd("frames.jpg", _file(_frames("MPO")), USED, "first of its frames"),
-    _odd("cut.jpg", _file(_cut(saved(RGB, format="JPEG"), 0.9)), FAULT, "truncated"),
+    _odd("cut.jpg", _file(_cut(saved(RGB, format="JPEG"), 0.9)), FAULT, "damaged: cut short"),
     _odd("html.jpg", _file(_HTML), FAULT, "not an image, by its content"),
     *(
         _odd(f"turned{n}.jpg", _file(with_orientation(n, format="JPEG")), USED, "turned upright")
@@ -774,7 +774,7 @@ PLACES = [
     OddPlace("a test of nothing", _folders("a"), "neither in", {"test": ("b/",)}, 2),
     OddPlace("a test of a long name", _folders("a"), "neither in", {"test": (_LONG_NAME,)}, 2),
     OddPlace("a test of all", _folders("a"), "no image is left to train on", {"test": ("a",)}, 2),
-    OddPlace("too many to validate", _folders("a"), "data.val=5 must be less than",
+    OddPlace("too many to validate", _folders("a"), "data.val=5, and the test's share of 0.15",
              {"val": 5}, 2),
     OddPlace("bands that are not there", _folders("a"), "it has 3 bands; data.bands=[4] asks",
              {"bands": (4,)}),

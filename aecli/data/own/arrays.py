@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from aecli import machine, strictjson
 from aecli.config import DataConfig
+from aecli.counts import count as counted
 from aecli.data.downloads import Working
 from aecli.data.own.items import Items
 from aecli.data.own.pictures import UnreadableError, held_by, narrowed, reasons, too_few_bands
@@ -75,10 +76,12 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
     own = len(config.bands) or own
     channels = config.channels or own
     if channels != own and {channels, own} != {1, 3}:
-        raise UsageError(f"data.channels={channels}: {own} channels cannot become {channels}")
+        has = counted(own, "channel")
+        raise UsageError(f"data.channels={channels}: {has} cannot become {channels}")
     facts = _looked_at(whole, folder, dtype, config, working)
     is_masked = bool((facts.valid < 1).any())
     pool = Array(parts.path, last, dtype, channels, config.nodata, config.bands, is_masked)
+    original = f"{height}x{width}, {counted(own, 'channel')} of {mapped.dtype}"
     digest = hashlib.sha256(facts.digests.tobytes()).hexdigest()
     return Items(
         names=[f"{path.name}[{i}]" for i in range(count)],
@@ -95,9 +98,10 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
         pool=pool,
         bytes=stat.st_size,
         manifest=f"{path.name}\t{mapped.shape}\t{mapped.dtype}\t{digest}",
-        originals=Counter({f"{height}x{width}, {own} channels of {mapped.dtype}": count}),
+        originals=Counter({original: count}),
         zeros=float(facts.zeros.mean()),
         changes=Counter(narrowed(str(mapped.dtype))),
+        are_files=False,
         notes=(parts.note,) if parts.note else (),
     )
 
