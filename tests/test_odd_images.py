@@ -10,12 +10,14 @@ from aecli.config import DataConfig
 from aecli.data import facts
 from aecli.data.own import decoding, tiff
 from aecli.data.own.decoding import decode
-from aecli.data.own.pictures import Decoding, Picture, UnreadableError
+from aecli.data.own.pictures import Decoding, Picture, UnreadableError, reasons
+from aecli.data.own.raster import by_pillow
 from aecli.errors import DataError, UsageError
 from tests import odd_images
 from tests.faults import images
 from tests.faults.outcome import bounded_memory
 from tests.odd_images import FAULT, FILES, GOOD, MASKED, OVER, PLACES
+from tests.own import drawn, put
 
 
 @pytest.fixture(autouse=True)
@@ -270,3 +272,11 @@ def test_a_run_on_names_that_are_no_text(tmp_path, inside):
     listed = (done.run / "data.csv").read_text()
     assert "\\udcff.png" in listed
     assert "an empty file" in listed
+
+
+@pytest.mark.parametrize("kept", [60, 200, 300])
+def test_a_png_cut_anywhere_is_cut_short(tmp_path, kept):
+    [path] = put(tmp_path, drawn(1, 16, 16))
+    whole = path.read_bytes()
+    with pytest.raises(UnreadableError, match=r"^damaged: cut short$"), reasons():
+        by_pillow(whole[:kept], Decoding())

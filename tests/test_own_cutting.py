@@ -328,3 +328,45 @@ def test_classes_have_the_order_of_their_numbers_whatever_order_they_come_in():
     every = [sorted(some, key=opening._natural) for some in (names, names[::-1])]
     assert every[0] == every[1]
     assert every[0] == ["02", "2", "10", "a01", "a1", "a10", "b"]
+
+
+def _split_of(opened):
+    [note] = (note for note in opened.notes if note.startswith("split: "))
+    return note
+
+
+def test_the_split_says_what_it_went_by(tmp_path):
+    images = drawn(40, 8, 8)
+    np.save(tmp_path / "x.npy", images)
+    assert _split_of(look(tmp_path / "x.npy", tmp_path)).endswith(
+        ", by image; equal images stay together"
+    )
+    np.savez(tmp_path / "x.npz", x_train=images[:30], x_test=images[30:])
+    said = _split_of(look(tmp_path / "x.npz", tmp_path))
+    assert said.endswith(", by x_train and x_test; val out of train, by image")
+    put(tmp_path / "photos" / "train", images[:30])
+    put(tmp_path / "photos" / "test", images[30:36])
+    said = _split_of(look(tmp_path / "photos", tmp_path))
+    assert said.endswith(", by the folders; val out of train, by file")
+    put(tmp_path / "photos" / "val", images[36:])
+    assert _split_of(look(tmp_path / "photos", tmp_path)).endswith("), by the folders")
+
+
+def test_a_share_that_leaves_none_to_train_on_says_how_many_there_are(tmp_path):
+    np.save(tmp_path / "x.npy", drawn(120, 8, 8))
+    message = r"data\.val=0\.5 of 120 images is 60, and data\.test=0\.9 leaves 12: none to train on"
+    with pytest.raises(UsageError, match=message):
+        look(tmp_path / "x.npy", tmp_path, val=0.5, test=0.9)
+
+
+def test_a_tile_too_large_for_a_split_is_named(tmp_path):
+    scene = put_scene(tmp_path / "scene.tif", drawn(1, 40, 40))
+    with pytest.raises(UsageError, match=r"data\.tile=40 finds room for 1 tile, a smaller one"):
+        look(scene, tmp_path, tile=40)
+
+
+def test_one_channel_is_one(tmp_path):
+    scene = put_scene(tmp_path / "scene.tif", drawn(1, 40, 40))
+    assert "40x40, 1 band of uint8" in look(scene, tmp_path, tile=8).notes[0]
+    np.save(tmp_path / "x.npy", drawn(20, 8, 8))
+    assert "8x8, 1 channel of uint8" in look(tmp_path / "x.npy", tmp_path).notes[0]

@@ -209,3 +209,27 @@ def test_labels_of_an_array_are_texts_and_none_is_empty(tmp_path):
     np.savez(tmp_path / "x.npz", images=drawn(20, 8, 8), labels=np.where(labels == b"cat", "", "a"))
     with pytest.raises(DataError, match="an image in it has an empty label"):
         look(tmp_path / "x.npz", tmp_path)
+
+
+def test_an_archive_without_a_name_for_its_images_says_what_it_took(tmp_path):
+    images = drawn(20, 8, 8)
+    path = tmp_path / "two.npz"
+    np.savez(path, bar=np.arange(20), foo=images)
+    for _ in range(2):  # the second from the cache
+        opened = look(path, tmp_path)
+        assert opened.notes[1] == "array foo of two.npz; bar passed over"
+        assert opened.shape == (1, 8, 8)
+    np.savez(path, foo=images, bar=images)
+    with pytest.raises(DataError, match=r"two\.npz: it holds foo, bar: call the images `images`$"):
+        look(path, tmp_path)
+    np.savez(path, foo=images)
+    assert not any("array" in note for note in look(path, tmp_path).notes)
+
+
+def test_python_objects_in_an_array_are_named(tmp_path):
+    objects = np.array([[[None]]] * 4)
+    np.save(tmp_path / "x.npy", objects, allow_pickle=True)
+    np.savez(tmp_path / "x.npz", allow_pickle=True, images=drawn(4, 8, 8), labels=objects)
+    for name in ("x.npy", "x.npz"):
+        with pytest.raises(DataError, match=r": it holds Python objects, which are not read$"):
+            look(tmp_path / name, tmp_path)

@@ -12,6 +12,7 @@ from aecli.config import DataConfig, PcaConfig
 from aecli.data import datasets
 from aecli.data.own.pictures import Picture
 from aecli.data.own.scaling import Scale, limits_of
+from aecli.data.own.sentences import ends_of
 from aecli.data.sources import Places
 from aecli.errors import DataError, UsageError
 from tests.own import drawn, look, put, put_scene
@@ -182,6 +183,7 @@ def test_a_run_keeps_its_scale_and_takes_pixels_as_its_files_have_them(tmp_path,
     codes = run.encode(run.scale.to_unit(images[:, None]))
     np.testing.assert_array_equal(run.encode(images), codes)
     np.testing.assert_array_equal(run.encode(images[:, None]), codes)
+    np.testing.assert_array_equal(run.encode(images[..., None]), codes)
     with pytest.raises(UsageError, match=r"expected uint8, or float in \[0, 1\], uint16 as its"):
         run.encode(images.astype(np.int32))
     with pytest.raises(UsageError, match=r"expected \(N, 1, 6, 6\)"):
@@ -202,7 +204,7 @@ def test_float_images_are_encoded_in_the_units_of_the_files(tmp_path, inside):
     codes = run.encode(images)
     same = run.encode(images.astype(np.float64))
     np.testing.assert_allclose(same, codes, rtol=1e-5)
-    with pytest.raises(UsageError, match="images: float32 from nan to nan"):
+    with pytest.raises(UsageError, match="images: float32 with pixels that are not finite"):
         run.encode(images * np.nan)
 
 
@@ -249,3 +251,17 @@ def test_a_scale_is_read_back_for_as_many_channels_as_there_can_be(tmp_path, cha
     (tmp_path / "config.json").write_text(strictjson.dump(description))
     with pytest.raises(DataError, match=rf"scale is of {channels} channels, the images have 2"):
         store.load_scale(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        ((1.00501e-43,), (938.12,), ", 0 to 938.12"),
+        ((1e-43,), (3e-43,), ", 1e-43 to 3e-43"),
+        ((0.0, 1.0), (2.0, 3.0), ", 0 to 2; 1 to 3"),
+        ((5.0,), (5.0,), ", 5 to 5"),
+        (tuple(range(4)), (9.0,) * 4, ", limits per channel"),
+    ],
+)
+def test_the_limits_of_a_scale_are_short(low, high, words):
+    assert ends_of(Scale(low, high, "float32", "")) == words

@@ -51,7 +51,7 @@ IMAGES = np.zeros((2, 1, 28, 28))
         (IMAGES.astype(int) + 200, "images: int64 from 200 to 200, expected uint8, or float"),
         (IMAGES + 255.0, r"images: float64 from 255 to 255, expected .* \[0, 1\]"),
         (IMAGES - 0.1, "from -0.1 to -0.1"),
-        (IMAGES + np.nan, "from nan to nan"),
+        (IMAGES + np.nan, r"images: float64 with pixels that are not finite \(NaN, infinity\)"),
         (IMAGES.astype(complex), "images: complex128 values"),
         ([[1, 2]], "images: a list, expected a numpy array"),
         (None, "images: a NoneType"),

@@ -41,8 +41,9 @@ class Context:
 
     def tell_data(self, images: Images) -> None:
         """Say which images there are and where they came from."""
+        train = count(len(images.train), "image")
         self.terminal.say(
-            f"data: {images.name} ({images.source}): {len(images.train):,} images to train on,"
+            f"data: {images.name} ({images.source}): {train} to train on,"
             f" {len(images.val):,} for validation, {len(images.test):,} for the test"
         )
 

@@ -128,10 +128,12 @@ class Run:
     def encode(self, images: "NDArray[Any]") -> "NDArray[np.float32]":
         """The codes (N, code_dim) of images (N, C, H, W), or (N, H, W) of one channel.
 
+        (N, H, W, C) is taken as well, where the shape fits only so: files of arrays may have it.
         Pixels as the files have them that it learned from, uint16 or other numbers, are brought to
         [0, 1] as there, by `scale`; else uint8 is divided by 255, and float has to be in [0, 1].
         Raises UsageError for images of another shape, and for other numbers.
         """
+        import numpy as np
         import torch
 
         from aecli.data.images import InMemory
@@ -140,6 +142,12 @@ class Run:
         array = _array(images, "images")
         if array.ndim == 3 and shape[0] == 1:
             array = array[:, None]
+        if (
+            array.ndim == 4
+            and array.shape[1:] != shape
+            and array.shape[1:] == (*shape[1:], shape[0])
+        ):
+            array = np.ascontiguousarray(np.moveaxis(array, 3, 1))
         if array.shape[1:] != shape:
             wanted = f"(N, {', '.join(map(str, shape))})"
             wanted += f" or (N, {shape[1]}, {shape[2]})" if shape[0] == 1 else ""
@@ -154,7 +162,11 @@ class Run:
         """Pixels as float32 in [0, 1]. Raises UsageError for other numbers than `encode` takes."""
         import numpy as np
 
-        numbers = array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
+        numbers = array.dtype.kind in "iuf"
+        if numbers and not np.isfinite(array).all():
+            raise UsageError(
+                f"images: {array.dtype} with pixels that are not finite (NaN, infinity)"
+            )
         scale, dtype = self.scale, str(array.dtype)
         if scale is not None and numbers:
             # Other numbers than uint8 and uint16 were brought to float32 as they were read.

@@ -12,24 +12,26 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aecli import machine, strictjson
 from aecli.config import DataConfig
+from aecli.counts import count as counted
 from aecli.data.downloads import Working
 from aecli.data.own.items import Items
 from aecli.data.own.pictures import UnreadableError, held_by, narrowed, reasons, too_few_bands
 from aecli.data.own.pools import Array
 from aecli.errors import DataError, UsageError
+from aecli.terminal import printable
 
 _MOST_CHANNELS = 16  # a longer axis is rows or columns
 _CHUNK = 2**24  # numbers looked at at once
 _IMAGES = ("images", "x", "X", "data", "arr_0")
 _LABELS = ("labels", "label", "y", "targets", "arr_1")
-_VERSION = 2  # raised when a file is looked at, or unpacked, otherwise
+_VERSION = 3  # raised when a file is looked at, or unpacked, otherwise
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class _Parts:
     """File .npy of all images."""
     labels: list[str]
     splits: list[str]
+    note: str = ""
+    """Sentence on which array was taken, where its name did not say it."""
 
 
 def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
@@ -58,6 +62,8 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
         is_archive = path.suffix.lower() == ".npz"
         with reasons():
             parts = _unpacked(path, folder) if is_archive else _Parts(path, [], [])
+            with parts.path.open("rb") as file:
+                _require_numbers(file)
             mapped = np.load(parts.path, mmap_mode="r", allow_pickle=False)
         dtype = held_by(str(mapped.dtype))
         last = _channels_last(mapped.shape, config)
@@ -70,10 +76,12 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
     own = len(config.bands) or own
     channels = config.channels or own
     if channels != own and {channels, own} != {1, 3}:
-        raise UsageError(f"data.channels={channels}: {own} channels cannot become {channels}")
+        has = counted(own, "channel")
+        raise UsageError(f"data.channels={channels}: {has} cannot become {channels}")
     facts = _looked_at(whole, folder, dtype, config, working)
     is_masked = bool((facts.valid < 1).any())
     pool = Array(parts.path, last, dtype, channels, config.nodata, config.bands, is_masked)
+    original = f"{height}x{width}, {counted(own, 'channel')} of {mapped.dtype}"
     digest = hashlib.sha256(facts.digests.tobytes()).hexdigest()
     return Items(
         names=[f"{path.name}[{i}]" for i in range(count)],
@@ -90,9 +98,11 @@ def array_of(config: DataConfig, cache: Path, working: Working) -> Items:
         pool=pool,
         bytes=stat.st_size,
         manifest=f"{path.name}\t{mapped.shape}\t{mapped.dtype}\t{digest}",
-        originals=[f"{height}x{width}, {own} channels of {mapped.dtype}"] * count,
+        originals=[original] * count,
         zeros=float(facts.zeros.mean()),
         changes=Counter(narrowed(str(mapped.dtype))),
+        are_files=False,
+        notes=(parts.note,) if parts.note else (),
     )
 
 
@@ -106,6 +116,21 @@ def _require_file(path: Path) -> None:
         raise UnreadableError("not an archive of NumPy's, by its content")
     if path.suffix.lower() == ".npy" and start != b"\x93NUMPY":
         raise UnreadableError("not an array of NumPy's, by its content")
+
+
+def _head(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array, from the head of its .npy (NEP 1). Raises ValueError."""
+    is_first = np.lib.format.read_magic(file) == (1, 0)
+    # Version 3 is version 2 with names of fields in UTF-8, and images have no fields.
+    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _require_numbers(file: IO[bytes]) -> None:
+    """Raises UnreadableError for objects of Python's, whose reading could run anything."""
+    if _head(file)[1].hasobject:
+        raise UnreadableError("it holds Python objects, which are not read")
 
 
 def _require_images(shape: tuple[int, ...]) -> None:
@@ -185,10 +210,47 @@ def _rows(array: Array) -> Iterator[tuple[Any, ...]]:
 
 
 def _member(archive: Any, name: str) -> NDArray[Any]:
-    found = archive[name]
-    if not isinstance(found, np.ndarray):  # a file of another kind
+    if not _is_array(archive, name):
         raise UnreadableError(f"{name} in it is no array")
+    with archive.zip.open(f"{name}.npy") as file:
+        _require_numbers(file)
+    found: NDArray[Any] = archive[name]
     return found
+
+
+def _is_array(archive: Any, name: str) -> bool:
+    """False for a file of another kind in an archive."""
+    if f"{name}.npy" not in archive.zip.namelist():
+        return False
+    with archive.zip.open(f"{name}.npy") as file:
+        return bool(file.read(6) == b"\x93NUMPY")
+
+
+def _axes(archive: Any, name: str) -> int:
+    """The number of axes of an array in an archive; 0 for a file of another kind."""
+    if not _is_array(archive, name):
+        return 0
+    with archive.zip.open(f"{name}.npy") as file:
+        return len(_head(file)[0])
+
+
+def _images_in(archive: Any, path: Path) -> tuple[str, str]:
+    """The name of the array of images in an archive, and a sentence if others are passed over that
+    could have been meant. Raises UnreadableError if it cannot be told."""
+    names = list(archive.files)
+    known = next((name for name in _IMAGES if name in names), None)
+    if known is not None:
+        return known, ""
+    others = [name for name in names if name not in _LABELS]
+    if not others:
+        raise UnreadableError(f"it holds {', '.join(names) or 'nothing'}; no images")
+    if len(others) == 1:
+        return others[0], ""
+    fitting = [name for name in others if _axes(archive, name) in (3, 4)]
+    if len(fitting) != 1:
+        raise UnreadableError(f"it holds {', '.join(names)}: call the images `images`")
+    rest = ", ".join(name for name in others if name != fitting[0])
+    return fitting[0], printable(f"array {fitting[0]} of {path.name}; {rest} passed over")
 
 
 def _text(label: Any) -> str:
@@ -202,19 +264,17 @@ def _unpacked(path: Path, folder: Path) -> _Parts:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(known.read_bytes())
         if (folder / "images.npy").stat().st_size == found["bytes"]:
-            return _Parts(folder / "images.npy", found["labels"], found["splits"])
+            return _Parts(folder / "images.npy", found["labels"], found["splits"], found["note"])
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         names = list(file.files)
         sizes = {each.filename: each.file_size for each in file.zip.infolist()}
+        note = ""
         if {"x_train", "x_test"} <= set(names):
             pairs = [("x_train", "y_train", "train"), ("x_test", "y_test", "test")]
         else:
-            images = [name for name in _IMAGES if name in names]
-            images += [name for name in names if name not in _LABELS and name not in images]
-            if not images:
-                raise UnreadableError(f"it holds {', '.join(names) or 'nothing'}; no images")
+            images, note = _images_in(file, path)
             labels = next((name for name in _LABELS if name in names), "")
-            pairs = [(images[0], labels, "")]
+            pairs = [(images, labels, "")]
         unpacked = sum(sizes.get(f"{name}.npy", 0) for name, _, _ in pairs)
         if unpacked * len(pairs) > machine.memory_limit():  # two are joined in memory, too
             raise UnreadableError(
@@ -235,7 +295,7 @@ def _unpacked(path: Path, folder: Path) -> _Parts:
         raise UnreadableError("an image in it has an empty label")
     if any(each is None for each in given) or len(set(labels_of_all)) < 2:
         labels_of_all = []
-    parts = _Parts(folder / "images.npy", labels_of_all, splits if any(splits) else [])
+    parts = _Parts(folder / "images.npy", labels_of_all, splits if any(splits) else [], note)
     return _kept(parts, arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
 
 
@@ -252,6 +312,7 @@ def _kept(parts: _Parts, images: NDArray[Any]) -> _Parts:
             "bytes": target.stat().st_size,
             "labels": parts.labels,
             "splits": parts.splits,
+            "note": parts.note,
         }
         temporary.write_text(strictjson.dump(described, None))
         temporary.replace(target.with_name("parts.json"))

@@ -57,6 +57,10 @@ class Items:
     zeros: float = 0.0
     """Share of the pixels that are valid and 0 in every channel."""
     warnings: list[str] = field(default_factory=list)
+    are_files: bool = True
+    """False for images of one array."""
+    notes: Sequence[str] = ()
+    """Sentences on what was chosen among what is there."""
 
     def __len__(self) -> int:
         return len(self.names)

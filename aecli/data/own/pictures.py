@@ -1,6 +1,7 @@
 """Decoded images as values: their pixels, what is valid in them, why there is none."""
 
 import contextlib
+import struct
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from aecli.counts import count as counted
 
 Pixels = NDArray[Any]
 Valid = NDArray[np.bool_]
@@ -173,7 +176,7 @@ def stacked(pictures: Sequence[Picture]) -> Picture:
 
 def too_few_bands(count: int, bands: tuple[int, ...]) -> str:
     """The reason why bands that were asked for cannot be had."""
-    return f"it has {count} bands; data.bands={list(bands)} asks for more"
+    return f"it has {counted(count, 'band')}; data.bands={list(bands)} asks for more"
 
 
 def require_plausible(height: int, width: int, channels: int, size: int) -> None:
@@ -213,6 +216,8 @@ def reasons() -> Iterator[None]:
 
 def _damaged(error: Exception) -> str:
     cause = error.__cause__ or error  # rasterio's says no more than to look at its cause
+    if isinstance(cause, struct.error) or "truncated" in str(cause).lower():
+        return "damaged: cut short"  # in Pillow's words: a buffer, its length, or where it stopped
     return f"damaged: {_first_line(str(cause)) or type(cause).__name__}"
 
 

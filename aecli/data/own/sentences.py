@@ -17,6 +17,8 @@ from aecli.terminal import printable
 _TOLD = 20  # lines that an error has
 _ALIKE = 5  # files of one reason that are named one by one
 _OWN_SIZE = re.compile(r"^\d+x\d+ pixels, ")
+_MOST_ENDS = 3  # pairs of limits that are listed
+_NOTHING = 1e-30  # share of a range that no float32 in it tells from 0
 _ZEROS = 0.02  # share of pixels that are 0 in every channel, from which nodata is asked about
 
 
@@ -45,6 +47,7 @@ def found(items: Items, usable: NDArray[np.bool_], config: DataConfig) -> list[s
     used."""
     originals = Counter(items.originals[i] for i in np.flatnonzero(usable).tolist())
     sentences = [f"found: {count(int(usable.sum()), 'image')}: {_kinds(originals)}"]
+    sentences += items.notes
     sentences += [f"{count(n, 'file')}: {change}" for change, n in items.changes.most_common()]
     if config.size is not None:
         sentences.append(f"resized: shorter side to {config.size}, centre of the longer one kept")
@@ -87,8 +90,15 @@ def _some(names: Sequence[str]) -> str:
 def ends_of(scale: Scale) -> str:
     """The values that become 0 and 1, in words."""
     pairs = sorted(set(zip(scale.low, scale.high, strict=True)))
-    shown = "; ".join(f"{low:g} to {high:g}" for low, high in pairs[:4])
-    return f", {shown}{', ...' if len(pairs) > 4 else ''}"
+    if len(pairs) > _MOST_ENDS:
+        return ", limits per channel"
+    return ", " + "; ".join(_ends(low, high) for low, high in pairs)
+
+
+def _ends(low: float, high: float) -> str:
+    """Two values in words, where one that is nothing beside their distance is 0."""
+    least = _NOTHING * (high - low)
+    return " to ".join(f"{0.0 if abs(each) < least else each:g}" for each in (low, high))
 
 
 def asks_for_nodata(items: Items, config: DataConfig) -> list[str]:

@@ -208,7 +208,7 @@ def split_of(
         val = config.val
         asked[1] = left / 12 if val is None else val * total if isinstance(val, float) else val
         if val and left and asked[1] >= left:
-            raise UsageError(f"data.val={val} must be less than {left} images, those not tested on")
+            raise UsageError(_too_many_to_validate(config, total, left, is_named[2]))
     told = []
     for side in (2, 1):
         if asked.get(side, 0) <= 0:
@@ -229,24 +229,60 @@ def split_of(
     for side, what in ((0, "to train on"), (2, "for the test")):
         if not counts[side]:
             alike = total > 1 and len(np.unique(groups)) == 1
-            why = ": all belong together, as equal files do" if alike else ""
+            what += f": all belong together, as equal {_unit(items)}s do" if alike else ""
             raise UsageError(
-                f"{config.dataset}: no image is left {what}{why}; give more, or another split"
+                f"{config.dataset}: no image is left {what}{_few_tiles(config, total)}; give"
+                " more, or another split"
             )
     sentence = ", ".join(
         f"{n:,} {name} ({100 * n / total:.1f}%)" for n, name in zip(counts, SPLITS, strict=True)
     )
-    return sides, [f"split: {sentence}{_how_split(items, config, is_named)}", *told], warnings
+    sentence += _how_split(items, config, is_named, counts)
+    return sides, [f"split: {sentence}", *told], warnings
 
 
-def _how_split(items: Items, config: DataConfig, is_named: Sequence[bool]) -> str:
+def _too_many_to_validate(config: DataConfig, total: int, left: int, is_test_named: bool) -> str:
+    """The error for a data.val that leaves none to train on of `left` images out of `total`."""
+    val = config.val
+    asked = f"data.val={val}"
+    if isinstance(val, float):
+        asked += f" of {count(total, 'image')} is {round(val * total):,}"
+    if config.test is not None:
+        test = list(config.test) if isinstance(config.test, tuple) else config.test
+        tested = f"data.test={test}"
+    else:
+        tested = "the test" if is_test_named else f"the test's share of {TEST_SHARE}"
+    return f"{asked}, and {tested} leaves {left:,}: none to train on"
+
+
+def _few_tiles(config: DataConfig, total: int) -> str:
+    """Words on the tiles there are, where smaller ones would be more."""
+    if config.tile is None or isinstance(config.test, tuple):
+        return ""
+    room = count(total, "tile")
+    return f": data.tile={config.tile} finds room for {room}, a smaller one for more"
+
+
+def _how_split(
+    items: Items, config: DataConfig, is_named: Sequence[bool], counts: Sequence[int]
+) -> str:
+    unit = _unit(items)
     if any(is_named) and not isinstance(config.test, tuple):
-        return ", by the folders"
+        of = "the folders" if items.are_files else "x_train and x_test"
+        drawn = [SPLITS[i] for i in (1, 2) if counts[i] and not is_named[i]]
+        source = "train" if is_named[0] else "the rest"
+        of += f"; {' and '.join(drawn)} out of {source}, by {unit}" if drawn else ""
+        return f", by {of}"
     if config.tile is None:
-        return ", by file; equal files stay together"
+        return f", by {unit}; equal {unit}s stay together"
     if items.scenes.all() or len(items) == 1:
         return ", by blocks: no tile lies in two of them"
-    return ", by file: all tiles of one stay together"
+    return f", by {unit}: all tiles of one stay together"
+
+
+def _unit(items: Items) -> str:
+    """What the split deals out whole."""
+    return "file" if items.are_files else "image"
 
 
 def _with_copies(groups: NDArray[np.int64], fixed: NDArray[np.int8]) -> NDArray[np.int8]:

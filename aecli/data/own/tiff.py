@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from aecli.counts import count as counted
 from aecli.data.own.bigtiff import require_offsets_inside
 from aecli.data.own.pictures import (
     MOST_PIXELS,
@@ -82,7 +83,7 @@ class Tiff:
         self._bands = how.bands or reader.bands
         if max(self._bands) > count:
             raise UnreadableError(too_few_bands(count, how.bands))
-        self.original = f"{height}x{width}, {count} bands of {reader.dtype}"
+        self.original = f"{height}x{width}, {counted(count, 'band')} of {reader.dtype}"
         if reader.palette is None:
             channels, dtype = len(self._bands), held_by(reader.dtype)
             self.changes = narrowed(reader.dtype)
