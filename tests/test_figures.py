@@ -296,6 +296,23 @@ def test_pca_is_in_view_at_every_code_dimension_of_the_tradeoff():
     assert top > 0.05
 
 
+def test_a_page_of_few_pictures_is_narrow_and_no_frame_is_clipped():
+    image = np.zeros((1, 1, 28, 28))
+    few = figures.sheet(image, ["a"], "few-look: images as training sees them", splits=["train"])
+    assert few.get_figwidth() < 4
+    assert not any(patch.get_clip_on() for patch in few.axes[0].patches)
+    long = figures.sheet(image, ["a"], "x" * 40)
+    assert 4 < long.get_figwidth() <= 6.5
+    assert len(long._suptitle.get_text().split("\n")) == 1
+
+
+def test_white_pictures_have_an_edge_and_dark_ones_none():
+    for shade, edges in ((0.0, 0), (1.0, 1)):
+        figure = figures.sheet(np.full((3, 1, 8, 8), shade), ["a", "b", "c"], "t")
+        assert len(figure.axes[0].collections) == edges
+    assert len(figure.axes[0].collections[0].get_paths()) == 3
+
+
 def test_pca_may_have_fewer_components_than_the_code_has_units():
     figure = figures.code_units(np.ones(5), np.array([3.0, 1.0]), np.eye(5), "t")
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[0, 75], [1, 25]]

@@ -3,13 +3,17 @@
 import csv
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
 
 import aecli as library
+from aecli.cli import look
 from aecli.data.own import opened as opening
+from aecli.experiments import train
 from tests.own import blobs, drawn, put, put_scene
+from tests.own import look as looked_at
 
 SHORT = ("--epochs", "1", "--batch-size", "16", "--threads", "1")
 KINDS = {
@@ -254,6 +258,22 @@ def test_too_few_held_out_images_of_a_path_are_refused_before_there_is_a_run(
         assert (done.code, done.stdout) == (2, "")
         assert done.stderr.rstrip().endswith("99% quantile of their distances")
     assert sorted(tmp_path.glob("runs/*")) == there
+
+
+def test_one_test_image_has_no_rank():
+    assert train._rank_labels(1) == [""]
+    assert train._rank_labels(3) == ["best", "median", "worst"]
+
+
+def test_a_tile_is_called_by_its_place_as_the_note_says(tmp_path):
+    put_scene(tmp_path / "scene.tif", drawn(1, 96, 96))
+    found = looked_at(tmp_path / "scene.tif", tmp_path, tile=8, gap=1)
+    assert re.fullmatch(r"\d+, \d+", look._caption(found, "train", 0))
+    assert look._note(found).endswith(". Under each image: row, column.")
+    put(tmp_path / "photos", blobs(20))
+    found = looked_at(tmp_path / "photos", tmp_path)
+    assert look._caption(found, "train", 0).endswith(".png")
+    assert look._note(found) == f"Scale: {found.scale.rule}."
 
 
 def test_what_is_left_out_is_in_data_csv(inside, tmp_path):

@@ -58,8 +58,8 @@ class Advantage:
         return None if self.pca_mse < NOTHING else 100 * self.absolute / self.pca_mse
 
     def relative_in_words(self, decimals: int = 0) -> str:
-        """`+20%` of PCA's error by which the network's is lower, `error 191 times PCA's` where it is
-        so much higher, `-` where PCA has no error."""
+        """`+20%` of PCA's error by which the network's is lower, `error 191 times PCA's` where it
+        is so much higher, `-` where PCA has no error."""
         if self.percent is None:
             return "-"
         if -self.percent > MOST_PERCENT:
@@ -175,7 +175,8 @@ class LinearCheck:
     @property
     def excess_in_words(self) -> str:
         """Training error by the bound, which is there: `0.13% above the`, `191 times the`."""
-        assert self.tail_mse is not None and self.excess_percent is not None
+        assert self.tail_mse is not None
+        assert self.excess_percent is not None
         if self.excess_percent > MOST_PERCENT:
             return f"{self.train_mse / self.tail_mse:,.0f} times the"
         return f"{self.excess_percent:.2f}% above the"

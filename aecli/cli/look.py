@@ -175,7 +175,7 @@ def _draw(opened: "Opened", config: DataConfig, sheet: Path) -> None:
         np.stack(images).astype(np.float32),
         captions,
         title,
-        f"Scale: {opened.scale.rule}.",
+        _note(opened),
         np.stack(masks) if opened.masked else None,
         splits,
         shown,
@@ -186,12 +186,19 @@ def _draw(opened: "Opened", config: DataConfig, sheet: Path) -> None:
         raise StorageError(f"cannot write {sheet}: {reason.strerror}") from None
 
 
+def _note(opened: "Opened") -> str:
+    """Words below the sheet: the scale, and what a caption of two numbers is."""
+    places = opened.labels is None and len(opened.items) == 1
+    return f"Scale: {opened.scale.rule}." + (" Under each image: row, column." if places else "")
+
+
 def _caption(opened: "Opened", split: str, i: int) -> str:
+    """Class, place in the only picture (row, column), or file of an image."""
     if opened.labels is not None:
         return opened.classes[int(opened.labels[split][i])]
     item, y, x = opened.windows[split][i].tolist()
     if len(opened.items) == 1:
-        return f"row {y}, column {x}"
+        return f"{y}, {x}"
     return Path(opened.items.names[item]).name
 
 

@@ -344,7 +344,7 @@ def _check_images(config: InterpolateConfig, images: Images) -> None:
 
 def _require_held_out_images(config: InterpolateConfig, n_val: int) -> None:
     """Raises UsageError for too few validation images."""
-    require_held_out_images(n_val, "validation images", of_run=config.run is not None)
+    require_held_out_images(n_val, "validation images", settable=config.run is None)
 
 
 def _require_classes(config: InterpolateConfig, classes: int) -> None:

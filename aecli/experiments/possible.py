@@ -31,12 +31,12 @@ def require_images(images: int | None, least: int, why: str) -> None:
         raise UsageError(f"data.limit_train={images} must be at least {least}: {why}")
 
 
-def require_held_out_images(images: int, which: str, of_run: bool) -> None:
+def require_held_out_images(images: int, which: str, settable: bool) -> None:
     """Raises UsageError if the held-out images that are there are too few to calibrate holes on;
-    which: what they are, in words, such as `validation images`. of_run: they are those of a run,
-    where no setting makes them more."""
+    which: what they are, in words, such as `validation images`. settable: data.val can make them
+    more; not where they are those of a run."""
     if images < FEWEST_HELD_OUT:
-        advice = "" if of_run else "; take more images, or set data.val"
+        advice = "; take more images, or set data.val" if settable else ""
         raise UsageError(
             f"there are {images} {which}, and at least {FEWEST_HELD_OUT} are needed: holes are"
             f" calibrated on the 99% quantile of their distances{advice}"

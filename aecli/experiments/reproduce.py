@@ -93,7 +93,7 @@ def _check_images(images: Images) -> None:
             f"{images.name} has no labels of two classes or more, and some claims are about labels"
         )
     half = f"images in half of the {len(images.test)} test images"
-    require_held_out_images(len(images.test) // 2, half)
+    require_held_out_images(len(images.test) // 2, half, settable=False)
 
 
 def _about(config: ReproduceConfig, images: Images) -> str:

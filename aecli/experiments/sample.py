@@ -392,12 +392,12 @@ def _check_images(config: SampleConfig, images: Images) -> None:
 
 def _require_held_out_images(config: SampleConfig, n_val: int, n_test: int) -> None:
     """Raises UsageError for too few validation images, or too few test images in their place."""
-    of_run = config.run is not None
+    settable = config.run is None
     if n_val:
-        require_held_out_images(n_val, "validation images", of_run)
+        require_held_out_images(n_val, "validation images", settable)
     else:
         half = f"images in half of the {n_test} test images (there is no validation split)"
-        require_held_out_images(n_test // 2, half, of_run)
+        require_held_out_images(n_test // 2, half, settable)
 
 
 def _draw(

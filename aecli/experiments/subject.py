@@ -101,10 +101,14 @@ def noted_classifier(images: Images, context: Context, run_dir: RunDir) -> Class
 
 
 def require_trainable(config: TrainedConfig) -> None:
-    """Raises UsageError if the codec to train cannot be built; no run folder is needed."""
+    """Raises UsageError if the codec to train cannot be built, or a run's does not fit the images
+    of a path; no run folder is needed."""
     if config.run is None:
         shape = facts.image_shape(config.data)
         require_codecs([config.codec], shape, config.data.limit_train)
+    elif config.data.is_own:
+        run = Run(Path(config.run))
+        require_shape(run, facts.image_shape(config.data), config.data.dataset)
 
 
 def training_in_words(config: TrainedConfig, images: Images) -> str:

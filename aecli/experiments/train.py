@@ -151,7 +151,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
             batch.images.numpy(),
             decoded,
             _rank_labels(len(chosen)),
-            f"Test images from the best to the worst decoded ({title})",
+            f"{_ranks_in_words(len(chosen))} ({title})",
             images.shown,
             batch.valid,
         ),
@@ -223,8 +223,17 @@ def _decoded(name: str, codec: Codec, batch: Batch, test_mse: float) -> figures.
     return figures.Decoded(name, images.numpy(), errors.numpy(), test_mse)
 
 
+def _ranks_in_words(n: int) -> str:
+    """Beginning of the title over `n` images at even ranks."""
+    if n == 1:
+        return "The only test image, decoded"
+    return "Test images from the best to the worst decoded"
+
+
 def _rank_labels(n: int) -> list[str]:
-    """Names for `n` images at even ranks: best, 10%, ..., median, ..., worst."""
+    """Names for `n` images at even ranks: best, 10%, ..., median, ..., worst; one has none."""
+    if n == 1:
+        return [""]
     labels = [f"{100 * i / (n - 1):.0f}%" if 0 < i < n - 1 else "" for i in range(n)]
     labels[0], labels[-1] = "best", "worst"
     return ["median" if label == "50%" else label for label in labels]

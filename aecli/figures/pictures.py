@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.collections
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -34,6 +35,8 @@ _NOT_VALID = "Striped: pixels that are not valid."
 _SIZE, _SMALL = 10.5, 9.0  # points
 _LINE = 1.35 / 72  # inches of a line of text per point of its size
 _AIR = 0.09  # inches
+_NARROWEST_PAGE, _NARROW_PAGE = 3.2, 6.5  # inches; of few pictures, and with long words above
+_HAIRLINE, _NEARLY_WHITE = "#b8b8b8", 0.85
 _BAR = 0.73  # inches; a colour bar with its numbers, from its left edge on
 
 
@@ -116,7 +119,7 @@ def picture_rows(
     bar_left = 0.07 if height >= 0.6 * per_inch else right
     right = max(right, bar_left + _BAR if shades else 0)
     wide, high = (side / per_inch for side in picture.shape[1::-1])
-    page = max(names + wide + right + 3 * _AIR, 6.5)
+    page = max(names + wide + right + 3 * _AIR, _least_page([title, note]))
     headline = wrapped(title, page - 2 * _AIR, TITLE, "bold")
     foot = "\n".join(wrapped(line, page - 2 * _AIR, NOTE) for line in note.split("\n"))
     over = max((text.count("\n") + 1 for text in [*heads, *above]), default=0) * _SMALL * _LINE
@@ -131,6 +134,9 @@ def picture_rows(
     corner = (names + 2 * _AIR) / page, below / full
     axes = figure.add_axes((*corner, wide / page, high / full))
     axes.imshow(picture, interpolation="auto", aspect="auto")
+    edges = _edges(pictures, tops, lefts)
+    if edges is not None:
+        axes.add_collection(edges, autolim=False)
     bare(axes)
     axes.tick_params(length=0, pad=4)
     centres = tops + (height - 1) / 2
@@ -156,7 +162,8 @@ def picture_rows(
         for place in row.framed:
             spot = (lefts[place] - 0.5, upper - 0.5)
             edge_colour = row.colours[place] if row.colours else BASELINE
-            axes.add_patch(Rectangle(spot, width, height, ec=edge_colour, fc="none", lw=3))
+            line: dict[str, Any] = {"ec": edge_colour, "fc": "none", "lw": 3, "clip_on": False}
+            axes.add_patch(Rectangle(spot, width, height, **line))
     if shades:
         low = 1 - (tops[-1] + height) / picture.shape[0]
         long = max(height, _TILE * per_inch) / picture.shape[0]
@@ -166,6 +173,38 @@ def picture_rows(
         bar.set_label("pixel units", fontsize=8.5)
         bar.outline.set_visible(False)
     return figure
+
+
+def _least_page(texts: Sequence[str]) -> float:
+    """Inches that a page of few pictures is wide, for the sake of the texts above and below: they
+    take several lines, but no word is cut that has room on a page of the usual width."""
+    words = [word for text in texts for word in text.split()]
+    longest = max((text_width(word, TITLE, "bold") for word in words), default=0)
+    return min(max(longest + 3 * _AIR, _NARROWEST_PAGE), _NARROW_PAGE)
+
+
+def _edges(
+    pictures: Sequence[Array], tops: Array, lefts: Array
+) -> mpl.collections.PatchCollection | None:
+    """A hairline around each picture, for white ones end nowhere on white paper; None where none of
+    them is white at its edge."""
+    if not any(_is_white_at_an_edge(some) for some in pictures):
+        return None
+    height, width = pictures[0].shape[1:3]
+    frames = [
+        Rectangle((left - 0.5, top - 0.5), width, height)
+        for some, top in zip(pictures, tops, strict=True)
+        for _, left in zip(some, lefts, strict=False)
+    ]
+    style: dict[str, Any] = {"facecolor": "none", "edgecolor": _HAIRLINE, "linewidth": 0.6}
+    return mpl.collections.PatchCollection(frames, **style, clip_on=False)
+
+
+def _is_white_at_an_edge(colours: Array) -> bool:
+    """True if a pixel at the edge of a picture (n, H, W, 3) is nearly white."""
+    least = colours.min(axis=3)
+    edges = least[:, [0, -1]], least[:, :, [0, -1]]
+    return any((edge > _NEARLY_WHITE).any() for edge in edges)
 
 
 def _at_a_size(rows: Sequence[PictureRow]) -> tuple[list[Array], float]:
