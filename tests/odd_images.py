@@ -647,7 +647,7 @@ _ARRAYS = [
     OddPlace("head claims less than none", _single("x.npy", _head_says("(-1, 9, 9)")),
              "damaged"),
     OddPlace("head of another type", _single("x.npy", _head_says("(8, 9, 9)", "|O")),
-             "damaged"),
+             "Python objects"),
     OddPlace("head is no shape", _single("x.npy", _head_says("(8, 9, ")), "damaged"),
     OddPlace("size of an array", _single("x.npy", npy(_IMAGES)), "data.size=8", {"size": 8}, 2),
     OddPlace("files of an array", _single("x.npy", npy(_IMAGES)), "an array has no files",

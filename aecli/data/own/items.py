@@ -182,8 +182,8 @@ def _common(config: DataConfig, facts: Sequence[Facts]) -> tuple[str, int, list[
             odd.append(
                 (
                     each.name,
-                    f"{each.shape[0]} channels, which cannot become {channels}; data.bands chooses"
-                    " among them",
+                    f"{count(int(each.shape[0]), 'channel')}, which cannot become"
+                    f" {channels}; data.bands chooses among them",
                 )
             )
     return dtype, channels, odd

@@ -140,7 +140,7 @@ def in_channels(picture: Picture, channels: int) -> Picture:
     if (len(pixels), channels) == (3, 1):
         luma = np.tensordot(_LUMA, pixels.astype(np.float32), axes=1)[None]
         return replace(picture, pixels=in_type(luma, pixels.dtype))
-    raise UnreadableError(f"{len(pixels)} channels, which cannot become {channels}")
+    raise UnreadableError(f"{counted(len(pixels), 'channel')}, which cannot become {channels}")
 
 
 def in_type(values: Pixels, dtype: Any) -> Pixels:

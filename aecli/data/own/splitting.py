@@ -281,7 +281,7 @@ def _how_split(
 
 
 def _unit(items: Items) -> str:
-    """What the split deals out whole."""
+    """The noun for what the split deals out whole."""
     return "file" if items.are_files else "image"
 
 
