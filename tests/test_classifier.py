@@ -32,7 +32,7 @@ def test_it_says_what_it_is_and_where_it_came_from(judge, images):
     first, second = judge(), judge()
     assert first.provenance() == second.provenance() | {"source": "trained"}
     assert second.provenance() == {
-        "name": f"{images.sha256[:12]}-400-v2-torch-{torch.__version__}",
+        "name": f"{images.sha256[:12]}-400-v3-torch-{torch.__version__}",
         "weights_sha256": first.weights_sha256,
         "test_accuracy": first.test_accuracy,
         "source": "cache",
