@@ -14,7 +14,7 @@ from aecli.data import datasets, sources
 from aecli.data.images import Images, InMemory, Raw, Source, pixel_variance
 from aecli.data.known import DATASETS, Dataset
 from aecli.errors import UsageError
-from aecli.experiments.interpolate import choose_any_ends, draw_any_pairs
+from aecli.experiments.ends import choose_any_ends, draw_any_pairs
 from aecli.experiments.wording import in_words, one_of
 from aecli.measure import classifier
 from aecli.measure.distances import nearest_distances

@@ -89,7 +89,7 @@ def test_only_storage_writes_into_runs():
         )
     }
     # The second copies a config to where the user says, the others fill the user's cache.
-    cache = {"data/own/survey.py", "data/own/arrays.py"}
+    cache = {"data/own/store.py", "data/own/arrays.py"}
     assert writers == {"runs/storage.py", "cli/shipped.py", *cache}
 
 

@@ -18,7 +18,8 @@ from aecli.codespace.lines import CodeSpace, walk
 from aecli.config import DctConfig, InterpolateConfig, PcaConfig
 from aecli.data.images import Images, InMemory
 from aecli.errors import UsageError
-from aecli.experiments.interpolate import PAIR_STEPS, choose_ends, draw_pairs
+from aecli.experiments.ends import choose_ends, draw_pairs
+from aecli.experiments.interpolate import PAIR_STEPS
 from aecli.experiments.interpolate_figures import _plane
 from aecli.fields import CodecSection
 from tests.conftest import FEW_IMAGES, SMALL

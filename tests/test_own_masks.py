@@ -161,7 +161,7 @@ def test_tiles_over_edges_are_padded_with_what_is_not_valid(tmp_path, kind, monk
     else:
         put(tmp_path / "photos", photos)
     if kind == "files":
-        monkeypatch.setattr("aecli.data.own.survey.STORE_LIMIT", 10)
+        monkeypatch.setattr("aecli.data.own.store.STORE_LIMIT", 10)
     path = tmp_path / ("photos.npy" if kind == "npy" else "photos")
     images = load(path, tmp_path, tile=8, edges="pad", min_valid=0.05, val=0)
     assert images.opened.masked

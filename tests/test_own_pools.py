@@ -47,7 +47,7 @@ def pools(request, tmp_path_factory):
     opened = {}
     with pytest.MonkeyPatch.context() as patched:
         opened["kept"] = look(folder / "photos", folder, **keys)
-        patched.setattr("aecli.data.own.survey.STORE_LIMIT", 10)
+        patched.setattr("aecli.data.own.store.STORE_LIMIT", 10)
         opened["files"] = look(folder / "photos", folder / "none", **keys)
     if kind in ("grey", "colour", "masked"):
         for name, axes in (("first", (0, 1, 2, 3)), ("last", (0, 2, 3, 1))):

@@ -30,12 +30,13 @@ from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_held_out_images, require_images
 from aecli.experiments.result import Result
-from aecli.experiments.sample import Judge, measure_samples
+from aecli.experiments.sample import measure_samples
 from aecli.experiments.subject import Subject, noted_classifier
 from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.measure import metrics
 from aecli.measure.baselines import full_pca
+from aecli.measure.judge import Judge
 from aecli.measure.sample_metrics import pixel_range
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run

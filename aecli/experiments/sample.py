@@ -12,11 +12,9 @@ from torch import Tensor
 
 from aecli import chapter, figures
 from aecli.codecs.base import Codec
-from aecli.codecs.pca import Pca
-from aecli.codecs.principal import most_components
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
-from aecli.config import PcaConfig, SampleConfig
+from aecli.config import SampleConfig
 from aecli.data import facts
 from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
 from aecli.experiments.possible import (
@@ -33,8 +31,8 @@ from aecli.experiments.subject import (
     training_in_words,
 )
 from aecli.measure import metrics, sample_metrics
-from aecli.measure.classifier import Classifier
 from aecli.measure.distances import nearest_distances, rms_differences
+from aecli.measure.judge import Judge
 from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
@@ -47,7 +45,6 @@ _HELD_OUT = {
 REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untrained decoder"
 _SHOWN = 12  # samples drawn per row of the figure
 _FEWEST = 50  # training images, from which a sampler and the references can be made
-_COMPONENTS = 64  # of PCA, at most, whose codes stand for the classifier's as many features
 _MASKED_AT_ONCE = 256  # masked images whose distances to all references are held at once
 _REFERENCE_BYTES = 2**28
 """Bytes of the training images among which the nearest one is looked for; all of MNIST's fit."""
@@ -116,45 +113,6 @@ def measure_samples(
         _draw(judged, judge, ranges, subject, run_dir)
     numbers = _numbers(subject, judge, rows, found, ranges)
     return rows, numbers | {"nearest_images_among": len(references.images)}
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A judge of images: the classifier, or PCA where labels tell nothing apart."""
-
-    classifier: Classifier | None
-    pca: Pca | None
-    """None where there is a classifier."""
-
-    @classmethod
-    def of(cls, images: Images, classifier: Classifier | None) -> "Judge":
-        if classifier is not None:
-            return cls(classifier, None)
-        most, _ = most_components(len(images.train), images.train.pixels)
-        pca = Pca(images.shape, PcaConfig(code_dim=min(_COMPONENTS, most)))
-        pca.solve(images.train)
-        return cls(None, pca)
-
-    @property
-    def features_in_words(self) -> str:
-        """Features that Frechet distances are taken in: `the classifier's features`."""
-        if self.pca is None:
-            return "the classifier's features"
-        return f"the codes of PCA-{self.pca.code_dim}"
-
-    @property
-    def features_name(self) -> str:
-        """The same as tables and records have it: `classifier` or `pca-64`."""
-        return "classifier" if self.pca is None else f"pca-{self.pca.code_dim}"
-
-    @torch.no_grad()
-    def features(self, batch: Batch) -> Tensor:
-        """(n, d) of images that are few enough to be looked at at once. Pixels that are not valid
-        count as PCA's mean, or as the 0 that they are for the classifier."""
-        if self.classifier is not None:
-            return self.classifier.features(batch.images)
-        assert self.pca is not None
-        return self.pca.encode(self.pca.seen(batch))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from aecli.data.downloads import Working
 from aecli.data.own.listing import Listing, Named, list_images
 from aecli.data.own.pictures import Decoding
 from aecli.data.own.pools import Files, Kept, Place, Pool
-from aecli.data.own.survey import Facts, survey
+from aecli.data.own.store import Facts
+from aecli.data.own.survey import survey
 from aecli.errors import UsageError
 
 

@@ -1,6 +1,7 @@
 """Pixels of many images, wherever they lie: kept in the cache, in an array, in their files."""
 
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ RESIDENT = 2**29
 _MAPPED_AT_ONCE = 2**16  # bytes around each that is read (Linux: fault_around_bytes)
 
 
-class Pool:
+class Pool(ABC):
     """Images of one type and number of channels, of any sizes, that windows are read from."""
 
     channels: int
@@ -42,10 +43,10 @@ class Pool:
     masked: bool
     """True if some pixels are not valid."""
 
+    @abstractmethod
     def window(self, item: int, y: int, x: int, height: int, width: int) -> Picture:
         """The part (c, height, width) of an image, in the channels that it has itself, its upper
         left pixel at (y, x); what lies beyond its edges is not valid."""
-        raise NotImplementedError
 
     def read(self, windows: NDArray[np.int32], height: int, width: int) -> Picture:
         """Parts (n, C, height, width) of images, with masks (n, height, width).

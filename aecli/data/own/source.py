@@ -11,6 +11,7 @@ from aecli.data.facts import IN_MEMORY
 from aecli.data.images import Batch, InMemory, Source
 from aecli.data.own.cutting import Windows
 from aecli.data.own.opened import Opened
+from aecli.data.own.pictures import Pixels
 from aecli.data.own.pools import Pool
 from aecli.data.own.scaling import Scale
 
@@ -43,21 +44,24 @@ class Read(Source):
 
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
         chosen = indices.cpu()
-        picture = self._pool.read(self._windows[chosen.numpy()], *self.shape[1:])
+        pixels, mask = self._pixels_and_mask(chosen)
         labels = None if self.labels is None else self.labels[chosen]
         if self._scale.is_bytes:
-            pixels = torch.from_numpy(picture.pixels)
             into = None if out is None or out.is_cuda else out[: len(chosen)]
-            images = torch.div(pixels, 255, out=into)
+            images = torch.div(torch.from_numpy(pixels), 255, out=into)
         else:
-            images = torch.from_numpy(self._scale.to_unit(picture.pixels))
+            images = torch.from_numpy(self._scale.to_unit(pixels))
+        return Batch(images if mask is None else torch.where(mask, images, 0), mask, labels)
+
+    def _pixels_and_mask(self, chosen: Tensor) -> tuple[Pixels, Tensor | None]:
+        """Pixels (n, C, H, W) before they are scaled, and their mask (n, 1, H, W) if masked."""
+        picture = self._pool.read(self._windows[chosen.numpy()], *self.shape[1:])
         if not self.masked:
-            return Batch(images, None, labels)
+            return picture.pixels, None
         valid = picture.valid
         if valid is None:
             valid = np.ones((len(chosen), *self.shape[1:]), bool)
-        mask = torch.from_numpy(valid).unsqueeze(1)
-        return Batch(torch.where(mask, images, 0), mask, labels)
+        return picture.pixels, torch.from_numpy(valid).unsqueeze(1)
 
     def part(self, indices: Tensor) -> Source:
         labels = None if self.labels is None else self.labels[indices]
@@ -72,18 +76,10 @@ class Read(Source):
         mask = torch.empty((len(self), 1, *self.shape[1:]), dtype=torch.bool)
         step = max(_AT_ONCE // (4 * self.pixels), 1)
         for some in torch.arange(len(self)).split(step):
-            if as_bytes:
-                picture = self._pool.read(self._windows[some.numpy()], *self.shape[1:])
-                images[some] = torch.from_numpy(picture.pixels)
-                if self.masked and picture.valid is not None:
-                    mask[some] = torch.from_numpy(picture.valid).unsqueeze(1)
-                elif self.masked:
-                    mask[some] = True
-            else:
-                batch = self.read(some)
-                images[some] = batch.images
-                if batch.mask is not None:
-                    mask[some] = batch.mask
+            pixels, valid = self._pixels_and_mask(some)
+            images[some] = torch.from_numpy(pixels if as_bytes else self._scale.to_unit(pixels))
+            if valid is not None:
+                mask[some] = valid
         return InMemory(images, self.labels, mask if self.masked else None)
 
 
@@ -101,7 +97,7 @@ def _read(
 
 def source_of(opened: Opened, split: str, scale: Scale) -> Source:
     """One part of the split of a dataset."""
+    labels = None if opened.labels is None else opened.labels[split]
     windows = opened.windows[split]
-    labels = None if opened.labels is None else torch.from_numpy(opened.labels[split])
-    source = Read(opened.pool, windows, opened.shape, scale, labels, opened.masked)
+    source = _read(opened.pool, windows, opened.shape, scale, labels, opened.masked)
     return source.in_memory() if opened.bytes_in_memory <= IN_MEMORY else source
