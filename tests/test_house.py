@@ -29,7 +29,7 @@ LEVELS = [
     {"data.files"},
     {"terminal", "interrupts", "fields"},
     {"pathnames"},
-    {"errors", "strictjson", "bars", "counts", "lazily", "machine"},
+    {"errors", "strictjson", "bars", "counts", "lazily", "locks", "machine"},
 ]
 
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from aecli.data.own import store
 from aecli.data.own import survey as surveys
 from aecli.data.own.pools import Files, Kept
 from aecli.errors import DataError
@@ -37,8 +38,9 @@ def pixels(opened):
 
 
 def kept(tmp_path):
-    """The files that a look left."""
-    return sorted(path for path in (tmp_path / "images").rglob("*") if path.is_file())
+    """The files that a look left, but for the lock."""
+    found = (tmp_path / "images").rglob("*")
+    return sorted(path for path in found if path.is_file() and path.name != ".lock")
 
 
 def test_a_second_look_decodes_nothing(tmp_path, decoded):
@@ -161,7 +163,7 @@ def test_more_than_the_cache_may_have_is_decoded_each_time(tmp_path, monkeypatch
     put(tmp_path / "photos", drawn(9, 8, 8))
     first = look(tmp_path / "photos", tmp_path, **keys)
     assert isinstance(first.pool, Kept)
-    monkeypatch.setattr(surveys, "STORE_LIMIT", 200)
+    monkeypatch.setattr(store, "STORE_LIMIT", 200)
     for _ in range(2):
         second = look(tmp_path / "photos", tmp_path / "small", **keys)
         assert isinstance(second.pool, Files)
@@ -176,7 +178,7 @@ def test_what_was_least_used_makes_room(tmp_path, monkeypatch):
         put(tmp_path / name, drawn(9, 8, 8))
         opened = look(tmp_path / name, tmp_path)
     del opened
-    monkeypatch.setattr(surveys, "STORE_LIMIT", 9_000)
+    monkeypatch.setattr(store, "STORE_LIMIT", 9_000)
     put(tmp_path / "d", drawn(9, 8, 8))
     look(tmp_path / "d", tmp_path)
     assert len([path for path in kept(tmp_path) if path.name == "facts.json"]) < 4
@@ -190,7 +192,7 @@ def test_what_is_read_from_is_not_taken_away(tmp_path, monkeypatch):
     os.utime(paths[0], (1, 1))
     look(tmp_path / "a", tmp_path)
     put(tmp_path / "b", drawn(9, 8, 8))
-    monkeypatch.setattr(surveys, "STORE_LIMIT", 10)
+    monkeypatch.setattr(store, "STORE_LIMIT", 10)
     look(tmp_path / "b", tmp_path)
     again, arguments = first.pool.__reduce__()  # as a worker process maps it anew
     window = first.windows["train"]
@@ -217,14 +219,14 @@ def test_a_cache_that_cannot_be_written(tmp_path, kind):
 def test_a_disk_that_fills_up(tmp_path, monkeypatch):
     put(tmp_path / "photos", drawn(9, 8, 8))
     first = look(tmp_path / "photos", tmp_path)
-    writes = surveys._Store._write
+    writes = store.Store._write
 
     def full(store, kind, offset, array):
         if offset > 100:
             store._fail("No space left on device")
         writes(store, kind, offset, array)
 
-    monkeypatch.setattr(surveys._Store, "_write", full)
+    monkeypatch.setattr(store.Store, "_write", full)
     second = look(tmp_path / "photos", tmp_path / "full")
     assert any("No space left" in each for each in second.warnings)
     np.testing.assert_array_equal(pixels(first), pixels(second))
@@ -330,7 +332,7 @@ def test_an_npz_is_unpacked_once_and_anew_when_it_is_damaged(tmp_path, monkeypat
 
 def test_a_file_that_changes_while_it_is_used_is_told(tmp_path, monkeypatch):
     paths = put(tmp_path / "photos", drawn(9, 8, 8))
-    monkeypatch.setattr(surveys, "STORE_LIMIT", 10)
+    monkeypatch.setattr(store, "STORE_LIMIT", 10)
     opened = look(tmp_path / "photos", tmp_path)
     for path in paths:
         path.unlink()

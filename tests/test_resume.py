@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from aecli import locks
 from aecli.config import TrainConfig
 from aecli.errors import UsageError
-from aecli.runs import checkpoint, locks, storage
+from aecli.runs import checkpoint, storage
 from aecli.runs.folder import RunDir, new_run
 from aecli.runs.run import Run
 from aecli.training import device

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aecli import interrupts, strictjson
+from aecli import interrupts, locks, strictjson
 from aecli.config import ExperimentConfig, NetworkConfig, settings_of, to_yaml
 from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
-from aecli.runs import checkpoint, locks, provenance, storage
+from aecli.runs import checkpoint, provenance, storage
 from aecli.runs.record import LOCK, RUN_FORMAT, finished_at, read_record
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from aecli import machine
+from aecli import locks, machine
 from aecli.config import (
     CodecConfig,
     ManyConfig,
@@ -17,7 +17,7 @@ from aecli.config import (
 from aecli.counts import count
 from aecli.data import facts
 from aecli.errors import StorageError, UsageError
-from aecli.runs import locks, storage
+from aecli.runs import storage
 
 Config = TypeVar("Config", bound=NetworkConfig)
 

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aecli import locks
 from aecli.errors import DataError, UsageError
-from aecli.runs import locks, storage
+from aecli.runs import storage
 from aecli.runs.record import LOCK, finished_at, read_metrics, read_record
 
 if TYPE_CHECKING:
