@@ -99,6 +99,8 @@ def test_a_path_below_is_passed_over_under_a_known_dataset_above():
         ("data.bands=[a]", "data.bands.0='a' must be a whole number"),
         ("data.bands=[1, 1]", "data.bands=[1, 1]: one stands twice"),
         ("data.dataset=mnits", "data.dataset='mnits': no dataset is called 'mnits'; did you mean"),
+        ("data.dataset=''", "data.dataset='': must be a dataset's name or a path"),
+        ("data.dataset=https://a.b/c.zip", "'https://a.b/c.zip': is an address; download it"),
         ("data.dataset=photos", "there are auto, mnist, fashion-mnist, mnist-5k; a path has a"),
         ("data.dataset=3", "data.dataset=3 must be text"),
         ("data.size=0", "data.size=0 must be at least 1"),

@@ -31,11 +31,11 @@ PixelCount = Annotated[int, Field(ge=1, le=65_536)]
 def _named_or_path(text: str) -> str:
     """A known dataset's name as it is; a path made absolute, so that a run's config means the same
     from everywhere; an error for anything else."""
-    if text == "auto" or text in DATASETS or not text:
-        known = bool(text)
-    else:
-        known = looks_like_a_path(text)
-    if not known:
+    if not text:
+        raise PydanticCustomError("dataset", "must be a dataset's name or a path")
+    if "://" in text:
+        raise PydanticCustomError("dataset", "is an address; download it, and name its folder")
+    if text != "auto" and text not in DATASETS and not looks_like_a_path(text):
         near = difflib.get_close_matches(text, ["auto", *DATASETS], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise PydanticCustomError(

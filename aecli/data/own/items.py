@@ -70,8 +70,9 @@ class Items:
 def files_of(config: DataConfig, cache: Path, workers: int, working: Working) -> Items:
     """The images of a folder, or of one file, all looked at. Raises DataError, UsageError."""
     how = Decoding(config.size, config.bands, config.nodata, config.background)
-    listing = list_images(Path(config.dataset))
-    _add_test_files(listing, config)
+    with working("listing the files"):
+        listing = list_images(Path(config.dataset))
+        _add_test_files(listing, config)
     found = survey(listing, how, cache, workers, working)
     faults = [*listing.faults, *_faults(listing, found.facts)]
     good = [

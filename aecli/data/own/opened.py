@@ -132,7 +132,10 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
     enough = cut.valid_shares(windows) >= max(config.min_valid, 1e-9)
     windows, groups, fixed = windows[enough], groups[enough], fixed[enough]
     if not len(windows):
-        raise DataError(f"{path}: every image has fewer valid pixels than data.min_valid")
+        raise DataError(
+            f"{path}: every image has fewer valid pixels than data.min_valid={config.min_valid:g};"
+            " NaN, infinity, no data, and what float32 cannot hold are not valid"
+        )
     sides, said, warnings = split_of(config, items, windows, groups, fixed)
     order = np.random.RandomState(0).permutation(len(windows))
     by_split = {

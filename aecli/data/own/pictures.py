@@ -76,7 +76,7 @@ def held_by(dtype: str) -> str:
         return "uint16"
     if kind.kind in "iuf":
         return "float32"
-    raise UnreadableError(f"its pixels are {dtype}, which are no brightness")
+    raise UnreadableError(f"its values are {dtype}, expected whole or real numbers")
 
 
 def narrowed(dtype: str) -> tuple[str, ...]:
