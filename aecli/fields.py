@@ -1,5 +1,6 @@
 """Rules that every part of a config keeps, and the types of its values."""
 
+import math
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
@@ -40,6 +41,8 @@ class Section(BaseModel):
 
 
 CODE_DIM_OF_THE_CHAPTER = 32
+ImageShape = tuple[int, int, int]
+"""Channels, height and width of an image."""
 
 
 class CodecSection(Section):
@@ -58,9 +61,10 @@ class CodecSection(Section):
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
     """Size of the code, in numbers."""
 
-    def size(self, pixels: int) -> tuple[int, int]:
+    def size(self, shape: ImageShape) -> tuple[int, int]:
         """Numbers in the parameters, and numbers kept of one image in a step, about, for images of
-        so many pixels: for an estimate of the memory before torch is there."""
+        a shape: for an estimate of the memory before torch is there."""
+        pixels = math.prod(shape)
         return 2 * pixels * self.code_dim, 8 * pixels + self.code_dim
 
 

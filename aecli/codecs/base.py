@@ -45,6 +45,10 @@ class Codec(nn.Module, ABC):
         """
         raise NotImplementedError(f"{self.settings.name} is trained, not solved for")
 
+    def begin(self, source: Source) -> None:
+        """Set what a training starts from, and does not change, from its training images; nothing
+        of most codecs."""
+
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Codes (N, *code_shape) float32 of images (N, C, H, W) float32 in [0, 1].

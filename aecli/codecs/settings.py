@@ -5,9 +5,12 @@ a file beside it; and a line in CODECS.
 """
 
 import itertools
-from typing import ClassVar, Literal
+import math
+from typing import Annotated, ClassVar, Literal
 
-from aecli.fields import CodecSection, Widths
+from pydantic import Field, Strict
+
+from aecli.fields import CodecSection, ImageShape, Widths
 
 
 class MlpConfig(CodecSection):
@@ -19,9 +22,68 @@ class MlpConfig(CodecSection):
     hidden: Widths = (256, 64)
     """Widths of the encoder's hidden layers; the decoder has the same in reverse."""
 
-    def size(self, pixels: int) -> tuple[int, int]:
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        pixels = math.prod(shape)
         widths = (pixels, *self.hidden, self.code_dim, *reversed(self.hidden), pixels)
         return sum(a * b + b for a, b in itertools.pairwise(widths)), sum(widths)
+
+
+class ConvConfig(CodecSection):
+    """Convolutional network: stages of residual blocks down to a coarse grid, a linear code, and
+    the mirror image back; for images of any size."""
+
+    made_by: ClassVar[str] = "aecli.codecs.conv:Conv"
+
+    name: Literal["conv"] = "conv"
+    width: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Channels of every layer."""
+    depth: Annotated[int, Field(ge=0, le=64)] = 1
+    """Residual blocks of two convolutions in each stage."""
+    downsampling: (
+        Annotated[
+            tuple[Annotated[int, Field(ge=1, le=256)], ...],
+            Strict(False),
+            Field(min_length=1, max_length=8),
+        ]
+        | None
+    ) = None
+    """Factor by which each stage shrinks height and width, from the image on; sizes that do not
+    divide are padded (null: by 4, or by 8 where images are large, then by 2 down to a grid of about
+    8x8)."""
+    path: Literal["none", "pca", "rotated-dct"] = "none"
+    """Linear codec beside the network, solved for before it is trained: the network adds to its
+    code and to its picture, and begins at adding nothing."""
+
+    def factors(self, shape: ImageShape) -> tuple[int, ...]:
+        """The factor of each stage for images of a shape."""
+        if self.downsampling is not None:
+            return self.downsampling
+        side = math.sqrt(shape[1] * shape[2])
+        total = 2 ** max(0, math.ceil(math.log2(side / 8)))
+        first = min(total, 4 if total <= 16 else 8)
+        return (first, *[2] * round(math.log2(total / first)))
+
+    def grids(self, shape: ImageShape) -> list[tuple[int, int]]:
+        """Height and width of each stage's grid, the coarsest last."""
+        factors = self.factors(shape)
+        total = math.prod(factors)
+        height, width = (-(-side // total) * total for side in shape[1:])
+        shrunk = itertools.accumulate(factors, lambda a, b: a * b)
+        return [(height // factor, width // factor) for factor in shrunk]
+
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        grids, factors, width = self.grids(shape), self.factors(shape), self.width
+        places = [height * width for height, width in grids]
+        edges = [shape[0] * factors[0] ** 2, *[width * factor**2 for factor in factors[1:]]]
+        blocks = 4 * self.depth * (9 * width * width + width)
+        parameters = sum(18 * edge * width + width + edge + blocks for edge in edges)
+        parameters += (2 * self.code_dim + 1) * width * places[-1] + self.code_dim
+        kept = sum(
+            2 * n * ((4 * self.depth + 3) * width + edge)
+            for n, edge in zip(places, edges, strict=True)
+        )
+        path = 0 if self.path == "none" else math.prod(shape)
+        return parameters + (self.code_dim * path if self.path == "pca" else 0), kept + 3 * path
 
 
 class LinearConfig(CodecSection):
@@ -32,7 +94,8 @@ class LinearConfig(CodecSection):
 
     name: Literal["linear"] = "linear"
 
-    def size(self, pixels: int) -> tuple[int, int]:
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        pixels = math.prod(shape)
         return 2 * pixels * self.code_dim + self.code_dim + pixels, 2 * pixels + self.code_dim
 
 
@@ -45,7 +108,8 @@ class PcaConfig(CodecSection):
 
     name: Literal["pca"] = "pca"
 
-    def size(self, pixels: int) -> tuple[int, int]:
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        pixels = math.prod(shape)
         return min(self.code_dim, pixels) * pixels, pixels + self.code_dim
 
 
@@ -59,7 +123,8 @@ class DctConfig(CodecSection):
 
     name: Literal["dct"] = "dct"
 
-    def size(self, pixels: int) -> tuple[int, int]:
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        pixels = math.prod(shape)
         return 2 * min(self.code_dim, pixels), 3 * pixels + self.code_dim
 
 
@@ -73,7 +138,8 @@ class RotatedDctConfig(CodecSection):
 
     name: Literal["rotated-dct"] = "rotated-dct"
 
-    def size(self, pixels: int) -> tuple[int, int]:
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        pixels = math.prod(shape)
         return 2 * min(self.code_dim, pixels) + 4 * pixels, 4 * pixels + self.code_dim
 
 
@@ -87,12 +153,14 @@ class ThumbnailConfig(CodecSection):
 
     name: Literal["thumbnail"] = "thumbnail"
 
-    def size(self, pixels: int) -> tuple[int, int]:
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        pixels = math.prod(shape)
         return 2 * pixels, 3 * pixels + self.code_dim
 
 
 CODECS: dict[str, type[CodecSection]] = {
     "mlp": MlpConfig,
+    "conv": ConvConfig,
     "linear": LinearConfig,
     "pca": PcaConfig,
     "dct": DctConfig,

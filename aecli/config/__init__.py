@@ -1,6 +1,7 @@
 """Settings: what can be set, where it comes from, and what is wrong with it."""
 
 from aecli.codecs.settings import (
+    ConvConfig,
     DctConfig,
     LinearConfig,
     MlpConfig,
@@ -64,6 +65,7 @@ __all__ = [
     "AdamConfig",
     "CodecConfig",
     "CodecSection",
+    "ConvConfig",
     "DataConfig",
     "DctConfig",
     "ExperimentConfig",

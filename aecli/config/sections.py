@@ -333,6 +333,11 @@ class FitConfig(Section):
     """Distance in pixels by which training images are bent, input and target alike (0: none)."""
     elastic_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.5
     """Fraction of each batch that is bent."""
+    shift: Annotated[int, Field(ge=0, le=65_536)] = 0
+    """Pixels by which training images are moved at most, at random, as a crop of a larger picture
+    would be; the edge is repeated (0: none)."""
+    mirror: bool = False
+    """Mirror half of the training images left to right, at random."""
     precision: Precision = "auto"
     """Number format of the matrix products in training; measurements are always fp32. `auto` is
     bf16 where the hardware is faster at it, else fp32."""

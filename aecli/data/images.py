@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.errors import UsageError
+from aecli.fields import ImageShape as ImageShape
 
 if TYPE_CHECKING:
     from aecli.data.own.opened import Opened
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 Changed = TypeVar("Changed")
-
-ImageShape = tuple[int, int, int]
-"""Channels, height, width."""
 
 BATCH_BYTES = 4096 * 28 * 28 * 4
 """Bytes of float32 pixels that are measured at once: 4,096 of MNIST's images. It bounds memory, and

@@ -84,7 +84,7 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
 
 def estimate(config: NetworkConfig) -> Need:
     """Memory and disk that a run of `config` needs."""
-    parameters, _ = largest_codec(config).size(facts.pixels(config.data))
+    parameters, _ = largest_codec(config).size(facts.image_shape(config.data))
     disk = 4.0 * parameters * trainings(config) + 2 * 20.0 * parameters + 10e6
     return Need(_memory(config, _side_by_side(config)), disk)
 
@@ -117,7 +117,8 @@ def largest_codec(config: NetworkConfig) -> CodecConfig:
         if config.experiment in _WITH_WIDE_ROWS
         else None
     )
-    return max((codec, wide or codec), key=lambda each: each.size(facts.pixels(config.data))[0])
+    shape = facts.image_shape(config.data)
+    return max((codec, wide or codec), key=lambda each: each.size(shape)[0])
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:
@@ -127,7 +128,7 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.
     """
     codec, pixels = largest_codec(config), facts.pixels(config.data)
-    parameters, numbers = codec.size(pixels)
+    parameters, numbers = codec.size(facts.image_shape(config.data))
     training = 32.0 * parameters
     training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (numbers + pixels)
     data = facts.bytes_in_memory(config.data)

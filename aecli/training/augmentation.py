@@ -1,4 +1,4 @@
-"""Images bent a little, so that a network never sees the same one twice."""
+"""Images bent, moved or mirrored, so that a network never sees the same one twice."""
 
 from dataclasses import replace
 
@@ -35,3 +35,29 @@ def elastic(batch: Batch, pixels: float, fraction: float, generator: torch.Gener
     shares = F.grid_sample(batch.mask[:n].float(), grid, align_corners=False)
     mask = torch.cat([shares > 0.999, batch.mask[n:]])
     return replace(batch, images=bent * mask, mask=mask)
+
+
+def moved(batch: Batch, pixels: int, generator: torch.Generator) -> Batch:
+    """The batch with each image moved by up to so many pixels in both directions; what comes in at
+    an edge repeats it. generator: a CPU generator."""
+    n, (height, width) = len(batch), batch.images.shape[2:]
+    shifts = torch.randint(-pixels, pixels + 1, (2, n, 1), generator=generator)
+    rows, columns = (
+        (torch.arange(side) + shift).clamp_(0, side - 1).to(batch.images.device)
+        for side, shift in zip((height, width), shifts, strict=True)
+    )
+    which = torch.arange(n, device=batch.images.device)[:, None, None]
+    place = (which, slice(None), rows[:, :, None], columns[:, None, :])
+    images = batch.images[place].permute(0, 3, 1, 2)
+    mask = None if batch.mask is None else batch.mask[place].permute(0, 3, 1, 2)
+    return replace(batch, images=images, mask=mask)
+
+
+def mirrored(batch: Batch, generator: torch.Generator) -> Batch:
+    """The batch with each image mirrored left to right at even chances. generator: a CPU
+    generator."""
+    chosen = (torch.rand(len(batch), generator=generator) < 0.5).to(batch.images.device)
+    chosen = chosen[:, None, None, None]
+    images = torch.where(chosen, batch.images.flip(3), batch.images)
+    mask = None if batch.mask is None else torch.where(chosen, batch.mask.flip(3), batch.mask)
+    return replace(batch, images=images, mask=mask)

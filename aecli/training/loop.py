@@ -13,7 +13,7 @@ from aecli.config.sections import NoiseConfig
 from aecli.data.images import Source
 from aecli.errors import DataError, DivergedError
 from aecli.training import closed_form, device
-from aecli.training.augmentation import elastic
+from aecli.training.augmentation import elastic, mirrored, moved
 from aecli.training.autograd import Autograd
 from aecli.training.closed_form import ClosedForm
 from aecli.training.engine import Engine
@@ -66,6 +66,7 @@ class Training:
         """Steps done, in all epochs."""
         self.seconds = 0.0
         """Seconds spent on this epoch's steps."""
+        codec.begin(train)
         self._parameters = FlatParameters(codec)
         batch_size = min(config.batch_size, len(train))
         self._engine = engine_for(codec, self._parameters, config, batch_size, train.masked)
@@ -105,7 +106,11 @@ class Training:
         batch = self._train.read(chosen, self._buffer).to(self._codec.device)
         if config.elastic:
             batch = elastic(batch, config.elastic, config.elastic_fraction, self._generator)
-        inputs = corrupt(batch.images, config.noise, self._generator)
+        if config.shift:
+            batch = moved(batch, config.shift, self._generator)
+        if config.mirror:
+            batch = mirrored(batch, self._generator)
+        inputs = corrupt(self._codec.seen(batch), config.noise, self._generator)
 
         self._terms[i] = self._engine(inputs, batch)
         factor = learning_rate_factor(self.step, self.steps, config)

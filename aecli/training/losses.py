@@ -58,7 +58,7 @@ def evaluate(settings: LossSection, codec: Codec, source: Source) -> dict[str, f
     found: dict[str, list[Term]] = {name: [] for name in settings.terms}
     for batch in source.batches():
         there = batch.to(codec.device)
-        for name, term in loss_terms(settings, codec, there.images, there).items():
+        for name, term in loss_terms(settings, codec, codec.seen(there), there).items():
             values, weights = (each.cpu().double() for each in term)  # no float64 on Apple's GPUs
             found[name].append((values, weights))
     return {

@@ -7,11 +7,13 @@ from torch import Tensor, nn
 class FlatParameters:
     """A codec's parameters as views of one vector, in which the weight matrices stand first.
 
+    A convolution's kernel is a matrix too: a row for each output channel.
+
     One vector is stepped, copied and saved by one operation, however many layers there are.
     """
 
     def __init__(self, codec: nn.Module) -> None:
-        self.ordered = sorted(codec.parameters(), key=lambda parameter: parameter.ndim != 2)
+        self.ordered = sorted(codec.parameters(), key=lambda parameter: parameter.ndim < 2)
         self.shapes = [parameter.shape for parameter in self.ordered]
         self._positions = {id(parameter): i for i, parameter in enumerate(self.ordered)}
         self.vector = torch.cat([parameter.detach().flatten() for parameter in self.ordered])
@@ -22,7 +24,8 @@ class FlatParameters:
     @property
     def matrices(self) -> list[torch.Size]:
         """The shapes of the weight matrices, in their order."""
-        return [shape for shape in self.shapes if len(shape) == 2]
+        kernels = [shape for shape in self.shapes if len(shape) >= 2]
+        return [torch.Size((shape[0], shape[1:].numel())) for shape in kernels]
 
     def views(self, vector: Tensor) -> list[Tensor]:
         """Views of `vector`, a number per parameter, in the parameters' shapes and order."""

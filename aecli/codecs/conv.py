@@ -1,0 +1,141 @@
+"""A convolutional autoencoder for images of any size, with a linear path beside it if asked for."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aecli import codecs
+from aecli.codecs.base import Codec
+from aecli.codecs.settings import CODECS, ConvConfig
+from aecli.data.images import Batch, ImageShape, Source
+
+_LEAST_SCALE = 1e-3  # of the largest one of a path's codes
+
+
+class Conv(Codec):
+    """Stages that each shrink the grid and go through residual blocks, a bare linear code, and the
+    mirror image up.
+
+    A stage moves the pixels of each small square into channels, which costs nothing and keeps all
+    of them (Shi et al., "Real-time single image and video super-resolution using an efficient
+    sub-pixel convolutional neural network", CVPR 2016), then mixes them by a 3x3 convolution. The
+    blocks are plain convolutions and ReLUs, each begun at the identity (Zhang, Dauphin & Ma, "Fixup
+    initialization", ICLR 2019); nothing is normalised over a batch, so that no image depends on the
+    others. Padding repeats the edge; what is decoded there is cut off.
+
+    With a path the code is the path's, each number brought to a spread of about 1, plus what the
+    network adds to it; the picture is the path's of that code, plus the network's, cut to [0, 1]
+    where nothing is trained. Without one, a sigmoid is the last.
+    """
+
+    path: Codec | None
+    path_mean: Tensor
+    path_scale: Tensor
+
+    def __init__(self, image_shape: ImageShape, settings: ConvConfig) -> None:
+        super().__init__(image_shape, settings)
+        width, factors = settings.width, settings.factors(image_shape)
+        self._grids = settings.grids(image_shape)
+        self._padded = (self._grids[0][0] * factors[0], self._grids[0][1] * factors[0])
+        self._width = width
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        channels = image_shape[0]
+        for factor in factors:
+            edge = channels * factor**2
+            down += [nn.PixelUnshuffle(factor), _convolution(edge, width), *_blocks(settings)]
+            up = [
+                *_blocks(settings),
+                nn.ReLU(),
+                _convolution(width, edge),
+                nn.PixelShuffle(factor),
+                *up,
+            ]
+            channels = width
+        height, across = self._grids[-1]
+        features = width * height * across
+        self.down = nn.Sequential(*down, nn.ReLU())
+        self.code = nn.Linear(features, self.code_dim)
+        self.features = nn.Linear(self.code_dim, features)
+        self.up = nn.Sequential(*up)
+        self.path = None
+        if settings.path != "none":
+            linear = CODECS[settings.path](name=settings.path, code_dim=self.code_dim)
+            self.path = codecs.build(linear, image_shape)
+            self.register_buffer("path_mean", torch.zeros(self.code_dim))
+            self.register_buffer("path_scale", torch.ones(self.code_dim))
+            _begin_at_zero(self.code)
+            _begin_at_zero(up[-2])  # the last convolution
+
+    @torch.no_grad()
+    def begin(self, source: Source) -> None:
+        if self.path is None:
+            return
+        self.path.solve(source)
+        batches = (batch.to(self.device) for batch in source.batches())
+        codes = torch.cat([self.path.encode(self.path.seen(b)).cpu() for b in batches]).double()
+        spread = codes.std(dim=0, correction=0)
+        least = (spread.max() * _LEAST_SCALE).clamp_min(1e-6)
+        self.path_mean.copy_(codes.mean(dim=0))
+        self.path_scale.copy_(spread.clamp_min(least))
+
+    def seen(self, batch: Batch) -> Tensor:
+        return batch.images if self.path is None else self.path.seen(batch)
+
+    def encode(self, images: Tensor) -> Tensor:
+        self._require_images(images)
+        height, width = self._padded
+        edges = (0, width - images.shape[3], 0, height - images.shape[2])
+        padded = F.pad(images, edges, mode="replicate") if any(edges) else images
+        features = self.down(padded.contiguous(memory_format=torch.channels_last))
+        codes: Tensor = self.code(features.permute(0, 2, 3, 1).flatten(start_dim=1))
+        if self.path is None:
+            return codes
+        return codes + (self.path.encode(images) - self.path_mean) / self.path_scale
+
+    def decode(self, codes: Tensor) -> Tensor:
+        self._require_codes(codes)
+        height, width = self._grids[-1]
+        features = self.features(codes).view(-1, height, width, self._width).permute(0, 3, 1, 2)
+        _, height, width = self.image_shape
+        images: Tensor = self.up(features)[:, :, :height, :width]
+        if self.path is None:
+            return images.sigmoid()
+        sums = images + self.path.decode(codes * self.path_scale + self.path_mean)
+        return sums if self.training else sums.clamp(0, 1)
+
+    def count_parameters(self) -> int:
+        return super().count_parameters() + (self.path.count_parameters() if self.path else 0)
+
+    def require_sound(self) -> None:
+        if self.path is None:
+            return
+        self.path.require_sound()
+        if not (self.path_scale > 0).all():
+            raise ValueError("the scale of its linear path is not positive")
+
+
+class _Block(nn.Module):
+    """x + b(relu(a(relu(x)))), with b begun at 0."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.a, self.b = _convolution(width, width), _convolution(width, width)
+        _begin_at_zero(self.b)
+
+    def forward(self, images: Tensor) -> Tensor:
+        changes: Tensor = self.b(self.a(images.relu()).relu())
+        return images + changes
+
+
+def _blocks(settings: ConvConfig) -> list[nn.Module]:
+    return [_Block(settings.width) for _ in range(settings.depth)]
+
+
+def _begin_at_zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
