@@ -61,6 +61,11 @@ class CodecSection(Section):
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
     """Size of the code, in numbers."""
 
+    @property
+    def begins_with(self) -> str | None:
+        """The codec, by its name, that is solved for before this one is trained; None for most."""
+        return None
+
     def size(self, shape: ImageShape) -> tuple[int, int]:
         """Numbers in the parameters, and numbers kept of one image in a step, about, for images of
         a shape: for an estimate of the memory before torch is there."""

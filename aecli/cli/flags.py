@@ -67,9 +67,9 @@ CODEC = Flag(
     "codec.name",
     str,
     "NAME",
-    "Codec to train, or to solve for: mlp, a network; linear, its linear case; pca; dct, the"
-    " discrete cosine transform; rotated-dct, the same of rotated colours; or thumbnail, a smaller"
-    " picture (default: mlp).",
+    "Codec to train, or to solve for: mlp, a network; conv, a convolutional one; linear, the linear"
+    " case; pca; dct, the discrete cosine transform; rotated-dct, the same of rotated colours; or"
+    " thumbnail, a smaller picture (default: mlp).",
 )
 RECIPE = Flag(
     "--recipe",

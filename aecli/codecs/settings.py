@@ -54,6 +54,10 @@ class ConvConfig(CodecSection):
     """Linear codec beside the network, solved for before it is trained: the network adds to its
     code and to its picture, and begins at adding nothing."""
 
+    @property
+    def begins_with(self) -> str | None:
+        return None if self.path == "none" else self.path
+
     def factors(self, shape: ImageShape) -> tuple[int, ...]:
         """The factor of each stage for images of a shape."""
         if self.downsampling is not None:

@@ -121,7 +121,7 @@ def _check_sizes(config: NetworkConfig, name: str) -> None:
     if not config.codec.solved:
         require_batch(config.train.batch_size, n_train, name)
     code_dim = max(getattr(config, "code_dims", (config.codec.code_dim,)))
-    if config.codec.name == "pca" and code_dim > n_train:
+    if "pca" in (config.codec.name, config.codec.begins_with) and code_dim > n_train:
         raise UsageError(
             f"code_dim={code_dim} must be at most {n_train} (training images) for codec 'pca'"
         )

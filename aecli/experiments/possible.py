@@ -18,7 +18,8 @@ def require_codecs(configs: Iterable[CodecConfig], shape: ImageShape, images: in
     for config in configs:
         with torch.device("meta"):
             codecs.build(config, shape)
-        if config.name == "pca" and images is not None and config.code_dim > images:
+        of_pca = "pca" in (config.name, config.begins_with)
+        if of_pca and images is not None and config.code_dim > images:
             raise UsageError(
                 f"code_dim={config.code_dim} must be at most {images} (training images)"
                 " for codec 'pca'"

@@ -1,6 +1,7 @@
 """One training in its run folder: its history, its checkpoints, and its end on a signal."""
 
 import time
+from contextlib import nullcontext
 
 import torch
 
@@ -30,7 +31,9 @@ def train_codec(
         return []
     images.require_batch(config.train.batch_size)
     order = torch.Generator().manual_seed(config.seed)
-    training = Training(codec, images.train, images.val, config.train, order)
+    begun_with = codec.settings.begins_with
+    with context.terminal.working(f"solving for {begun_with}") if begun_with else nullcontext():
+        training = Training(codec, images.train, images.val, config.train, order)
     records = _go_on_from_checkpoint(training, config, context, run_dir)
     rows = [record.row() for record in records]
     saved = time.monotonic()
