@@ -240,7 +240,7 @@ def test_pca_compare_where_pca_leaves_no_error(inside):
             ["pca-compare", "2", "400", *SMALL],
             "code_dims=400 must be at most 300 (training images)",
         ),
-        (["pca-compare", "--codec", "dct"], "codec.name='dct' must be 'mlp' or 'linear'"),
+        (["pca-compare", "--codec", "dct"], "codec.name='dct' must be 'mlp', 'conv' or 'linear'"),
         (["sweep-codedim", "2", "900", "--codec", "pca"], "must be at most 784 (1x28x28 pixels)"),
         (
             ["sweep-codedim", "2", *SMALL, "--limit-train", "4", "--batch-size", "2"],

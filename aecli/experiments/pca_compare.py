@@ -74,8 +74,8 @@ def check(config: PcaCompareConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after trainings; images: the number, if known."""
     if config.codec.solved:
         raise UsageError(
-            f"codec.name={config.codec.name!r} must be 'mlp' or 'linear': PCA and DCT stand in the"
-            " comparison beside whatever network is trained"
+            f"codec.name={config.codec.name!r} must be 'mlp', 'conv' or 'linear': PCA and DCT"
+            " stand in the comparison beside whatever network is trained"
         )
     shape = facts.image_shape(config.data)
     pixels = math.prod(shape)
