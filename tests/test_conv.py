@@ -14,7 +14,7 @@ from aecli.training.autograd import Autograd
 from aecli.training.loop import Training, engine_for, fit
 from aecli.training.optimizers import orthogonalized
 from aecli.training.parameters import FlatParameters
-from tests.conftest import digits, source
+from tests.conftest import FEW_IMAGES, digits, source
 
 SMALL = ConvConfig(code_dim=5, width=6)
 PATHS = ["none", "pca", "rotated-dct"]
@@ -214,3 +214,27 @@ def test_settings_out_of_range_are_named():
         with pytest.raises(ValueError, match="downsampling"):
             ConvConfig(downsampling=value)
     assert ConvConfig(downsampling=[2, 2]).factors((1, 28, 28)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--code-dim", "2"),
+        ("sweep-codedim", "2", "4", "--seeds", "1"),
+        ("pca-compare", "2", "4", "--seeds", "1"),
+        ("interpolate", "--set", "pairs=20"),
+        ("sample", "--samples", "20"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_takes_it(inside, monkeypatch, command):
+    monkeypatch.setattr("aecli.training.workers.do_locally", one_after_another)
+    told = ("--codec", "conv", "--set", "codec.width=4", "--threads", "1")
+    done = inside(*command, *FEW_IMAGES, *told, "--epochs", "1")
+    assert done.code == 0, done.stderr
+    assert "conv" in done.run.name + done.stdout
+    assert (done.run / "metrics.json").is_file()
+
+
+def one_after_another(work, shared, tasks, workers, timeout=None):
+    yield from ((i, work(shared, task)) for i, task in enumerate(tasks))

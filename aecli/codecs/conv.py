@@ -48,7 +48,7 @@ class Conv(Codec):
                 *_blocks(settings),
                 nn.ReLU(),
                 _convolution(width, edge),
-                nn.PixelShuffle(factor),
+                _Unsquared(factor),
                 *up,
             ]
             channels = width
@@ -116,16 +116,36 @@ class Conv(Codec):
 
 
 class _Squares(nn.Module):
-    """The pixels of each square of so many by so many as channels, (N, C f^2, H/f, W/f), channels
-    last in memory: convolutions on a CPU are quicker so."""
+    """The pixels of each square of f by f as channels: (N, C f^2, H/f, W/f) of (N, C, H, W).
+
+    Channels are last in memory: convolutions on a CPU are quicker so.
+    """
 
     def __init__(self, factor: int) -> None:
         super().__init__()
         self._factor = factor
 
     def forward(self, images: Tensor) -> Tensor:
-        squares = F.pixel_unshuffle(images, self._factor)
-        return squares.contiguous(memory_format=torch.channels_last)
+        n, channels, height, width = images.shape
+        f = self._factor
+        squares = images.view(n, channels, height // f, f, width // f, f).permute(0, 2, 4, 1, 3, 5)
+        rows = squares.reshape(n, height // f, width // f, channels * f * f).permute(0, 3, 1, 2)
+        return rows.contiguous(memory_format=torch.channels_last)  # as they are, unless f is 1
+
+
+class _Unsquared(nn.Module):
+    """The images (N, C, H, W) whose squares of f by f are the channels (N, C f^2, H/f, W/f)."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self._factor = factor
+
+    def forward(self, squares: Tensor) -> Tensor:
+        n, channels, height, width = squares.shape
+        f = self._factor
+        channels //= f * f
+        pixels = squares.unflatten(1, (channels, f, f)).permute(0, 1, 4, 2, 5, 3)
+        return pixels.reshape(n, channels, height * f, width * f)
 
 
 class _Block(nn.Module):
