@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 
 from aecli.runs import checkpoint
 from tests.conftest import environment
-from tests.forked import Forked
+from tests.forked import Forked, program
 from tests.test_resume import TOLD, record
 
 
@@ -28,9 +29,10 @@ def test_two_generations_are_kept(tmp_path):
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, inside, number, code):
     told = (*TOLD, "--epochs", "100000", "--batch-size", "100")
     ours, theirs = os.pipe()
-    child = Forked(tmp_path, told, environment(tmp_path), (theirs, theirs, theirs))
+    work = partial(program, tmp_path, environment(tmp_path), *told)
+    child = Forked(work, (theirs, theirs, theirs))
     os.close(theirs)
-    with open(ours) as stderr:
+    with os.fdopen(ours) as stderr:
         for line in stderr:
             if line.startswith("epoch "):
                 os.kill(child.pid, number)

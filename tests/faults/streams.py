@@ -3,12 +3,13 @@
 import json
 import os
 import pty
+from functools import partial
 from pathlib import Path
 
 from tests.conftest import SMALL, Finished, environment
 from tests.faults.outcome import Outcome
 from tests.faults.program import QUICK, shell
-from tests.forked import Forked
+from tests.forked import Forked, program
 
 _TRAIN = f'"$AECLI" train {" ".join(QUICK)}'
 _LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "NO_COLOR": "1"}
@@ -82,7 +83,8 @@ def _on_a_terminal(folder: Path, arguments: tuple[str, ...], env: dict[str, str]
     """The program with a pseudo-terminal for all its streams; all it wrote, as stdout."""
     ours, theirs = pty.openpty()
     told = ("train", *arguments, "--threads", "1")
-    child = Forked(folder, told, environment(folder, **env), (theirs, theirs, theirs))
+    work = partial(program, folder, environment(folder, **env), *told)
+    child = Forked(work, (theirs, theirs, theirs))
     os.close(theirs)
     written = b""
     try:
