@@ -71,6 +71,14 @@ class Terminal:
         for line in message.splitlines():
             self._message(f"aecli: {line}")
 
+    def error_at_once(self, message: str) -> None:
+        """Write an error from a signal's handler, which may have come in the middle of a write on
+        stderr: Python refuses to enter its stream a second time, the system does not."""
+        try:
+            self.error(message)
+        except RuntimeError:
+            os.write(sys.stderr.fileno(), f"aecli: {message}\n".encode())
+
     def data(self, text: str) -> None:
         """Write lines on stdout; control characters are shown as escapes, as in messages."""
         _write(sys.stdout, _visible(text) + "\n")

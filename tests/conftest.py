@@ -1,7 +1,14 @@
-"""Shared fixtures: a program that runs apart from the user's own data, cache and runs."""
+"""Shared fixtures: a program that runs apart from the user's own data, cache and runs.
+
+No torch is imported for this file alone: the process that only hands out tests to others, and
+those that tests start, would wait for it.
+"""
+
+from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,12 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import isfunction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
-from aecli.data.images import Images, InMemory, Source
+if TYPE_CHECKING:
+    import torch
+
+    from aecli.data.images import Images, Source
 
 FEW_IMAGES = ("--dataset", "mnist-5k", "--limit-train", "300", "--offline")
 ONE_PIXEL = (  # a whole PNG
@@ -35,6 +44,8 @@ def _keep_to_one_core() -> None:
     each other."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
+        import torch
+
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
         torch.set_num_threads(1)  # two on one core would spin for each other
@@ -149,6 +160,17 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many trainings run in this process, one after the other: others take seconds to begin."""
+    from aecli.training import workers
+
+    def here(work, shared, tasks, workers_, timeout=None):  # type: ignore[no-untyped-def]
+        return workers.do_here(*pickle.loads(pickle.dumps((work, shared, tasks))))
+
+    monkeypatch.setattr(workers, "do_in_workers", here)
+
+
+@pytest.fixture
 def inside_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Finished]:
@@ -183,11 +205,15 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def source(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> Source:
     """Such images as `digits` makes, as a source without labels."""
+    from aecli.data.images import InMemory
+
     return InMemory(digits(n, seed, shape))
 
 
 def digits(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> torch.Tensor:
     """Images with the structure of digits' sort: a few smooth blobs mixed, (n, *shape) uint8."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     height, width = shape[1:]
     y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
@@ -202,6 +228,10 @@ def digits(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> torch.T
 
 @pytest.fixture
 def images() -> Images:
+    import torch
+
+    from aecli.data.images import Images, InMemory
+
     def split(n: int, seed: int) -> Source:
         return InMemory(digits(n, seed), torch.arange(n) % 10)
 

@@ -9,7 +9,6 @@ import torch
 
 from aecli.chapter import CodeReading, describe_code
 from aecli.config import DataConfig, InterpolateConfig
-from aecli.config.experiments import JOB_ENGINES
 from aecli.data import datasets, sources
 from aecli.data.images import Images, InMemory, Raw, Source, pixel_variance
 from aecli.data.known import DATASETS, Dataset
@@ -20,6 +19,8 @@ from aecli.measure import classifier
 from aecli.measure.distances import nearest_distances
 from aecli.terminal import Terminal
 from tests.conftest import digits
+
+pytestmark = pytest.mark.usefixtures("jobs_here")
 
 NAMES = tuple(f"kind {label} of tree" for label in range(37))
 PCA = ("--codec", "pca", "--dataset", "mnist-5k", "--offline", "-q", "--set", "data.val=120")
@@ -54,17 +55,6 @@ def put(monkeypatch):
         monkeypatch.setitem(DATASETS, "mnist-5k", known)
 
     return put
-
-
-def one_by_one(work, shared, tasks, workers, timeout=None):
-    """A job engine in this process: others take seconds to begin."""
-    for index, task in enumerate(tasks):
-        yield index, work(shared, task)
-
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    monkeypatch.setitem(JOB_ENGINES, "local", f"{__name__}:one_by_one")
 
 
 def rows_of(path):

@@ -179,9 +179,9 @@ one = ("--code-dim", "4")
 done = {
     "killed": killed_at(8, "train", *TOY, *MORE, *one, "--runs-dir", "killed"),
     "resume": call("resume", "latest", "-q", "--runs-dir", "killed"),
-    "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian"),
     "twin": call("train", *TOY, *MORE, *one, "--runs-dir", "twin"),
     "undrawn": setattr(RunDir, "save_figure", lambda *_: None),
+    "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian"),
     "sample": call("sample", "--run", "latest", "--samples", "100", "--offline", "-q"),
     "interpolate": call("interpolate", "--run", "latest", "--pairs", "20", "--offline", "-q"),
     "sweep": call(

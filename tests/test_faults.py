@@ -7,7 +7,7 @@ from tests.faults.rows import ROWS
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_no_fault_does_harm(row, tmp_path):
+def test_no_fault_does_harm(row, tmp_path, undrawn):
     outcome = ROWS[row](tmp_path, False)
     if outcome.skipped and not outcome.injected:
         pytest.skip(outcome.skipped)

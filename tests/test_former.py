@@ -63,7 +63,7 @@ def test_a_config_of_a_former_version_repeats_its_run(inside, tmp_path):
         "experiment: train\nthreads: 1\n"
         + "train: {recipe: chapter, optimizer: adam, lr: 0.001, epochs: 3, batch_size: 100,"
         " noise: masking, noise_level: 0.3, l1: 0.0}\n"
-        "data: {dataset: mnist-5k, limit_train: 300}\ncheckpoint_seconds: 0\n"
+        "codec: {hidden: [8]}\ndata: {dataset: mnist-5k, limit_train: 300}\ncheckpoint_seconds: 0\n"
     )
     again = inside("train", "--config", "former.yaml", "--offline", "--dry-run")
     assert again.code == 0, again.stderr

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import pickle
 import re
 
 import numpy as np
@@ -14,6 +13,8 @@ from aecli.data.own import opened as opening
 from aecli.experiments import train
 from tests.own import blobs, drawn, put, put_scene
 from tests.own import look as looked_at
+
+pytestmark = pytest.mark.usefixtures("jobs_here")
 
 SHORT = ("--epochs", "1", "--batch-size", "16", "--threads", "1")
 KINDS = {
@@ -36,17 +37,6 @@ def made(tmp_path_factory):
     put_scene(folder / "scene.tif", image, nodata=0)
     np.save(folder / "x.npy", blobs(60).astype(np.float32) / 255)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def trained_here(monkeypatch):
-    """Many trainings run in this process, one after the other, each from what can be pickled."""
-
-    def here(work, shared, tasks, workers, timeout=None):
-        work, shared, tasks = pickle.loads(pickle.dumps((work, shared, tasks)))
-        yield from ((i, work(shared, task)) for i, task in enumerate(tasks))
-
-    monkeypatch.setattr("aecli.training.workers.do_locally", here)
 
 
 @pytest.fixture(params=KINDS)

@@ -130,7 +130,7 @@ def test_continue_finds_a_run_whatever_cannot_change_a_number(tmp_path):
     assert unfinished_run(tmp_path, TrainConfig()).nearest is None
 
 
-def test_continue_says_what_it_found(inside, tmp_path):
+def test_continue_says_what_it_found(inside, tmp_path, jobs_here):
     told = ("sweep-codedim", "2", *QUICK, "--seeds", "1")
     nothing = inside(*told, "--continue", "--jobs", "2")
     assert "--continue: no unfinished sweep-codedim in runs; a new run" in nothing.stderr

@@ -2,11 +2,20 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from aecli.chapter import CLAIMS
-from aecli.config import FitConfig, MuonConfig, ReproduceConfig, SparseLoss, yaml_layer
+from aecli.config import (
+    FitConfig,
+    InterpolateConfig,
+    MuonConfig,
+    ReproduceConfig,
+    SampleConfig,
+    SparseLoss,
+    yaml_layer,
+)
 from aecli.errors import StorageError
 from aecli.experiments import reproduce, sweep_codedim
 from aecli.experiments.wording import recipe_in_words, settings_in_words
@@ -17,6 +26,8 @@ FIVE_K = ("--dataset", "mnist-5k", "--offline")
 
 def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
+    monkeypatch.setattr(reproduce, "InterpolateConfig", partial(InterpolateConfig, pairs=20))
+    monkeypatch.setattr(reproduce, "SampleConfig", partial(SampleConfig, samples=100))
     done = inside(
         "reproduce",
         *(*FIVE_K, "--seeds", "1", "--jobs", "1"),

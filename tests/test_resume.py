@@ -23,6 +23,7 @@ from tests.twins import left_behind
 
 TOLD = ("train", "--dataset", "mnist-5k", "--limit-train", "300", "--offline", "--threads", "1")
 SMALL = (*TOLD, "--epochs", "3", "--batch-size", "100", "--set", "checkpoint_seconds=0")
+SMALL += ("--set", "codec.hidden=[8]")
 STEPS = 9
 
 
@@ -111,7 +112,7 @@ def test_a_completed_run_without_its_metrics_passes_no_gate(inside, content):
 
 @pytest.mark.parametrize("command", ["sample", "interpolate"])
 def test_experiments_that_train_on_the_spot_go_on_too(inside, stopped, command):
-    told = (command, *TOLD[1:], "--epochs", "2", "--set", "checkpoint_seconds=0")
+    told = (command, *TOLD[1:], "--epochs", "2", "--code-dim", "2", *SMALL[-4:])
     told += ("--samples", "40") if command == "sample" else ("--pairs", "5")
     path = stopped(2, *told)
     twin = left_behind(inside(*told).run)
@@ -224,7 +225,7 @@ def test_a_checkpoint_of_another_version_is_exit_3(inside, stopped, damage, mess
     assert message in done.stderr
 
 
-def test_jobs_and_device_of_a_run_that_is_gone_on_with(inside, stopped):
+def test_jobs_and_device_of_a_run_that_is_gone_on_with(inside, stopped, jobs_here):
     path = stopped(3)
     refused = inside("resume", str(path), "--jobs", "2")
     assert (refused.code, refused.stdout) == (2, "")

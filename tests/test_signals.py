@@ -1,15 +1,17 @@
 """Signals: the first saves and says how to go on, the second ends it now; generations kept."""
 
+import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
 
 from aecli.runs import checkpoint
 from tests.conftest import environment
+from tests.forked import Forked, program
 from tests.test_resume import TOLD, record
 
 
@@ -26,16 +28,17 @@ def test_two_generations_are_kept(tmp_path):
 )
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, inside, number, code):
     told = (*TOLD, "--epochs", "100000", "--batch-size", "100")
-    command = [str(Path(sys.executable).with_name("aecli")), *told]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
-    ) as process:
-        for line in process.stderr:
+    ours, theirs = os.pipe()
+    work = partial(program, tmp_path, environment(tmp_path), *told)
+    child = Forked(work, (theirs, theirs, theirs))
+    os.close(theirs)
+    with os.fdopen(ours) as stderr:
+        for line in stderr:
             if line.startswith("epoch "):
-                process.send_signal(number)
+                os.kill(child.pid, number)
                 break
-        rest = process.stderr.read()
-    assert process.returncode == code
+        rest = stderr.read()
+    assert child.wait() == code, rest
     assert f"{number.name}: stopping in good order" in rest
     [path] = (tmp_path / "runs").glob("*Z-*")
     assert f"go on with: aecli resume {path}" in rest

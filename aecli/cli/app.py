@@ -44,7 +44,7 @@ command = functools.partial(app.command, cls=Command)
 def main() -> NoReturn:
     """Run the command line and exit with the contract's code."""
     terminal = Terminal()
-    interrupts.install(terminal.error)
+    interrupts.install(terminal.error_at_once)
     try:
         code = typer.main.get_command(app)(prog_name="aecli", standalone_mode=False)
     except AecliError as error:

@@ -72,6 +72,9 @@ def thumbnail_size(code_dim: int, image_shape: ImageShape) -> tuple[int, int]:
 
 def _area_shares(few: int, many: int) -> Tensor:
     """Shares (few, many) of each of `many` equal pixels in each of `few` larger ones."""
+    shares = torch.empty(few, many)
+    if shares.is_meta:  # arithmetic imports sympy there, 3 seconds, where only shapes are asked for
+        return shares
     edges = torch.arange(few + 1, dtype=torch.float64) * many / few
     start, end = edges[:-1, None], edges[1:, None]
     pixel = torch.arange(many, dtype=torch.float64)

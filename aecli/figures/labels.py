@@ -38,7 +38,10 @@ def place_labels(
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.draw_without_rendering()  # so that the axes have their place
+    layout = figure.get_layout_engine()
+    if layout is not None:  # so that the axes have their place; to draw all takes twice as long
+        layout.execute(figure)
+    axes.apply_aspect()
     pixels = figure.dpi / _POINT
     inside = axes.get_window_extent()
     points = axes.transData.transform(np.array([label.point for label in labels]).reshape(-1, 2))

@@ -9,10 +9,9 @@ stderr must stay empty.
 import json
 import random
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -28,6 +27,7 @@ from aecli.terminal import not_shown
 from tests import odd_images
 from tests.faults.outcome import Outcome, bounded_memory, within
 from tests.faults.program import inside
+from tests.forked import Forked
 
 _CODES = {True: 0, False: 3}
 
@@ -77,16 +77,24 @@ def _dry_run(scratch: Path, path: Path, code: int, *options: str) -> None:
 def damaged(scratch: Path, thorough: bool) -> Outcome:
     """Decoded to an image that can be, or refused as unreadable, within 2 s and 500 MB."""
     count = 600 if thorough else 10
-    command = [sys.executable, "-m", "tests.faults.images", str(scratch), str(count)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=3600)
     outcome = Outcome()
+    said, told = scratch / "stdout", scratch / "stderr"
+    with said.open("w") as out, told.open("w") as err:
+        work = partial(_decode_every_kind, scratch, count)
+        code = Forked(work, (err.fileno(), out.fileno(), err.fileno())).wait()
+    lines = said.read_text().splitlines()
     with outcome.fault("the process itself, and its stderr"):
-        assert (done.returncode, done.stderr) == (0, ""), (done.returncode, done.stderr[-300:])
-    for line in done.stdout.splitlines():
+        assert (code, told.read_text()) == (0, ""), (code, told.read_text()[-300:])
+        assert len(lines) == len(KINDS)
+    for line in lines:
         found = json.loads(line)
         outcome.merge(Outcome(found["injected"], found["survived"], found["failures"]))
     return outcome
+
+
+def _decode_every_kind(scratch: Path, count: int) -> None:
+    for kind in KINDS:
+        print(json.dumps(decode_damaged(scratch, kind, count).__dict__), flush=True)
 
 
 def decode_damaged(scratch: Path, kind: str, count: int) -> Outcome:
@@ -287,9 +295,3 @@ def _parts(whole: bytes) -> Iterator[tuple[bytes, bytes]]:
         (length,) = struct.unpack(">I", whole[at : at + 4])
         yield whole[at + 4 : at + 8], whole[at + 8 : at + 8 + length]
         at += 12 + length
-
-
-if __name__ == "__main__":
-    for each in KINDS:
-        found = decode_damaged(Path(sys.argv[1]), each, int(sys.argv[2]))
-        print(json.dumps(found.__dict__), flush=True)

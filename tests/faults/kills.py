@@ -17,6 +17,7 @@ from unittest import mock
 from tests.conftest import Finished
 from tests.faults.outcome import Outcome
 from tests.faults.program import inside
+from tests.forked import fork
 from tests.twins import left_behind
 
 _TOLD = (
@@ -173,7 +174,7 @@ class _Child:
 
     def __init__(self, folder: Path, told: tuple[str, ...]) -> None:
         self._said = mmap.mmap(-1, 2**16)
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
             code = 99

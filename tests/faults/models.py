@@ -88,6 +88,7 @@ def load_files(folder: Path, files: Files) -> Codec:
     """The codec of a folder with these files."""
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
+        (folder / name).unlink(missing_ok=True)  # some file systems wait where one is overwritten
         (folder / name).write_bytes(content)
     return store.load(folder)
 
@@ -105,7 +106,7 @@ def _damages(whole: Files, rng: np.random.Generator, thorough: bool) -> Iterator
     for region, (start, end) in regions.items():
         file = "config.json" if region == "config.json" else "model.safetensors"
         every = np.arange(8 * start, 8 * end)
-        count = 1000 if thorough else 40
+        count = 1000 if thorough else 10
         for bit in map(int, every if len(every) <= count else rng.choice(every, count, False)):
             flipped = bytearray(whole[file])
             flipped[bit // 8] ^= 1 << bit % 8

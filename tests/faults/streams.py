@@ -3,12 +3,13 @@
 import json
 import os
 import pty
-import subprocess
+from functools import partial
 from pathlib import Path
 
 from tests.conftest import SMALL, Finished, environment
 from tests.faults.outcome import Outcome
-from tests.faults.program import COMMAND, QUICK, shell
+from tests.faults.program import QUICK, shell
+from tests.forked import Forked, program
 
 _TRAIN = f'"$AECLI" train {" ".join(QUICK)}'
 _LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "NO_COLOR": "1"}
@@ -81,14 +82,9 @@ def _require_completed(folder: Path) -> None:
 def _on_a_terminal(folder: Path, arguments: tuple[str, ...], env: dict[str, str]) -> Finished:
     """The program with a pseudo-terminal for all its streams; all it wrote, as stdout."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [COMMAND, "train", *arguments],
-        cwd=folder,
-        env=environment(folder, **env),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    told = ("train", *arguments, "--threads", "1")
+    work = partial(program, folder, environment(folder, **env), *told)
+    child = Forked(work, (theirs, theirs, theirs))
     os.close(theirs)
     written = b""
     try:
@@ -98,4 +94,4 @@ def _on_a_terminal(folder: Path, arguments: tuple[str, ...], env: dict[str, str]
         pass
     finally:
         os.close(ours)
-    return Finished(process.wait(120), written.decode("utf-8", "surrogateescape"), "")
+    return Finished(child.wait(), written.decode("utf-8", "surrogateescape"), "")
