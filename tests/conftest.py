@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aecli import locks
+
 if TYPE_CHECKING:
     import torch
 
@@ -194,13 +196,26 @@ def inside_drawn(
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """One small run by the installed command, for every test that only looks at what it left."""
-    folder = tmp_path_factory.mktemp("small")
-    command = [str(Path(sys.executable).with_name("aecli")), "train", *SMALL, "--code-dim", "2"]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    """One small run by the installed command, for every test that only looks at what it left; made
+    by the first of pytest's workers that needs it."""
+    temporary = tmp_path_factory.getbasetemp()
+    of_all = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+    folder = of_all / "small"
+    folder.mkdir(exist_ok=True)
+    left = folder / "left.json"
+    with locks.hold(folder / "lock", patience=120):
+        if not left.is_file():
+            program = str(Path(sys.executable).with_name("aecli"))
+            done = subprocess.run(
+                [program, "train", *SMALL, "--code-dim", "2"],
+                cwd=folder,
+                env=environment(folder),
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            left.write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+    return Finished(*json.loads(left.read_text()))
 
 
 def source(n: int, seed: int = 0, shape: Sequence[int] = (1, 28, 28)) -> Source:

@@ -151,6 +151,7 @@ LINES = {
 DRIVER = """
 import json, os, signal, sys
 from aecli.cli import main
+from aecli.measure import classifier
 from aecli.runs.folder import RunDir
 from aecli.training.loop import Training
 
@@ -181,6 +182,7 @@ done = {
     "resume": call("resume", "latest", "-q", "--runs-dir", "killed"),
     "twin": call("train", *TOY, *MORE, *one, "--runs-dir", "twin"),
     "undrawn": setattr(RunDir, "save_figure", lambda *_: None),
+    "untrained": setattr(classifier, "EPOCHS", 1),
     "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian"),
     "sample": call("sample", "--run", "latest", "--samples", "100", "--offline", "-q"),
     "interpolate": call("interpolate", "--run", "latest", "--pairs", "20", "--offline", "-q"),
@@ -233,7 +235,7 @@ def record_of(folder):
 
 def test_every_command_takes_them(house):
     _, codes, done = house
-    assert (codes.pop("killed"), codes.pop("undrawn")) == (-9, None)
+    assert (codes.pop("killed"), codes.pop("undrawn"), codes.pop("untrained")) == (-9, None, None)
     assert set(codes.values()) == {0}, f"{codes}\n{done.stderr}"
 
 

@@ -18,6 +18,7 @@ from aecli import codecs
 from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.config import (
+    ConvConfig,
     DctConfig,
     LinearConfig,
     MlpConfig,
@@ -34,6 +35,7 @@ _CONFIGS = {
     "linear": LinearConfig(code_dim=3),
     "pca": PcaConfig(code_dim=3),
     "dct": DctConfig(code_dim=3),
+    "conv": ConvConfig(code_dim=3, width=2, path="rotated-dct"),
     "rotated-dct": RotatedDctConfig(code_dim=3),
     "thumbnail": ThumbnailConfig(code_dim=4),
 }
