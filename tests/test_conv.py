@@ -51,12 +51,12 @@ def test_the_grid_is_about_eight_by_eight(shape, factors, coarsest):
 @pytest.mark.parametrize("shape", [(1, 1, 8), (1, 1, 1), (3, 5, 9), (6, 33, 47), (12, 1000, 37)])
 def test_any_size_trains_and_comes_back_in_its_shape(shape, path):
     settings = ConvConfig(code_dim=1 if shape == (1, 1, 1) else 4, width=4, path=path)
-    images = InMemory(torch.rand((8, *shape), generator=torch.Generator().manual_seed(0)))
-    codec, [record] = trained(settings, FitConfig(epochs=1, batch_size=4), images)
+    images = InMemory(torch.rand((5, *shape), generator=torch.Generator().manual_seed(0)))
+    codec, [record] = trained(settings, FitConfig(epochs=1, batch_size=3), images)
     codes = codec.encode(images.images)
-    assert codes.shape == (8, settings.code_dim)
-    assert codec.decode(codes).shape == (8, *shape)
-    assert 0 < record.train_mse < 0.5
+    assert codes.shape == (5, settings.code_dim)
+    assert codec.decode(codes).shape == (5, *shape)
+    assert 0 <= record.train_mse < 0.5
 
 
 def test_a_code_larger_than_the_image_and_one_image():
@@ -148,7 +148,7 @@ def test_its_gradient_is_plain_autograds_in_both_layouts(loss):
 
 
 @pytest.mark.parametrize("path", ["none", "rotated-dct"])
-@pytest.mark.parametrize("stop", [1, 3, 4, 6])  # of 3 steps to an epoch, 6 in all
+@pytest.mark.parametrize("stop", [1, 3, 5])  # of 3 steps to an epoch, 6 in all
 def test_it_resumes_after_any_step_to_the_same_bits(path, stop):
     images = source(60)
     config = FitConfig(epochs=2, batch_size=20, elastic=1.0, shift=2, mirror=True)
@@ -222,8 +222,8 @@ def test_settings_out_of_range_are_named():
         ("train", "--code-dim", "2"),
         ("sweep-codedim", "2", "4", "--seeds", "1"),
         ("pca-compare", "2", "4", "--seeds", "1"),
-        ("interpolate", "--set", "pairs=20"),
-        ("sample", "--samples", "20"),
+        ("interpolate", "--pairs", "5"),
+        ("sample", "--samples", "10"),
     ],
     ids=lambda command: command[0],
 )

@@ -82,6 +82,7 @@ def saved(name: str, seed: int = 0, code_dim: int | None = None, width: int = 8)
     codec = codecs.build(config, _SHAPE)
     if config.solved:
         codec.solve(source(20, seed=seed, shape=_SHAPE))
+    codec.begin(source(20, seed=seed, shape=_SHAPE))
     description, weights = store.pack(codec, config)
     return {"config.json": json.dumps(description, indent=2).encode(), "model.safetensors": weights}
 
