@@ -92,6 +92,8 @@ def test_beside_a_path_it_begins_as_the_path(path):
     torch.testing.assert_close(codec(batch), alone, rtol=0, atol=1e-5)  # while it is trained
     torch.testing.assert_close(codec.eval()(batch), alone.clamp(0, 1), rtol=0, atol=1e-5)
     assert metrics.mse(codec, images) <= metrics.mse(codec.path, images)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(codec(batch), alone.clamp(0, 1), rtol=0, atol=1e-5)
 
 
 def test_a_training_leaves_the_path_as_it_was_solved():
@@ -173,6 +175,14 @@ def test_it_resumes_after_any_step_to_the_same_bits(path, stop):
     go_on(second, 6)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_it_trains_in_bfloat16(path):
+    config = FitConfig(epochs=1, batch_size=20, precision="bf16")
+    codec, [record] = trained(ConvConfig(code_dim=5, width=4, path=path), config)
+    assert 0 < record.train_mse < 0.5
+    assert all(tensor.isfinite().all() for tensor in codec.state_dict().values())
 
 
 @pytest.mark.parametrize("path", PATHS)

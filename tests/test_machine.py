@@ -1,9 +1,11 @@
 """Cores and memory: a control group's limit counts, at whatever height it is set."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
+import torch
 
 from aecli import machine
 from aecli.training import device
@@ -71,3 +73,15 @@ def test_a_machine_without_control_groups_has_its_own_limits(monkeypatch):
     monkeypatch.setattr(machine, "_OWN", Path("nowhere"))
     assert machine.memory_limit() > 2**28
     assert machine.usable_cores() >= 1
+
+
+@pytest.mark.skipif(not machine.keep_freed_memory(), reason="not glibc's malloc")
+def test_what_a_step_frees_is_there_for_the_next_one():
+    def page_faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        held = [torch.empty(2**21).fill_(1) for _ in range(20)]  # 160 MiB, 40,960 pages
+        del held
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    first = [page_faults() for _ in range(4)][0]
+    assert page_faults() < 0.1 * first

@@ -91,7 +91,8 @@ class Conv(Codec):
         codes: Tensor = self.code(features.permute(0, 2, 3, 1).flatten(start_dim=1))
         if self.path is None:
             return codes
-        return codes + (self.path.encode(images) - self.path_mean) / self.path_scale
+        with torch.autocast(images.device.type, enabled=False):
+            return codes + (self.path.encode(images) - self.path_mean) / self.path_scale
 
     def decode(self, codes: Tensor) -> Tensor:
         self._require_codes(codes)
@@ -101,7 +102,8 @@ class Conv(Codec):
         images: Tensor = self.up(features)[:, :, :height, :width]
         if self.path is None:
             return images.sigmoid()
-        sums = images + self.path.decode(codes * self.path_scale + self.path_mean)
+        with torch.autocast(codes.device.type, enabled=False):
+            sums = images + self.path.decode(codes * self.path_scale + self.path_mean)
         return sums if self.training else sums.clamp(0, 1)
 
     def count_parameters(self) -> int:

@@ -14,7 +14,7 @@ from aecli.config import (
     with_values,
 )
 from aecli.errors import UsageError
-from aecli.machine import usable_cores
+from aecli.machine import keep_freed_memory, usable_cores
 from aecli.training import neighbours
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -82,6 +82,7 @@ def seed_and_limit(seed: int, threads: int) -> None:
     torch.set_num_threads(threads)
     if threads > 1:
         neighbours.watch()
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
     torch.manual_seed(seed)
 
