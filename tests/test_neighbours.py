@@ -75,9 +75,9 @@ def test_a_sleeping_team_is_more_threads_and_leaves_none_behind():
 def trained():
     torch.manual_seed(0)
     codec = codecs.build(MlpConfig(code_dim=3), (1, 28, 28))
-    images = source(300)
+    images = source(128)
     order = torch.Generator().manual_seed(0)
-    list(fit(codec, images, images.first(20), FitConfig(epochs=2, batch_size=64), order))
+    list(fit(codec, images, images.first(20), FitConfig(epochs=1, batch_size=64), order))
     return codec.state_dict()
 
 
