@@ -35,7 +35,7 @@ class ConvConfig(CodecSection):
     made_by: ClassVar[str] = "aecli.codecs.conv:Conv"
 
     name: Literal["conv"] = "conv"
-    width: Annotated[int, Field(ge=1, le=4096)] = 64
+    width: Annotated[int, Field(ge=1, le=4096)] = 48
     """Channels of every layer."""
     depth: Annotated[int, Field(ge=0, le=64)] = 1
     """Residual blocks of two convolutions in each stage."""
