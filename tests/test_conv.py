@@ -96,6 +96,25 @@ def test_beside_a_path_it_begins_as_the_path(path):
         torch.testing.assert_close(codec(batch), alone.clamp(0, 1), rtol=0, atol=1e-5)
 
 
+def test_without_a_path_it_begins_around_the_means_of_the_channels():
+    tints = torch.tensor([0.2, 0.5, 0.9]).view(3, 1, 1)
+    images = InMemory(torch.rand((40, 3, 8, 8), generator=torch.Generator().manual_seed(0)) * tints)
+    codec = built(ConvConfig(code_dim=4, width=4, downsampling=(2,)), images.shape)
+    codec.begin(images)
+    expected = images.images.mean(dim=(0, 2, 3)).repeat_interleave(4)
+    torch.testing.assert_close(codec.up[-2].bias.sigmoid(), expected)
+
+
+@pytest.mark.parametrize("recipe", ["muon", "chapter"])
+def test_both_recipes_learn_more_than_the_mean_image(recipe):
+    images = source(400)
+    config = FitConfig(recipe=recipe, epochs=8, batch_size=20, precision="fp32")
+    codec, _ = trained(ConvConfig(code_dim=5, width=32), config, images)
+    mean = images.all().images.mean(dim=0)
+    constant = (images.all().images - mean).square().mean()
+    assert metrics.mse(codec, images) < 0.7 * constant
+
+
 def test_a_training_leaves_the_path_as_it_was_solved():
     images = source(60, shape=(3, 12, 16))
     settings = ConvConfig(code_dim=6, width=4, path="rotated-dct")

@@ -1,5 +1,7 @@
 """A convolutional autoencoder for images of any size, with a linear path beside it if asked for."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,9 +9,10 @@ from torch import Tensor, nn
 from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.codecs.settings import CODECS, ConvConfig
-from aecli.data.images import Batch, ImageShape, Source
+from aecli.data.images import Batch, ImageShape, Source, mean_image
 
 _LEAST_SCALE = 1e-3  # of the largest one of a path's codes
+_LEAST_MEAN = 0.01  # of a channel, where the sigmoid is not flat yet
 
 
 class Conv(Codec):
@@ -25,7 +28,9 @@ class Conv(Codec):
 
     With a path the code is the path's, each number brought to a spread of about 1, plus what the
     network adds to it; the picture is the path's of that code, plus the network's, cut to [0, 1]
-    where nothing is trained. Without one, a sigmoid is the last.
+    where nothing is trained. Without one, a sigmoid is the last, and training begins around each
+    channel's mean: else the first steps of Adam all go one way, to where the sigmoid is flat and
+    nothing is learned any more.
     """
 
     path: Codec | None
@@ -65,11 +70,20 @@ class Conv(Codec):
             self.register_buffer("path_mean", torch.zeros(self.code_dim))
             self.register_buffer("path_scale", torch.ones(self.code_dim))
             _begin_at_zero(self.code)
-            _begin_at_zero(up[-2])  # the last convolution
+            _begin_at_zero(self._last)
+
+    @property
+    def _last(self) -> nn.Conv2d:
+        """The last convolution, which makes the pixels."""
+        return cast(nn.Conv2d, self.up[-2])
 
     @torch.no_grad()
     def begin(self, source: Source) -> None:
         if self.path is None:
+            means = mean_image(source).flatten(start_dim=1).mean(dim=1)
+            biases = means.clamp(_LEAST_MEAN, 1 - _LEAST_MEAN).logit()
+            assert self._last.bias is not None
+            self._last.bias.copy_(biases.repeat_interleave(len(self._last.bias) // len(biases)))
             return
         self.path.solve(source)
         batches = (batch.to(self.device) for batch in source.batches())
