@@ -142,6 +142,7 @@ def train(trainer: str, options: argparse.Namespace) -> dict[str, Any]:
     images = datasets.load(config, sources.default_places(), say=lambda _: None)
     device.seed_and_limit(options.seed, options.threads)
     codec = codecs.build(ConvConfig(), images.shape)
+    codec.begin(images.train)  # as aecli's training does: the peers are to have the same net
     watch = _Watch(codec, images, options.targets, options.budget)
     {"aecli": _aecli, "eager": _eager, "pythae": _pythae}[trainer](codec, images, watch, options)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
