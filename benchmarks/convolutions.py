@@ -8,14 +8,13 @@ has a process of its own, and the clock stands still while it is judged.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
-import logging
 import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,9 +28,10 @@ from aecli.codecs.base import Codec
 from aecli.config import ConvConfig, DataConfig, FitConfig
 from aecli.data import datasets, sources
 from aecli.data.images import Images, ImageShape, InMemory
-from aecli.measure import metrics
 from aecli.training import device
 from aecli.training.loop import Training
+from benchmarks.clock import STEPS_BETWEEN_LOOKS, Clock, Enough, QualityClock
+from benchmarks.loops import of_flat, train_by_pythae
 
 BLOCK = 8  # steps, then as many floors
 SHAPES: dict[str, tuple[ImageShape, int]] = {
@@ -143,57 +143,36 @@ def train(trainer: str, options: argparse.Namespace) -> dict[str, Any]:
     device.seed_and_limit(options.seed, options.threads)
     codec = codecs.build(ConvConfig(), images.shape)
     codec.begin(images.train)  # as aecli's training does: the peers are to have the same net
-    watch = _Watch(codec, images, options.targets, options.budget)
-    {"aecli": _aecli, "eager": _eager, "pythae": _pythae}[trainer](codec, images, watch, options)
+    test = images.test.all().images.flatten(start_dim=1).numpy()
+    clock = QualityClock(options.targets, test, options.budget)
+    with contextlib.suppress(Enough):
+        {"aecli": _aecli, "eager": _eager, "pythae": _pythae}[trainer](
+            codec, images, clock, options
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seed": options.seed, "reached": watch.reached, "curve": watch.curve, "peak_mib": peak}
+    return {"seed": options.seed, **clock.values(), "peak_mib": peak}
 
 
-class _Watch:
-    """Seconds of training until the test error is at most each target; looks every 100 steps."""
-
-    def __init__(self, codec: Codec, images: Images, targets: list[float], budget: float) -> None:
-        self._codec, self._test = codec, images.test
-        self._targets, self._budget = targets, budget
-        self._seconds, self._started = 0.0, time.perf_counter()
-        self.reached: list[float | None] = [None] * len(targets)
-        self.curve: list[tuple[float, float]] = []
-
-    def enough(self, step: int) -> bool:
-        """Look at the codec after so many steps; True if training may end."""
-        if step % 100:
-            return False
-        self._seconds += time.perf_counter() - self._started
-        was_training = self._codec.training
-        self._codec.eval()
-        error = metrics.mse(self._codec, self._test)
-        self._codec.train(was_training)
-        self.curve.append((round(self._seconds, 2), error))
-        for i, target in enumerate(self._targets):
-            if error <= target and self.reached[i] is None:
-                self.reached[i] = self._seconds
-        self._started = time.perf_counter()
-        return None not in self.reached or self._seconds > self._budget
-
-
-def _aecli(codec: Codec, images: Images, watch: _Watch, options: argparse.Namespace) -> None:
+def _aecli(codec: Codec, images: Images, clock: Clock, options: argparse.Namespace) -> None:
     """aecli's own training, with a schedule of as many epochs as are asked for."""
-    config = FitConfig(batch_size=128, epochs=options.epochs)
+    config = FitConfig(batch_size=PEER_BATCH, epochs=options.epochs)
     order = torch.Generator().manual_seed(options.seed)
+    clock.start(of_flat(codec, images.shape))
     training = Training(codec, images.train, images.train.first(0), config, order)
     while not training.is_done:
         training.take_step()
-        if watch.enough(training.step):
-            return
+        if training.progress is not None:
+            clock.step()
         if training.is_epoch_over:
             training.end_epoch()
 
 
-def _eager(codec: Codec, images: Images, watch: _Watch, options: argparse.Namespace) -> None:
+def _eager(codec: Codec, images: Images, clock: Clock, options: argparse.Namespace) -> None:
     """The loop that everybody writes: shuffled batches of a tensor, Adam at 0.001."""
     pixels = images.train.all().images
     optimizer = torch.optim.Adam(codec.parameters(), lr=1e-3)
     steps = itertools.count(1)
+    clock.start(of_flat(codec, images.shape))
     while True:
         for chosen in torch.randperm(len(pixels)).split(PEER_BATCH):
             batch = pixels[chosen]
@@ -201,60 +180,14 @@ def _eager(codec: Codec, images: Images, watch: _Watch, options: argparse.Namesp
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if watch.enough(next(steps)):
-                return
+            if next(steps) % STEPS_BETWEEN_LOOKS == 0:
+                clock.step()
 
 
-class _EnoughError(Exception):
-    """The trainer may end where it stands."""
-
-
-def _pythae(codec: Codec, images: Images, watch: _Watch, options: argparse.Namespace) -> None:
-    """pythae's AE and BaseTrainer with this net, over a tensor, Adam at 0.001."""
-    from pythae.data.datasets import BaseDataset
-    from pythae.models import AE, AEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
-    from pythae.trainers.training_callbacks import TrainingCallback
-
-    class Encoder(BaseEncoder):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.codec = codec
-
-        def forward(self, x: Tensor) -> Any:
-            return ModelOutput(embedding=codec.encode(x))
-
-    class Decoder(BaseDecoder):  # type: ignore[misc]
-        def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=codec.decode(z))
-
-    class Hands(TrainingCallback):  # type: ignore[misc]
-        def on_train_step_end(self, *_: Any, **__: Any) -> None:
-            if watch.enough(next(steps)):
-                raise _EnoughError
-
-    logging.disable(logging.INFO)
-    pixels = images.train.all().images
-    steps = itertools.count(1)
-    model = AE(AEConfig(input_dim=images.shape, latent_dim=codec.code_dim), Encoder(), Decoder())
-    with tempfile.TemporaryDirectory() as folder:
-        config = BaseTrainerConfig(
-            output_dir=folder,
-            learning_rate=1e-3,
-            per_device_train_batch_size=PEER_BATCH,
-            num_epochs=1000,
-            optimizer_cls="Adam",
-            no_cuda=True,
-            seed=options.seed,
-        )
-        dataset = BaseDataset(pixels, torch.zeros(len(pixels)))
-        trainer = BaseTrainer(model, dataset, training_config=config, callbacks=[Hands()])
-        try:
-            trainer.train()
-        except _EnoughError:
-            return
+def _pythae(codec: Codec, images: Images, clock: Clock, options: argparse.Namespace) -> None:
+    """pythae's trainer, over a tensor, Adam at 0.001."""
+    pixels, parts = images.train.all().images, (codec, codec.encode, codec.decode)
+    train_by_pythae(*parts, pixels, codec.code_dim, PEER_BATCH, options.seed, clock)
 
 
 def _in_a_process(trainer: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:

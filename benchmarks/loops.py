@@ -8,7 +8,7 @@ import itertools
 import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def aecli(task: Task, clock: Clock) -> None:
     codec = codecs.build(MlpConfig(), (1, 28, 28))
     train = InMemory(torch.from_numpy(load(task.data, "train")).unsqueeze(1))
     order = torch.Generator().manual_seed(task.seed)
-    clock.start(_reconstructs(lambda x: codec(x.view(-1, 1, 28, 28)).flatten(1)))
+    clock.start(of_flat(codec, (1, 28, 28)))
     training = Training(codec, train, train.first(0), config, order)
     while not training.is_done:
         training.take_step()
@@ -98,6 +98,23 @@ class _ChapterAutoencoder(nn.Module):
 
 def pythae(task: Task, clock: Clock) -> None:
     """pythae's AE and BaseTrainer, with the chapter's encoder and decoder, over a tensor."""
+    net = _ChapterAutoencoder()
+    images = torch.from_numpy(load_unit(task.data, "train"))
+    train_by_pythae(net, net.encoder, net.decoder, images, 32, PEER_BATCH, task.seed, clock)
+
+
+def train_by_pythae(
+    network: nn.Module,
+    encode: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor],
+    images: Tensor,
+    code_dim: int,
+    batch_size: int,
+    seed: int,
+    clock: Clock,
+) -> None:
+    """Train by pythae's BaseTrainer, Adam at 0.001, a `network` that `encode` and `decode` are
+    parts of, on images (n, ...)."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import AE, AEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -108,22 +125,18 @@ def pythae(task: Task, clock: Clock) -> None:
     class Encoder(BaseEncoder):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.layers = _ChapterAutoencoder().encoder
+            self.network = network  # the decoder's part too: all that is stepped
 
         def forward(self, x: Tensor) -> Any:
-            return ModelOutput(embedding=self.layers(x))
+            return ModelOutput(embedding=encode(x))
 
     class Decoder(BaseDecoder):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = _ChapterAutoencoder().decoder
-
         def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=self.layers(z))
+            return ModelOutput(reconstruction=decode(z))
 
     class Hands(TrainingCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            clock.start(_reconstructs(reconstruct))
+            clock.start(of_flat(lambda x: decode(encode(x)), images.shape[1:]))
 
         def on_train_step_end(self, *_: Any, **__: Any) -> None:
             if next(steps) % STEPS_BETWEEN_LOOKS == 0:
@@ -132,26 +145,22 @@ def pythae(task: Task, clock: Clock) -> None:
         def on_epoch_end(self, *_: Any, **__: Any) -> None:
             clock.epoch()
 
-    def reconstruct(x: Tensor) -> Tensor:
-        decoded: Tensor = model.decoder(model.encoder(x).embedding)["reconstruction"]
-        return decoded
-
     logging.disable(logging.INFO)
-    pixels = torch.from_numpy(load_unit(task.data, "train"))
     steps = itertools.count(1)
-    model = AE(AEConfig(input_dim=(784,), latent_dim=32), Encoder(), Decoder())
+    config = AEConfig(input_dim=tuple(images.shape[1:]), latent_dim=code_dim)
+    model = AE(config, Encoder(), Decoder())
     with tempfile.TemporaryDirectory() as folder:
-        config = BaseTrainerConfig(
+        training = BaseTrainerConfig(
             output_dir=folder,
             learning_rate=1e-3,
-            per_device_train_batch_size=PEER_BATCH,
+            per_device_train_batch_size=batch_size,
             num_epochs=MANY,
             optimizer_cls="Adam",
             no_cuda=True,
-            seed=task.seed,
+            seed=seed,
         )
-        dataset = BaseDataset(pixels, torch.zeros(len(pixels)))
-        BaseTrainer(model, dataset, training_config=config, callbacks=[Hands()]).train()
+        dataset = BaseDataset(images, torch.zeros(len(images)))
+        BaseTrainer(model, dataset, training_config=training, callbacks=[Hands()]).train()
 
 
 def keras(task: Task, clock: Clock) -> None:
@@ -196,3 +205,8 @@ def _reconstructs(forward: Callable[[Tensor], Tensor]) -> Reconstruct:
         return pixels
 
     return reconstruct
+
+
+def of_flat(forward: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Reconstruct:
+    """`forward`, of images of a shape, as a clock calls it: on arrays of flat images."""
+    return _reconstructs(lambda x: forward(x.view(-1, *shape)).flatten(1))

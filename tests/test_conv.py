@@ -256,14 +256,9 @@ def test_settings_out_of_range_are_named():
     ],
     ids=lambda command: command[0],
 )
-def test_every_command_takes_it(inside, monkeypatch, command):
-    monkeypatch.setattr("aecli.training.workers.do_locally", one_after_another)
+def test_every_command_takes_it(inside, jobs_here, command):
     told = ("--codec", "conv", "--set", "codec.width=4", "--threads", "1")
     done = inside(*command, *FEW_IMAGES, *told, "--epochs", "1")
     assert done.code == 0, done.stderr
     assert "conv" in done.run.name + done.stdout
     assert (done.run / "metrics.json").is_file()
-
-
-def one_after_another(work, shared, tasks, workers, timeout=None):
-    yield from ((i, work(shared, task)) for i, task in enumerate(tasks))
