@@ -15,6 +15,7 @@ from aecli.training.loop import Training, engine_for, fit
 from aecli.training.optimizers import orthogonalized
 from aecli.training.parameters import FlatParameters
 from tests.conftest import FEW_IMAGES, digits, source
+from tests.twins import go_on
 
 SMALL = ConvConfig(code_dim=5, width=6)
 PATHS = ["none", "pca", "rotated-dct"]
@@ -178,12 +179,6 @@ def test_it_resumes_after_any_step_to_the_same_bits(path, stop):
         codec = built(ConvConfig(code_dim=5, width=6, path=path))
         order = torch.Generator().manual_seed(0)
         return codec, Training(codec, images, images.first(10), config, order)
-
-    def go_on(training, steps):
-        while not training.is_done and training.step < steps:
-            training.take_step()
-            if training.is_epoch_over:
-                training.end_epoch()
 
     whole, first = training()
     go_on(first, stop)

@@ -17,6 +17,7 @@ from aecli.training.loop import Training, engine_for, fit
 from aecli.training.losses import evaluate
 from aecli.training.parameters import FlatParameters
 from tests.conftest import digits, source
+from tests.twins import go_on
 
 CODECS = [MlpConfig(code_dim=4, hidden=(24, 9)), MlpConfig(hidden=()), LinearConfig(code_dim=5)]
 LOSSES = [MseLoss(), SparseLoss(l1=0.1)]
@@ -156,12 +157,6 @@ def test_what_draws_from_torchs_own_generator_resumes_to_the_same_bits(stop):
         config = FitConfig(epochs=2, batch_size=30)
         order = torch.Generator().manual_seed(0)
         return codec, Training(codec, source(120), source(30, seed=1), config, order)
-
-    def go_on(training, steps):
-        while not training.is_done and training.step < steps:
-            training.take_step()
-            if training.is_epoch_over:
-                training.end_epoch()
 
     whole, first = training()
     go_on(first, stop)

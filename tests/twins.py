@@ -1,4 +1,5 @@
-"""Comparison of a resumed run with its twin that was never stopped: all must be equal."""
+"""Trainings that go on, and a resumed run beside its twin that was never stopped: all must be
+equal."""
 
 import csv
 import json
@@ -25,6 +26,14 @@ def left_behind(run: Path) -> dict[str, Any]:
         else:
             found[name] = path.read_bytes()
     return found
+
+
+def go_on(training: Any, steps: int) -> None:
+    """Take a training's steps up to the given one, and end the epochs on the way."""
+    while not training.is_done and training.step < steps:
+        training.take_step()
+        if training.is_epoch_over:
+            training.end_epoch()
 
 
 def _without_times(row: dict[str, Any]) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class Codec(nn.Module, ABC):
         raise NotImplementedError(f"{self.settings.name} is trained, not solved for")
 
     def begin(self, source: Source) -> None:
-        """Set what a training starts from, and does not change, from its training images; nothing
-        of most codecs."""
+        """Set what a training starts from, by its training images; most codecs have nothing to
+        set."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
