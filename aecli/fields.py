@@ -1,7 +1,7 @@
 """Rules that every part of a config keeps, and the types of its values."""
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
@@ -62,6 +62,11 @@ class CodecSection(Section):
     """Size of the code, in numbers."""
 
     @property
+    def is_variational(self) -> bool:
+        """True if it encodes an image as a Gaussian of codes."""
+        return False
+
+    @property
     def begins_with(self) -> str | None:
         """The codec, by its name, that is solved for before this one is trained; None for most."""
         return None
@@ -73,6 +78,28 @@ class CodecSection(Section):
         return 2 * pixels * self.code_dim, 8 * pixels + self.code_dim
 
 
+class NetworkSection(CodecSection):
+    """Settings of a codec that is trained."""
+
+    variational: bool = False
+    """Encode each image as a Gaussian of codes, its mean and its variances, in place of a point:
+    twice as many numbers out of the encoder, and the loss `elbo`."""
+
+    @property
+    def is_variational(self) -> bool:
+        return self.variational
+
+    @property
+    def ends_in_sigmoid(self) -> bool:
+        """True if pixels come out of a sigmoid."""
+        return True
+
+    @property
+    def encoded(self) -> int:
+        """Numbers that the encoder's last layer gives."""
+        return self.code_dim * (2 if self.variational else 1)
+
+
 class LossSection(Section):
     """Settings of one kind of loss."""
 
@@ -82,3 +109,7 @@ class LossSection(Section):
     """Names of its terms; the first is minimised."""
 
     name: str
+
+    def at(self, position: float) -> Self:
+        """The loss as it is at a point of a training, 0 at its beginning and 1 at its end."""
+        return self

@@ -209,7 +209,7 @@ def _options() -> argparse.Namespace:
     add("--blocks", type=int, default=15, help="blocks of 8 steps and floors (default: 15)")
     add("--repeats", type=int, default=3, help="trainings of each trainer (default: 3)")
     add("--budget", type=float, default=300, help="seconds of each (default: 300; 0: none)")
-    add("--epochs", type=int, default=2, help="length of aecli's schedule (default: 2)")
+    add("--epochs", type=int, default=1, help="length of aecli's schedule (default: 1)")
     add("--targets", type=float, nargs="+", default=[0.0168, 0.008, 0.006], help="test errors")
     add("--trainer", choices=TRAINERS, help=argparse.SUPPRESS)
     add("--seed", type=int, default=0, help=argparse.SUPPRESS)

@@ -110,6 +110,34 @@ def code_units(k, with_pca=True):
     return figures.code_units(variances, variances if with_pca else None, correlation, TITLE)
 
 
+def kl_units(k, active=1.0):
+    shown = np.arange(k) < round(active * k)
+    return figures.kl_units(np.where(shown, RNG.uniform(1, 4, k), 0.01), shown, TITLE)
+
+
+def beta_curve(betas, collapsed=False):
+    points = [figures.ConversionPoint(None, 0.0048, 525.0, 32)]
+    for i, beta in enumerate(betas):
+        ended = collapsed and beta == betas[-1]
+        points.append(
+            figures.ConversionPoint(
+                beta, 0.0042 * (1 + beta) ** 0.5, 300.0 - 20 * i + 700 * ended, 0 if ended else 9
+            )
+        )
+    return figures.beta_curve(points, TITLE)
+
+
+def code_maps(classes, n=400):
+    maps = []
+    for name, spread in (("plain", 9.0), ("variational", 1.0)):
+        labels = None if classes is None else np.arange(n) % classes
+        side = np.linspace(-3 * spread, 3 * spread, 40)
+        holes = np.hypot(*np.meshgrid(side, side)) > 2 * spread
+        codes = RNG.normal(size=(n, 2)) * spread
+        maps.append(figures.CodeMap(name, codes, labels, side, side, holes))
+    return figures.code_maps(maps, TITLE)
+
+
 def tradeoff(dims, sd=0.001, wide=True, printed=True, mse=None):
     mse = mse or [0.04 / (1 + i) for i in range(len(dims))]
     points = [figures.TradeoffPoint(k, m, sd, False) for k, m in zip(dims, mse, strict=True)]
@@ -227,6 +255,14 @@ CASES = {
     "code_scatter of 2 names": lambda: code_scatter(2, names=["cat", "dog"]),
     "code_scatter of 10 names": lambda: code_scatter(10, names=named(10)),
     "code_scatter of 37 names": lambda: code_scatter(37, names=named(37)),
+    "kl_units of 1": lambda: kl_units(1),
+    "kl_units of 32, some of them active": lambda: kl_units(32, 0.6),
+    "kl_units of 50, collapsed": lambda: kl_units(50, 0.0),
+    "beta_curve of 2": lambda: beta_curve((4.0, 8.0)),
+    "beta_curve to the end": lambda: beta_curve((1.0, 4.0, 8.0, 16.0, 40.0, 100.0), True),
+    "code_maps": lambda: code_maps(10),
+    "code_maps of many classes": lambda: code_maps(40),
+    "code_maps without classes": lambda: code_maps(None),
     "code_units of 1": lambda: code_units(1),
     "code_units of 2": lambda: code_units(2),
     "code_units of 32": lambda: code_units(32),

@@ -25,7 +25,7 @@ def gradients(config, dtype, images, targets, l1):
     parameters = FlatParameters(codec)
     settings = SparseLoss(l1=l1) if l1 else MseLoss()
     engine = ClosedForm(codec, parameters, settings, 64, dtype)
-    means = dict(zip(engine.terms, engine(images, Batch(targets)).view(-1), strict=True))
+    means = dict(zip(engine.terms, engine(images, Batch(targets), settings).view(-1), strict=True))
     own_loss = means["mse"]
     assert engine.terms[0] == ("loss" if l1 else "mse")
     if l1:

@@ -163,7 +163,7 @@ def test_its_gradient_is_plain_autograds_in_both_layouts(loss):
     engine = engine_for(codec, parameters, config, 12)
     assert isinstance(engine, Autograd)
     batch = InMemory(images).all()
-    engine(batch.images, batch)
+    engine(batch.images, batch, config.loss)
     for parameter, gradient in zip(codec.parameters(), expected, strict=True):
         mine = parameters.view_of(parameter, parameters.gradient)
         torch.testing.assert_close(mine, gradient, rtol=1e-4, atol=1e-7)

@@ -64,7 +64,7 @@ def test_a_loss_is_one_function_for_training_and_evaluation(loss):
     parameters = FlatParameters(codec)
     engine = Autograd(codec, parameters, loss, torch.float32)
     batch = images.all()
-    assert dict(zip(engine.terms, engine(batch.images, batch).tolist(), strict=True)) == (
+    assert dict(zip(engine.terms, engine(batch.images, batch, loss).tolist(), strict=True)) == (
         pytest.approx(terms, rel=1e-5)
     )
     assert terms.keys() == set(loss.terms)

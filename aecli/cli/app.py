@@ -106,6 +106,10 @@ EXPERIMENTS = {
         " is above the 99% quantile of that distance over the validation images' codes."
     ),
     "sample": "Decode codes that no image was encoded to, and measure how real the images look.",
+    "to-vae": (
+        "Make a trained autoencoder variational, so that codes of N(0, I) decode to images; measure"
+        " and draw both."
+    ),
 }
 
 

@@ -13,6 +13,9 @@ from aecli.errors import ExpectationError, UsageError
 if TYPE_CHECKING:
     from aecli.config import NetworkConfig
 
+OF_VARIATIONAL = (
+    *("elbo_nats", "kl_nats", "nll_nats", "nll_samples", "nll_images", "active_units", "sigma"),
+)
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
     "train": (
@@ -36,6 +39,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "mean_abs_correlation",
         "epochs",
         "train_seconds",
+        *OF_VARIATIONAL,
     ),
     "sweep-codedim": (
         "dataset",
@@ -137,6 +141,29 @@ METRICS: dict[str, tuple[str, ...]] = {
         "code_range_largest",
         "nearest_images_among",
         "holes_calibrated_on",
+    ),
+    "to-vae": (
+        "dataset",
+        "code_dim",
+        "samples",
+        "beta",
+        "plain_test_mse",
+        "test_mse",
+        "error_ratio",
+        "val_mse",
+        "kl_nats",
+        "sigma",
+        "plain_active_units",
+        "active_units",
+        "plain_in_holes_standard_normal",
+        "in_holes_standard_normal",
+        "in_holes_of_means_standard_normal",
+        "frechet_features",
+        *(
+            f"{codec}frechet_{sampler}"
+            for codec in ("plain_", "")
+            for sampler in ("standard_normal", "gaussian", "full_gaussian", "mixture", "jittered")
+        ),
     ),
 }
 

@@ -26,6 +26,8 @@ class Flag:
     of_many: bool = False
     """True if the key is a field of Options: a way to run many trainings, no setting."""
     least: float | None = None
+    required: bool = False
+    """True for an argument that has to be given."""
 
     @property
     def parameter(self) -> str:
@@ -39,12 +41,13 @@ class Flag:
             info = typer.Option(self.name, metavar=self.metavar, help=self.help, min=self.least)
         else:
             info = typer.Argument(metavar=self.metavar, help=self.help, show_default=False)
-        always = self.of_many and self.kind is bool
+        always = self.required or (self.of_many and self.kind is bool)
+        default = False if self.of_many and self.kind is bool else None
         return inspect.Parameter(
             self.parameter,
             inspect.Parameter.KEYWORD_ONLY,
             annotation=Annotated[self.kind if always else self.kind | None, info],
-            default=False if always else None,
+            default=inspect.Parameter.empty if self.required else default,
         )
 
 
@@ -71,13 +74,20 @@ CODEC = Flag(
     " case; pca; dct, the discrete cosine transform; rotated-dct, the same of rotated colours; or"
     " thumbnail, a smaller picture (default: mlp).",
 )
+VARIATIONAL = Flag(
+    "--variational",
+    "codec.variational",
+    bool,
+    None,
+    "Encode each image as a Gaussian of codes, so that codes of N(0, I) decode to images.",
+)
 RECIPE = Flag(
     "--recipe",
     "train.recipe",
     str,
-    "muon|chapter",
+    "muon|chapter|gentle",
     "Set of training settings: muon reaches a low error in few epochs, chapter trains as the"
-    " chapter does (default: muon).",
+    " chapter does, gentle is for a network beside a linear path (default: muon).",
 )
 EPOCHS = Flag(
     "--epochs",
@@ -85,6 +95,13 @@ EPOCHS = Flag(
     int,
     "N",
     "Number of passes over the training images (default: 5).",
+)
+EPOCHS_OF_CONVERSION = Flag(
+    "--epochs",
+    "train.epochs",
+    int,
+    "N",
+    "Number of passes over the training images (default: 8).",
 )
 BATCH_SIZE = Flag(
     "--batch-size", "train.batch_size", int, "N", "Number of images in a step (default: 256)."
@@ -169,6 +186,15 @@ PAIRS = Flag(
 SAMPLES = Flag(
     "--samples", "samples", int, "N", "Number of codes from each sampler (default: 2000)."
 )
+CONVERTED = Flag(
+    "RUN",
+    "run",
+    str,
+    "RUN",
+    "Run whose codec is converted: its folder, its name as `aecli ls` prints it, or latest, the"
+    " newest finished run that has a model.",
+    required=True,
+)
 ENDS = (
     _end("from_digit", "D", "Digit, or class by its index, to start at (default: any)."),
     _end("to_digit", "D", "Digit, or class by its index, to end at (default: another)."),
@@ -176,15 +202,16 @@ ENDS = (
     _end("to_index", "I", "Index of the test image to end at, from 0 (default: drawn)."),
 )
 MANY = (SEEDS, JOBS, CONTINUE, FAIL_FAST, JOB_TIMEOUT)
-TRAINING_OF_MANY = (CODEC, RECIPE, EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN)
-TRAINING_ON_THE_SPOT = (CODEC, RECIPE, EPOCHS, LIMIT_TRAIN)
+TRAINING_OF_MANY = (CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN)
+TRAINING_ON_THE_SPOT = (CODEC, VARIATIONAL, RECIPE, EPOCHS, LIMIT_TRAIN)
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
-    "train": (_code_dim(32), CODEC, RECIPE, EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN),
+    "train": (_code_dim(32), CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN),
     "sweep-codedim": (_code_dims("2 8 32 784"), *MANY, *TRAINING_OF_MANY),
     "pca-compare": (_code_dims("2 8 16 32"), *MANY, *TRAINING_OF_MANY),
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),
     "sample": (RUN, SAMPLES, _code_dim(32), *TRAINING_ON_THE_SPOT),
+    "to-vae": (CONVERTED, SAMPLES, EPOCHS_OF_CONVERSION),
 }
 """The flags of each experiment, besides those that all have."""

@@ -59,6 +59,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Draw codes for the model of the newest finished run.", "aecli sample --run latest"),
         ("Train a code of 8 numbers first.", "aecli sample --code-dim 8 --samples 500"),
     ),
+    "to-vae": (
+        ("Convert the codec of the newest finished run.", "aecli to-vae latest"),
+        (
+            "Convert it with several weights of N(0, I), for the curve of what they cost.",
+            "aecli to-vae latest --set 'betas=[1, 4, 16, 40, 100]'",
+        ),
+    ),
     "resume": (
         ("Go on with a run.", "aecli resume runs/20261123T002049Z-train-mlp32"),
         (

@@ -9,9 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aecli.data.images import Batch, ImageShape, Source
+from aecli.data.images import Batch, ImageShape, Source, pixel_variance
 from aecli.errors import UsageError
 from aecli.fields import CodecSection
+
+LOG_VARIANCES = 10.0
+"""Bound of a posterior's log-variances, which lie between minus and plus this: deviations from
+0.007 to 148 of the prior's."""
+_LEAST_VARIANCE = 1e-6  # of pixels, where training begins
 
 
 class Codec(nn.Module, ABC):
@@ -32,6 +37,8 @@ class Codec(nn.Module, ABC):
         self.image_shape = image_shape
         self.settings = settings
         self.code_shape = code_shape or (settings.code_dim,)
+        if settings.is_variational:
+            self.log_sigma = nn.Parameter(torch.zeros(()))
 
     @property
     def code_dim(self) -> int:
@@ -45,13 +52,18 @@ class Codec(nn.Module, ABC):
         """
         raise NotImplementedError(f"{self.settings.name} is trained, not solved for")
 
+    @torch.no_grad()
     def begin(self, source: Source) -> None:
-        """Set what a training starts from, by its training images; most codecs have nothing to
+        """Set what a training starts from, by its training images: of a variational codec the
+        deviation of its pixels, which is that about the mean image; most others have nothing to
         set."""
+        if self.settings.is_variational:
+            self.log_sigma.fill_(0.5 * math.log(max(pixel_variance(source), _LEAST_VARIANCE)))
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """Codes (N, *code_shape) float32 of images (N, C, H, W) float32 in [0, 1].
+        """Codes (N, *code_shape) float32 of images (N, C, H, W) float32 in [0, 1]; the means of a
+        variational codec.
 
         Raises UsageError for images of another kind, type or shape, as `decode` does for codes.
         """
@@ -60,6 +72,31 @@ class Codec(nn.Module, ABC):
     def decode(self, codes: Tensor) -> Tensor:
         """Images (N, C, H, W) float32 of codes (N, *code_shape); a linear codec's may leave
         [0, 1]."""
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log-variances, each (N, k) float32, of the Gaussian of codes that a variational
+        codec encodes each of images (N, C, H, W) to; the log-variances within LOG_VARIANCES.
+
+        The last layer gives numbers of any size; a hyperbolic tangent bounds them, so that no
+        exponential overflows and no gradient is cut off.
+        """
+        means, unbounded = self._encoded(images).float().chunk(2, dim=1)
+        return means, LOG_VARIANCES * torch.tanh(unbounded / LOG_VARIANCES)
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        """Output of the encoder's last layer: codes, and in a variational codec the numbers of
+        log-variances behind them, (N, 2 k)."""
+        raise NotImplementedError(f"{self.settings.name} is not variational")
+
+    @property
+    def code_layers(self) -> tuple[nn.Linear, nn.Linear]:
+        """The layer that gives the codes and the one that takes them, of a network."""
+        raise NotImplementedError(f"{self.settings.name} has no layers around its code")
+
+    def logits(self, codes: Tensor) -> Tensor:
+        """The pixels (N, C, H, W) of codes before the sigmoid. Raises UsageError for a codec that
+        ends without one."""
+        raise UsageError(f"codec {self.settings.name} ends in no sigmoid, so it has no logits")
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions, shaped like `images`."""
@@ -132,15 +169,34 @@ class ChainCodec(Codec):
         modules = itertools.chain(self.encoder.modules(), self.decoder.modules())
         return [module for module in modules if not isinstance(module, nn.Sequential)]
 
+    @property
+    def code_layers(self) -> tuple[nn.Linear, nn.Linear]:
+        down, up = (
+            [module for module in part.modules() if isinstance(module, nn.Linear)]
+            for part in (self.encoder, self.decoder)
+        )
+        return down[-1], up[0]
+
     def encode(self, images: Tensor) -> Tensor:
-        self._require_images(images)
-        codes: Tensor = self.encoder(images.flatten(start_dim=1))
-        return codes
+        return self._encoded(images)[:, : self.code_dim]
 
     def decode(self, codes: Tensor) -> Tensor:
         self._require_codes(codes)
         pixels: Tensor = self.decoder(codes)
         return pixels.unflatten(1, self.image_shape)
+
+    def logits(self, codes: Tensor) -> Tensor:
+        if not isinstance(self.layers[-1], nn.Sigmoid):
+            return super().logits(codes)
+        assert isinstance(self.decoder, nn.Sequential)
+        self._require_codes(codes)
+        pixels: Tensor = self.decoder[:-1](codes)
+        return pixels.unflatten(1, self.image_shape)
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        self._require_images(images)
+        numbers: Tensor = self.encoder(images.flatten(start_dim=1))
+        return numbers
 
 
 def _require(what: str, given: Any, shape: tuple[int, ...], hint: str) -> None:

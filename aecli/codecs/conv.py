@@ -60,7 +60,7 @@ class Conv(Codec):
         height, across = self._grids[-1]
         features = width * height * across
         self.down = nn.Sequential(*down, nn.ReLU())
-        self.code = nn.Linear(features, self.code_dim)
+        self.code = nn.Linear(features, settings.encoded)
         self.features = nn.Linear(self.code_dim, features)
         self.up = nn.Sequential(*up)
         self.path = None
@@ -73,12 +73,17 @@ class Conv(Codec):
             _begin_at_zero(self._last)
 
     @property
+    def code_layers(self) -> tuple[nn.Linear, nn.Linear]:
+        return self.code, self.features
+
+    @property
     def _last(self) -> nn.Conv2d:
         """The last convolution, which makes the pixels."""
         return cast(nn.Conv2d, self.up[-2])
 
     @torch.no_grad()
     def begin(self, source: Source) -> None:
+        super().begin(source)
         if self.path is None:
             means = mean_image(source).flatten(start_dim=1).mean(dim=1)
             biases = means.clamp(_LEAST_MEAN, 1 - _LEAST_MEAN).logit()
@@ -97,28 +102,40 @@ class Conv(Codec):
         return batch.images if self.path is None else self.path.seen(batch)
 
     def encode(self, images: Tensor) -> Tensor:
+        return self._encoded(images)[:, : self.code_dim]
+
+    def _encoded(self, images: Tensor) -> Tensor:
         self._require_images(images)
         height, width = self._padded
         edges = (0, width - images.shape[3], 0, height - images.shape[2])
         padded = F.pad(images, edges, mode="replicate") if any(edges) else images
         features = self.down(padded)
-        codes: Tensor = self.code(features.permute(0, 2, 3, 1).flatten(start_dim=1))
+        numbers: Tensor = self.code(features.permute(0, 2, 3, 1).flatten(start_dim=1))
         if self.path is None:
-            return codes
+            return numbers
         with torch.autocast(images.device.type, enabled=False):
-            return codes + (self.path.encode(images) - self.path_mean) / self.path_scale
+            codes = (self.path.encode(images) - self.path_mean) / self.path_scale
+            return numbers + F.pad(codes, (0, numbers.shape[1] - self.code_dim))
 
     def decode(self, codes: Tensor) -> Tensor:
+        pixels = self._decoded(codes)
+        if self.path is None:
+            return pixels.sigmoid()
+        with torch.autocast(codes.device.type, enabled=False):
+            sums = pixels + self.path.decode(codes * self.path_scale + self.path_mean)
+        return sums if self.training else sums.clamp(0, 1)
+
+    def logits(self, codes: Tensor) -> Tensor:
+        return self._decoded(codes) if self.path is None else super().logits(codes)
+
+    def _decoded(self, codes: Tensor) -> Tensor:
+        """Output (N, C, H, W) of the network alone for codes."""
         self._require_codes(codes)
         height, width = self._grids[-1]
         features = self.features(codes).view(-1, height, width, self._width).permute(0, 3, 1, 2)
         _, height, width = self.image_shape
-        images: Tensor = self.up(features)[:, :, :height, :width]
-        if self.path is None:
-            return images.sigmoid()
-        with torch.autocast(codes.device.type, enabled=False):
-            sums = images + self.path.decode(codes * self.path_scale + self.path_mean)
-        return sums if self.training else sums.clamp(0, 1)
+        pixels: Tensor = self.up(features)[:, :, :height, :width]
+        return pixels
 
     def count_parameters(self) -> int:
         return super().count_parameters() + (self.path.count_parameters() if self.path else 0)

@@ -15,5 +15,5 @@ class Linear(ChainCodec):
 
     def __init__(self, image_shape: ImageShape, settings: LinearConfig) -> None:
         super().__init__(image_shape, settings)
-        self.encoder = nn.Linear(self.pixels, settings.code_dim)
+        self.encoder = nn.Linear(self.pixels, settings.encoded)
         self.decoder = nn.Linear(settings.code_dim, self.pixels)

@@ -19,9 +19,10 @@ class Mlp(ChainCodec):
     def __init__(self, image_shape: ImageShape, settings: MlpConfig) -> None:
         super().__init__(image_shape, settings)
         self._hidden = settings.hidden
-        widths = (self.pixels, *settings.hidden, settings.code_dim)
-        self.encoder = nn.Sequential(*_layers(widths))
-        self.decoder = nn.Sequential(*_layers(widths[::-1]), nn.Sigmoid())
+        down = (self.pixels, *settings.hidden, settings.encoded)
+        up = (settings.code_dim, *settings.hidden[::-1], self.pixels)
+        self.encoder = nn.Sequential(*_layers(down))
+        self.decoder = nn.Sequential(*_layers(up), nn.Sigmoid())
 
     @property
     def narrowest_layer(self) -> int:

@@ -10,10 +10,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict
 
-from aecli.fields import CodecSection, ImageShape, Widths
+from aecli.fields import CodecSection, ImageShape, NetworkSection, Widths
 
 
-class MlpConfig(CodecSection):
+class MlpConfig(NetworkSection):
     """Multilayer perceptron from the pixels to the code, and its mirror image back."""
 
     made_by: ClassVar[str] = "aecli.codecs.mlp:Mlp"
@@ -24,11 +24,13 @@ class MlpConfig(CodecSection):
 
     def size(self, shape: ImageShape) -> tuple[int, int]:
         pixels = math.prod(shape)
-        widths = (pixels, *self.hidden, self.code_dim, *reversed(self.hidden), pixels)
-        return sum(a * b + b for a, b in itertools.pairwise(widths)), sum(widths)
+        down = (pixels, *self.hidden, self.encoded)
+        up = (self.code_dim, *reversed(self.hidden), pixels)
+        layers = (*itertools.pairwise(down), *itertools.pairwise(up))
+        return sum(a * b + b for a, b in layers), sum(down) + sum(up[1:])
 
 
-class ConvConfig(CodecSection):
+class ConvConfig(NetworkSection):
     """Convolutional network: stages of residual blocks down to a coarse grid, a linear code, and
     the mirror image back; for images of any size."""
 
@@ -58,6 +60,10 @@ class ConvConfig(CodecSection):
     def begins_with(self) -> str | None:
         return None if self.path == "none" else self.path
 
+    @property
+    def ends_in_sigmoid(self) -> bool:
+        return self.path == "none"
+
     def factors(self, shape: ImageShape) -> tuple[int, ...]:
         """The factor of each stage for images of a shape."""
         if self.downsampling is not None:
@@ -81,7 +87,8 @@ class ConvConfig(CodecSection):
         edges = [shape[0] * factors[0] ** 2, *[width * factor**2 for factor in factors[1:]]]
         blocks = 4 * self.depth * (9 * width * width + width)
         parameters = sum(18 * edge * width + width + edge + blocks for edge in edges)
-        parameters += (2 * self.code_dim + 1) * width * places[-1] + self.code_dim
+        features = width * places[-1]
+        parameters += (self.code_dim + self.encoded + 1) * features + self.encoded
         kept = sum(
             2 * n * ((4 * self.depth + 3) * width + edge)
             for n, edge in zip(places, edges, strict=True)
@@ -90,7 +97,7 @@ class ConvConfig(CodecSection):
         return parameters + (self.code_dim * path if self.path == "pca" else 0), kept + 3 * path
 
 
-class LinearConfig(CodecSection):
+class LinearConfig(NetworkSection):
     """Linear map from the pixels to the code and one back; the best one spans PCA's subspace."""
 
     made_by: ClassVar[str] = "aecli.codecs.linear:Linear"
@@ -98,9 +105,14 @@ class LinearConfig(CodecSection):
 
     name: Literal["linear"] = "linear"
 
+    @property
+    def ends_in_sigmoid(self) -> bool:
+        return False
+
     def size(self, shape: ImageShape) -> tuple[int, int]:
         pixels = math.prod(shape)
-        return 2 * pixels * self.code_dim + self.code_dim + pixels, 2 * pixels + self.code_dim
+        parameters = (pixels + 1) * self.encoded + (self.code_dim + 1) * pixels
+        return parameters, 2 * pixels + self.encoded + self.code_dim
 
 
 class PcaConfig(CodecSection):

@@ -10,6 +10,7 @@ from aecli.config.experiments import (
     NetworkConfig,
     ReproduceConfig,
     SweepConfig,
+    TrainConfig,
     TrainedConfig,
 )
 from aecli.config.sections import DataConfig
@@ -50,13 +51,20 @@ def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
             ("data.dataset",),
         )
         idle |= {f"data.{key}": known for key in DataConfig.OF_OWN}
-    elif config.data.tile is None:
+    else:
+        idle["data.binarise"] = Idle(
+            "the images are at a path; this is for a known dataset", ("data.dataset",)
+        )
+    if config.data.is_own and config.data.tile is None:
         whole = Idle("data.tile is null: images are not cut", ("data.tile",))
         idle |= {"data.edges": whole, "data.gap": whole}
     if isinstance(config, ManyConfig):
         idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
     if isinstance(config, NetworkConfig):
         idle |= _idle_in_training(config)
+    if isinstance(config, TrainConfig) and not config.codec.is_variational:
+        plain = Idle("the codec is not variational", ("codec.variational", "codec.name"))
+        idle |= {"nll_samples": plain, "nll_images": plain}
     if isinstance(config, TrainedConfig) and config.run is not None:
         given = Idle("the model of a run is looked into, nothing is trained", ("run",))
         idle["checkpoint_seconds"] = given

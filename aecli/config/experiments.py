@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from aecli.codecs.settings import MlpConfig
-from aecli.config.sections import CodecConfig, DataConfig, FitConfig, MuonConfig
-from aecli.fields import CodecSection, Section, UserPath, Widths, Workers
+from aecli.codecs.settings import ConvConfig, MlpConfig
+from aecli.config.sections import CodecConfig, DataConfig, ElboLoss, FitConfig, MuonConfig
+from aecli.fields import (
+    CodecSection,
+    NetworkSection,
+    PositiveInt,
+    Section,
+    UserPath,
+    Widths,
+    Workers,
+)
 
 PIXELS_OF_THE_CHAPTER = 28 * 28
 
@@ -43,16 +51,78 @@ class ExperimentConfig(Section):
 class NetworkConfig(ExperimentConfig):
     """Settings of an experiment that trains a codec."""
 
+    MAY_GO_ON_FROM_A_RUN: ClassVar[bool] = False
+    """True if `train.init_from` may name a run."""
+
     codec: CodecConfig = MlpConfig()
     """Codec: what encodes images to codes and decodes codes to images."""
     train: FitConfig = FitConfig()
     """Training of the codec."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _train_as_suits_the_codec(cls, values: Any) -> Any:
+        """A variational codec's loss is `elbo` where none is named, and the recipe of a network
+        beside a linear path is `gentle` where neither recipe nor optimiser is."""
+        codec = values.get("codec") if isinstance(values, dict) else None
+        variational, path = _value(codec, "variational") is True, _value(codec, "path")
+        if not variational and path in (None, "none"):
+            return values
+        train = values.get("train", cls.model_fields["train"].default)
+        if isinstance(train, FitConfig):
+            train = train.model_dump(exclude_unset=True)
+        if not isinstance(train, dict):
+            return values
+        loss = train.get("loss", {})
+        if variational and isinstance(loss, dict):
+            train = train | {"loss": {"name": "elbo"} | loss}
+        if path not in (None, "none") and not {"recipe", "optimizer"} & train.keys():
+            train = train | {"recipe": "gentle"}
+        return values | {"train": train}
+
+    @model_validator(mode="after")
+    def _fit_loss_and_codec(self) -> "NetworkConfig":
+        codec, loss = self.codec, self.train.loss
+        mistake = None
+        if self.train.init_from is not None and not self.MAY_GO_ON_FROM_A_RUN:
+            raise PydanticCustomError("init_from", "train.init_from is for aecli train only")
+        if codec.is_variational and not isinstance(loss, ElboLoss):
+            mistake = (
+                f"train.loss.name={loss.name}: codec.variational=true is trained by the loss elbo"
+            )
+        elif isinstance(loss, ElboLoss) and not codec.is_variational:
+            mistake = (
+                "train.loss.name=elbo needs a variational codec: --variational, or"
+                " codec.variational=true"
+            )
+        elif isinstance(loss, ElboLoss) and loss.likelihood == "bernoulli":
+            assert isinstance(codec, NetworkSection)
+            if not codec.ends_in_sigmoid:
+                path = f" with path {codec.path}" if isinstance(codec, ConvConfig) else ""
+                mistake = (
+                    "train.loss.likelihood=bernoulli needs pixels between 0 and 1, and codec"
+                    f" {codec.name}{path} ends in no sigmoid: take gaussian"
+                )
+        if mistake:
+            raise PydanticCustomError("variational", mistake)
+        return self
+
+
+def _value(section: Any, key: str) -> Any:
+    """A section's value, validated or not; None if it has none."""
+    return section.get(key) if isinstance(section, dict) else getattr(section, key, None)
+
 
 class TrainConfig(NetworkConfig):
     """Settings of `aecli train`, which trains one codec and measures it against PCA."""
 
+    MAY_GO_ON_FROM_A_RUN: ClassVar[bool] = True
+
     experiment: Literal["train"] = "train"
+    nll_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Number of codes drawn of each image to estimate a variational codec's likelihood by."""
+    nll_images: PositiveInt = 1000
+    """Number of test images that it is estimated on, the first ones; all if there are fewer."""
 
 
 def _not_twice(code_dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -127,6 +197,14 @@ class SweepConfig(ManyConfig):
     """Ways to train each codec: `plain`, with `gaussian` or `masking` noise on the input, or
     `sparse`, with an L1 penalty on the code."""
 
+    @model_validator(mode="after")
+    def _leave_the_bound_whole(self) -> "SweepConfig":
+        if self.codec.is_variational and "sparse" in self.variants:
+            raise PydanticCustomError(
+                "variants", "variants=sparse: codec.variational=true is trained by the loss elbo"
+            )
+        return self
+
 
 class PcaCompareConfig(ManyConfig):
     """Settings of `aecli pca-compare`: network, linear autoencoder, PCA and DCT compared."""
@@ -198,6 +276,26 @@ class SampleConfig(TrainedConfig):
     """Number of codes that each sampler draws."""
 
 
+class ToVaeConfig(NetworkConfig):
+    """Settings of `aecli to-vae`: a trained autoencoder made variational and trained on."""
+
+    MAY_GO_ON_FROM_A_RUN: ClassVar[bool] = True
+
+    experiment: Literal["to-vae"] = "to-vae"
+    run: UserPath | None = None
+    """Run whose codec is converted: its folder, its name in the folder of the runs, or `latest`."""
+    codec: CodecConfig = MlpConfig(variational=True)
+    """Codec: that of the run, variational."""
+    train: FitConfig = FitConfig(epochs=8, optimizer=MuonConfig(lr=0.02), loss=ElboLoss(beta=8.0))
+    """Training of the converted codec."""
+    samples: Annotated[int, Field(ge=10, le=100_000)] = 2000
+    """Number of codes that each sampler draws."""
+    betas: Annotated[
+        tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Strict(False)
+    ] = ()
+    """Further weights of the divergence, a conversion each, for the curve of what they cost."""
+
+
 class ReproduceConfig(ManyConfig):
     """Settings of `aecli reproduce`, which measures and judges every claim of the chapter."""
 
@@ -224,6 +322,10 @@ class ReproduceConfig(ManyConfig):
                 f"codec.name={self.codec.name}: the claims are about a network with hidden layers;"
                 " reproduce judges codec.name=mlp only",
             )
+        if self.codec.variational:
+            raise PydanticCustomError(
+                "variational", "codec.variational=true: the claims are about a plain autoencoder"
+            )
         if min(self.codec.hidden, default=PIXELS_OF_THE_CHAPTER) >= PIXELS_OF_THE_CHAPTER:
             raise PydanticCustomError(
                 "hidden",
@@ -239,5 +341,6 @@ EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
     "pca-compare": PcaCompareConfig,
     "interpolate": InterpolateConfig,
     "sample": SampleConfig,
+    "to-vae": ToVaeConfig,
     "reproduce": ReproduceConfig,
 }

@@ -1,4 +1,4 @@
-"""Keys as former versions of aecli wrote them, read as what they are called now."""
+"""Keys as former versions of aecli wrote them, and short ones, read as what they are called now."""
 
 from typing import Any
 
@@ -13,6 +13,9 @@ _MOVED = {
     "noise_level": ("noise", "level"),
     "l1": ("loss", "l1"),
 }
+# Keys of the loss `elbo` that may stand in `train` itself.
+_OF_ELBO = ("likelihood", "beta", "kl_warmup", "free_bits")
+_MOVED |= {key: ("loss", key) for key in _OF_ELBO}
 
 Places = dict[tuple[str | int, ...], str]
 
@@ -45,6 +48,8 @@ def in_new_terms(values: dict[str, Any], places: Places) -> None:
                 train[section_name] = {"name": "mse"} | section
                 continue
             section = {"name": "sparse"} | section
+        if key in _OF_ELBO:
+            section = {"name": "elbo"} | section
         recipe = RECIPES.get(str(train.get("recipe")), {})
         by_recipe = recipe.get("optimizer", {}).get("name")
         if key == "muon_precision" and section.get("name", by_recipe) == "adam":

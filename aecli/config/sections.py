@@ -117,6 +117,9 @@ class DataConfig(Section):
     5,000 of mnist's)."""
     limit_train: PositiveInt | None = None
     """Number of images to train on, the first ones (null: all)."""
+    binarise: Literal["none", "stochastic"] = "none"
+    """Black and white pixels of a known dataset: `stochastic` draws each, its grey value the chance
+    of white, anew whenever it is trained on and once for what is measured."""
     size: PixelCount | None = None
     """Height and width that images are brought to: the shorter side scaled, then the centre of the
     longer one (null: as they are, all alike)."""
@@ -266,6 +269,31 @@ class SparseLoss(LossSection):
     """Weight of the codes' mean absolute value."""
 
 
+class ElboLoss(LossSection):
+    """Evidence lower bound of a variational codec, negative and in nats: what an image's pixels
+    cost, and beta times the distance of its Gaussian of codes from N(0, I)."""
+
+    made_by: ClassVar[str] = "aecli.training.losses:elbo"
+    terms: ClassVar[tuple[str, ...]] = ("loss", "mse", "pixels_nats", "kl_nats")
+
+    name: Literal["elbo"] = "elbo"
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    """Distribution of a pixel about what is decoded: `gaussian`, with one deviation sigma that is
+    learned, or `bernoulli`, for pixels that are black or white, or nearly so."""
+    beta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Weight of the distance from N(0, I)."""
+    kl_warmup: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.2
+    """Fraction of all steps in which that weight rises from 0 to `beta`."""
+    free_bits: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Bits of each unit's distance from N(0, 1) that are free in each image: a unit that is nearer
+    is drawn no nearer."""
+
+    def at(self, position: float) -> "ElboLoss":
+        if position >= self.kl_warmup:
+            return self
+        return self.model_copy(update={"beta": self.beta * position / self.kl_warmup})
+
+
 OptimizerConfig = Annotated[
     Annotated[MuonConfig | AdamConfig, Field(discriminator="name")], _named("muon")
 ]
@@ -273,7 +301,7 @@ NoiseConfig = Annotated[
     Annotated[NoNoise | GaussianNoise | MaskingNoise, Field(discriminator="name")], _named("none")
 ]
 
-LOSSES: dict[str, type[LossSection]] = {"mse": MseLoss, "sparse": SparseLoss}
+LOSSES: dict[str, type[LossSection]] = {"mse": MseLoss, "sparse": SparseLoss, "elbo": ElboLoss}
 
 if TYPE_CHECKING:
     LossConfig = LossSection
@@ -299,6 +327,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "warmup": 0.0,
         "precision": "fp32",
     },
+    "gentle": {"optimizer": {"name": "adam", "lr": 3e-4}},
 }
 
 
@@ -313,8 +342,10 @@ class FitConfig(Section):
 
     recipe: RecipeName = "muon"
     """Set of values for all keys of `train`: `muon`, the defaults, reaches a low error in few
-    epochs; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32). Which images
-    train is another setting: the chapter holds none out, which is `data.val: 0`."""
+    epochs; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32); `gentle`
+    (Adam, at most 0.0003) is the default for a network beside a linear path, which Muon's steps
+    would spoil. Which images train is another setting: the chapter holds none out, which is
+    `data.val: 0`."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
     """Number of passes over the training images."""
     batch_size: PositiveInt = 256
@@ -338,6 +369,9 @@ class FitConfig(Section):
     would be; the edge is repeated (0: none)."""
     mirror: bool = False
     """Mirror half of the training images left to right, at random."""
+    init_from: UserPath | None = None
+    """Run whose weights training starts from: its folder, its name in the folder of the runs, or
+    `latest` (null: new weights). A variational codec takes those of a plain one too."""
     precision: Precision = "auto"
     """Number format of the matrix products in training; measurements are always fp32. `auto` is
     bf16 where the hardware is faster at it, else fp32."""

@@ -8,6 +8,7 @@ import torch
 
 from aecli.config import DataConfig, NetworkConfig
 from aecli.data import facts
+from aecli.data.binary import Binarised
 from aecli.data.downloads import Say
 from aecli.data.images import Images, Source, require_batch
 from aecli.data.known import DATASETS
@@ -186,13 +187,17 @@ def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
     known = DATASETS[name]
     raw = known.read(places, say)
     train, val = _split(raw.train, config)
+    test = raw.test
+    if config.binarise == "stochastic":
+        train, val, test = (Binarised(each, i) for i, each in enumerate((train, val, test)))
     return Images(
         name,
         raw.source,
         raw.sha256,
         train,
         val,
-        raw.test,
+        test,
+        aside=", black and white" if config.binarise == "stochastic" else "",
         class_names=known.class_names,
         digits=known.digits,
     )

@@ -41,6 +41,8 @@ class Batch:
     """(n, 1, H, W) bool, True where a pixel is valid; None if all are."""
     labels: Tensor | None = None
     """(n,) int64; None without labels."""
+    noise: Tensor | None = None
+    """(n, k) drawn from N(0, I), for a codec that encodes to Gaussians; None elsewhere."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,10 +54,10 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        mask, labels = (
-            _if_there(part, lambda t: t.to(device)) for part in (self.mask, self.labels)
+        rest = (
+            _if_there(part, lambda t: t.to(device)) for part in (self.mask, self.labels, self.noise)
         )
-        return Batch(self.images.to(device), mask, labels)
+        return Batch(self.images.to(device), *rest)
 
 
 class Source(ABC):

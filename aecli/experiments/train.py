@@ -1,23 +1,24 @@
 """`aecli train`: fit one codec, measure it against PCA and transforms, and draw what it does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from aecli import chapter, codecs, figures
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
-from aecli.config import TrainConfig
+from aecli.config import ElboLoss, TrainConfig
 from aecli.counts import count
 from aecli.data.facts import image_shape
 from aecli.data.images import Batch, Images, squared_errors, weighted_mean
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
-from aecli.experiments.wording import mse_in_words, recipe_in_words, worse_than_constant
-from aecli.measure import metrics
+from aecli.experiments.training_figure import draw_training
+from aecli.experiments.wording import COLLAPSED, mse_in_words, recipe_in_words, worse_than_constant
+from aecli.measure import metrics, variational
 from aecli.measure.baselines import (
     TRANSFORMS,
     Baseline,
@@ -28,7 +29,9 @@ from aecli.measure.baselines import (
 )
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
+from aecli.runs.subject import with_ancestor
 from aecli.training import device
+from aecli.training.losses import evaluate
 from aecli.training.records import EpochRecord
 from aecli.training.session import train_codec
 
@@ -42,6 +45,7 @@ def check(config: TrainConfig, images: int | None) -> None:
 
 def run(config: TrainConfig, context: Context) -> Result:
     """Train one codec and leave its run folder. Raises every AecliError."""
+    config = with_ancestor(config, context.runs_dir)
     where = device.prepare(config)
     check(config, config.data.limit_train)
     codec = codecs.build(config.codec, image_shape(config.data)).to(where)
@@ -57,13 +61,20 @@ def run(config: TrainConfig, context: Context) -> Result:
         with context.terminal.working("measuring, beside PCA and transforms"):
             outcome = _measure(codec, images, records)
             numbers = outcome.numbers()
+        if codec.settings.is_variational:
+            with context.terminal.working("measuring the likelihood"):
+                numbers |= variational_numbers(codec, images, config)
         run_dir.write_metrics(numbers)
         worse = worse_than_constant(outcome.test_mse, outcome.mean_image_test_mse)
         context.terminal.warn([worse] if worse else [])
+        context.terminal.warn([COLLAPSED] if numbers.get("active_units") == 0 else [])
         with context.terminal.working("drawing the figures"):
             _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
     title = f"{images.name}: {config.codec.name} with a code of {codec.code_dim}"
-    return Result(run_dir.path, numbers, title, _summary(outcome, config, where))
+    summary = _summary(outcome, config, where)
+    if codec.settings.is_variational:
+        summary[2:2] = _in_nats(numbers)
+    return Result(run_dir.path, numbers, title, summary)
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,38 @@ class _Outcome:
         }
 
 
+def variational_numbers(codec: Codec, images: Images, config: TrainConfig) -> dict[str, Any]:
+    """Metrics of a variational codec besides: nats of the test images."""
+    loss = config.train.loss
+    assert isinstance(loss, ElboLoss)
+    terms = evaluate(loss, codec, images.test)
+    few = images.test.first(config.nll_images)
+    gaussian = loss.likelihood == "gaussian"
+    return {
+        "elbo_nats": -(terms["pixels_nats"] + terms["kl_nats"]),
+        "kl_nats": terms["kl_nats"],
+        "nll_nats": variational.nll_nats(codec, few, loss.likelihood, config.nll_samples),
+        "nll_samples": config.nll_samples,
+        "nll_images": len(few),
+        "active_units": variational.active_units(metrics.encode(codec, images.test)),
+        "sigma": codec.log_sigma.exp().item() if gaussian else None,
+    }
+
+
+def _in_nats(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of the summary on a variational codec."""
+    estimate = (
+        f"{numbers['nll_nats']:.2f} nats ({count(numbers['nll_samples'], 'sample')} of each of"
+        f" {count(numbers['nll_images'], 'image')})"
+    )
+    return [
+        ("bound on its log-likelihood", f"{numbers['elbo_nats']:.2f} nats an image"),
+        ("minus log-likelihood, estimated", estimate),
+        ("KL to N(0, I)", f"{numbers['kl_nats']:.2f} nats an image"),
+        ("active units", f"{numbers['active_units']} of {numbers['code_dim']}"),
+    ]
+
+
 def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outcome:
     test = images.test
     errors, weights = metrics.reconstruction_errors(codec, test)
@@ -156,31 +199,10 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
             batch.valid,
         ),
     )
-    if outcome.records:
-        train_mse, val_mse = np.array([(r.train_mse, r.val_mse) for r in outcome.records]).T
-        epochs = 1.0 + np.arange(len(train_mse))
-        further = {
-            name: (
-                np.array([record.train[name] for record in outcome.records]),
-                np.array([record.val[name] for record in outcome.records]),
-            )
-            for name in outcome.records[0].train
-            if name != "mse"
-        }
-        pca = outcome.baselines["pca"]
-        line = None if pca.test_mse is None else (f"{pca.label}, test", pca.test_mse)
-        run_dir.save_figure(
-            "training_curve",
-            figures.training_curve(
-                epochs,
-                train_mse,
-                val_mse,
-                outcome.test_mse,
-                line,
-                f"Training ({title})",
-                further,
-            ),
-        )
+    pca = outcome.baselines["pca"]
+    line = None if pca.test_mse is None else (f"{pca.label}, test", pca.test_mse)
+    is_variational = codec.settings.is_variational
+    draw_training(outcome.records, outcome.test_mse, line, is_variational, title, run_dir)
     run_dir.save_figure(
         "code_units",
         figures.code_units(
@@ -190,6 +212,16 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
             f"The code's units over the test images ({title})",
         ),
     )
+    if codec.settings.is_variational:
+        active = variational.active_by_unit(codes)
+        run_dir.save_figure(
+            "kl_units",
+            figures.kl_units(
+                variational.kl_by_unit(codec, images.test).numpy(),
+                active.numpy(),
+                f"What each unit says of a test image ({title})",
+            ),
+        )
     if codec.code_dim == 2:
         labels = images.test.labels
         run_dir.save_figure(

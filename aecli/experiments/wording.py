@@ -12,6 +12,12 @@ from aecli.data.images import Images
 from aecli.fields import Section
 from aecli.training import device
 
+COLLAPSED = (
+    "no unit is active: the code says nothing of the image (posterior collapse), and every image"
+    " decodes to the same picture; lower train.beta, or give train.free_bits"
+)
+"""A warning on a variational codec without an active unit."""
+
 _SAID_APART = {"recipe", "epochs", "batch_size", "precision"}
 
 

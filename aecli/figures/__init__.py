@@ -1,5 +1,6 @@
 """Figures from arrays; nothing here knows torch, and nothing here saves."""
 
+from aecli.figures.conversion import CodeMap, ConversionPoint, beta_curve, code_maps
 from aecli.figures.latent import (
     PathRow,
     Plane,
@@ -17,16 +18,21 @@ from aecli.figures.training import (
     chapter_training,
     code_scatter,
     code_units,
+    kl_units,
     reconstructions,
     training_curve,
 )
 
 __all__ = [
+    "CodeMap",
+    "ConversionPoint",
     "Decoded",
     "PathRow",
     "Plane",
     "TradeoffPoint",
+    "beta_curve",
     "chapter_training",
+    "code_maps",
     "code_ranges",
     "code_scatter",
     "code_units",
@@ -35,6 +41,7 @@ __all__ = [
     "decoder_grid",
     "hole_rates",
     "interpolation_row",
+    "kl_units",
     "latent_map",
     "reconstructions",
     "sample_grids",

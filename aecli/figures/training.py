@@ -40,6 +40,7 @@ _LETTERS = 20  # of a class's name in it
 _NAMED_CLASSES = 40  # more names than these would cover the points
 _WORDS = 12, 12  # as many names that are words, and letters of each
 _POINTS = 20_000  # more would lie on each other, and take long to draw
+_TERMS = {"pixels_nats": "pixels (nats)", "kl_nats": "KL (nats)", "loss": "loss"}
 _LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and should look so
 
 
@@ -113,13 +114,15 @@ def training_curve(
     baseline: tuple[str, float] | None,
     title: str,
     further: Mapping[str, tuple[Array, Array]] | None = None,
+    drawn: bool = False,
 ) -> Figure:
     """The error per epoch on a log scale, the final test error, and a baseline (label, mse).
 
     epochs: (n,), counted from 1. further: the training and validation values (n,) of each further
-    term of the loss, in a panel of its own below.
+    term of the loss, in a panel of its own below. drawn: True where the errors of training and
+    validation are those of a code that was drawn, which are larger than the test's, of the mean.
     """
-    further = further or {}
+    further, of_mean = further or {}, ", of the mean code" if drawn else ""
     with mpl.rc_context(STYLE):
         figure = new_figure(8, 4.5 + 1.7 * len(further))
         ratios = [3.0, *(1.4 for _ in further)]
@@ -129,7 +132,7 @@ def training_curve(
             panel.plot(epochs, train, "o-", color=NETWORK)
             if np.isfinite(val).any():
                 panel.plot(epochs, val, "s--", color=HELD_OUT, ms=5)
-            panel.set(ylabel=name)
+            panel.set(ylabel=_TERMS.get(name, name))
         handles = axes.plot(
             epochs, train_mse, "o-", color=NETWORK, label="training (running mean of the epoch)"
         )
@@ -146,14 +149,14 @@ def training_curve(
             mfc="none",
             mew=2.2,
             zorder=1.5,
-            label=f"test, at the end: {in_digits(test_mse, 5)}",
+            label=f"test, at the end{of_mean}: {in_digits(test_mse, 5)}",
         )
         if baseline is not None:
             label, mse = baseline
             handles.append(axes.axhline(mse, color=BASELINE, label=f"{label}: {in_digits(mse, 5)}"))
         log_mse_axis(axes)
         epoch_axis(axes, int(epochs[-1]))
-        axes.set(ylabel="mse per pixel")
+        axes.set(ylabel="mse per pixel" + (", of a drawn code" if drawn else ""))
         panels[-1, 0].set(xlabel="epoch")
         legend_below(figure, handles)
         heading(figure, title)
@@ -283,6 +286,30 @@ def code_units(
             bar = figure.colorbar(shown, ax=matrix, shrink=0.85, pad=0.03)
             bar.set_label(f"correlation; the colours end at ±{scale:.2g}")
             bar.outline.set_visible(False)
+        legend_below(figure, handles)
+        heading(figure, title)
+        return figure
+
+
+def kl_units(divergences: Array, active: NDArray[np.bool_], title: str) -> Figure:
+    """Nats that each unit of a variational codec says of an image: its divergence from N(0, 1).
+
+    divergences: (k,) in nats. active: (k,), True for units whose mean varies with the image.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8, 4.5)
+        axes = figure.subplots()
+        units = np.arange(len(divergences))
+        handles = [
+            axes.bar(units[which], divergences[which], width=0.85, color=colour, label=label)
+            for which, colour, label in (
+                (active, NETWORK, f"active: {active.sum()} of {count(len(active), 'unit')}"),
+                (~active, BASELINE, "not active: the same for every image"),
+            )
+            if which.any()
+        ]
+        unit_axis(axes, len(units))
+        axes.set(ylabel="divergence from N(0, 1) (nats)", ylim=(0, None))
         legend_below(figure, handles)
         heading(figure, title)
         return figure

@@ -86,9 +86,10 @@ class RunDir:
         """Add facts to run.json; in a resumed run they are compared with those noted before.
 
         Returns warnings, recorded too, of facts that may change the last bits of the resumed run.
-        Raises UsageError at another dataset.
+        Raises UsageError at another dataset, or other weights to begin with.
         """
         _require_same_data(self._before.get("dataset"), facts.get("dataset"))
+        _require_same_weights(self._before.get("init_from"), facts.get("init_from"))
         warnings = [
             f"{key}: this run began with {self._before[key]} and goes on with {facts[key]};"
             " the numbers may differ in their last bits"
@@ -339,6 +340,16 @@ def _alone_in(path: Path) -> Iterator[None]:
         except OSError as error:
             raise StorageError(f"cannot lock {path}: {error.strerror}") from None
         yield
+
+
+def _require_same_weights(before: Any, now: Any) -> None:
+    """Raises UsageError if the run that a resumed one began from has other weights by now."""
+    if not isinstance(before, dict) or now is None:
+        return
+    if before.get("weights_sha256") != now["weights_sha256"]:
+        raise UsageError(
+            f"this run began with the weights of {before.get('run')}, which are others now"
+        )
 
 
 def _require_same_data(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:

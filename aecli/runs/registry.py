@@ -33,9 +33,9 @@ def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def find_run(named: str, runs_dir: Path) -> Run:
+def find_run(named: str, runs_dir: Path, by: str = "--run") -> Run:
     """The run with a model of a name: a path, a name as `aecli ls` prints it, or `latest`, the run
-    with a model that was completed last.
+    with a model that was completed last. by: the flag or key that names it, for errors.
 
     Raises DataError if it is not there or has no model.
     """
@@ -43,11 +43,11 @@ def find_run(named: str, runs_dir: Path) -> Run:
         there = _readable(runs_dir)
         found = [run for run in there if run.record["status"] == "completed" and run.has_model]
         if not found:
-            raise DataError(f"--run latest: no finished run in {runs_dir} has a model")
+            raise DataError(f"{by} latest: no finished run in {runs_dir} has a model")
         return max(found, key=lambda run: (run.finished, run.path.name))
-    run = Run(_named(named, runs_dir, "--run "))
+    run = Run(_named(named, runs_dir, f"{by} "))
     if not run.has_model:
-        raise DataError(f"--run {named}: a run folder without a model")
+        raise DataError(f"{by} {named}: a run folder without a model")
     return run
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from aecli.config import (
+    FitConfig,
     NetworkConfig,
+    ToVaeConfig,
     TrainedConfig,
     flat_settings,
     idle_settings,
@@ -13,9 +15,11 @@ from aecli.config import (
     with_values,
 )
 from aecli.errors import UsageError
+from aecli.fields import NetworkSection
 from aecli.runs.registry import find_run
 
 Config = TypeVar("Config", bound=TrainedConfig)
+Network = TypeVar("Network", bound=NetworkConfig)
 
 
 def settled(config: Config, runs_dir: Path) -> Config:
@@ -33,6 +37,52 @@ def settled(config: Config, runs_dir: Path) -> Config:
     where = with_values(trained, {"data.dir": config.data.dir}).data
     update = {"run": str(run.path.resolve()), "codec": trained.codec, "train": trained.train}
     return with_values(config, {**update, "data": where})
+
+
+def converted(config: ToVaeConfig, runs_dir: Path) -> ToVaeConfig:
+    """`config` with the data of its run and that run's codec, variational; training starts from
+    its weights. Beside a linear path it is trained by Adam, unless an optimiser was given.
+
+    Raises DataError for a run without a model or a config, UsageError for one whose codec is not a
+    plain network, and where `config` asks for another codec or dataset.
+    """
+    assert config.run is not None
+    run = find_run(config.run, runs_dir, "to-vae")
+    trained = run.config
+    codec = trained.codec
+    if not isinstance(codec, NetworkSection):
+        raise UsageError(
+            f"to-vae {run.path.name}: its codec {codec.name} is solved for, not trained"
+        )
+    if codec.variational:
+        raise UsageError(f"to-vae {run.path.name}: its codec is variational already")
+    where = with_values(trained, {"data.dir": config.data.dir}).data
+    path = str(run.path.resolve())
+    wanted = codec.model_copy(update={"variational": True})
+    values = {"run": path, "codec": wanted, "data": where, "train.init_from": path}
+    settled = with_values(config, values)
+    if codec.begins_with and not is_given(config, "train.optimizer"):
+        gentle = FitConfig(recipe="gentle").optimizer
+        settled = with_values(settled, {"train.recipe": "gentle", "train.optimizer": gentle})
+    ours = flat_settings(settled)
+    mistakes = [
+        f"{key}={value}: the run {run.path.name} has {ours.get(key)}; leave it out"
+        for key, value in flat_settings(config).items()
+        if key.partition(".")[0] in ("codec", "data") and is_given(config, key)
+        if key != "data.dir" and value != ours.get(key)
+    ]
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return settled
+
+
+def with_ancestor(config: Network, runs_dir: Path) -> Network:
+    """`config` with the run that `train.init_from` names as a path, so that the same config means
+    the same run later. Raises DataError for a run without a model or a config."""
+    if config.train.init_from is None:
+        return config
+    run = find_run(config.train.init_from, runs_dir, "train.init_from")
+    return with_values(config, {"train.init_from": str(run.path.resolve())})
 
 
 def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:

@@ -18,18 +18,18 @@ class Autograd(Engine):
         self, codec: Codec, parameters: FlatParameters, loss: LossSection, dtype: torch.dtype
     ) -> None:
         """dtype: type of the matrix products and convolutions."""
-        self._codec, self._parameters, self._loss = codec, parameters, loss
+        self._codec, self._parameters = codec, parameters
         self._dtype = dtype
         self.terms = loss.terms
         views = parameters.views(parameters.gradient)
         for parameter, view in zip(parameters.ordered, views, strict=True):
             parameter.grad = view
 
-    def __call__(self, inputs: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, inputs: Tensor, batch: Batch, loss: LossSection) -> Tensor:
         self._parameters.gradient.zero_()
         narrow = self._dtype is not torch.float32
         with torch.autocast(inputs.device.type, self._dtype, enabled=narrow):
-            terms = loss_terms(self._loss, self._codec, inputs, batch)
+            terms = loss_terms(loss, self._codec, inputs, batch)
         means = [mean_of(term) for term in terms.values()]
         means[0].backward()
         return torch.stack(means).detach()

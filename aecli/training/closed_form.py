@@ -7,8 +7,9 @@ optimiser stay in float32.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +53,8 @@ class ClosedForm(Engine):
         if reason := why_not(codec, loss):
             raise TypeError(reason)
         assert isinstance(codec, ChainCodec)
-        self._l1 = loss.l1 if isinstance(loss, SparseLoss) else 0.0
         self.terms = loss.terms
+        self._code: Code = _Sparse() if isinstance(loss, SparseLoss) else Code()
         self._parameters = parameters
         self._weights = parameters.vector.to(dtype)  # the vector itself if it has that dtype
         self._gradient = parameters.gradient.to(dtype)
@@ -67,52 +68,44 @@ class ClosedForm(Engine):
         self._delta = torch.empty_like(self._input)
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, inputs: Tensor, batch: Batch, loss: Any) -> Tensor:
         if self._weights is not self._parameters.vector:
             self._weights.copy_(self._parameters.vector)
-        outputs = self._forward(_in_dtype(inputs.flatten(start_dim=1), self._input))
-        mse, delta = self._compare(outputs[-1], batch.images.flatten(start_dim=1))
-        self._backward(outputs, delta, self._l1)
+        down, up = self._layers[: self._code_layer], self._layers[self._code_layer :]
+        encoded = _forward(down, _in_dtype(inputs.flatten(start_dim=1), self._input))
+        codes = self._code.forward(encoded[-1], batch, loss)
+        decoded = _forward(up, codes)
+        terms, delta = self._compare(decoded[-1], batch.images.flatten(start_dim=1), loss)
+        delta = self._code.backward(_backward(up, decoded, delta))
+        _backward(down, encoded, delta, to_input=False)
         if self._gradient is not self._parameters.gradient:
             self._parameters.gradient.copy_(self._gradient)
-        if not self._l1:
-            return mse
-        size = outputs[self._code_layer].float().abs().mean()
-        return torch.stack([mse + self._l1 * size, mse, size])
+        return self._code.with_terms(terms)
 
-    def _forward(self, first: Tensor) -> list[Tensor]:
-        """The input of each layer, and the output of the last before its sigmoid."""
-        outputs = [first]
-        for layer in self._layers:
-            output = layer.output[: len(first)]
-            torch.addmm(layer.bias, outputs[-1], layer.weight.T, out=output)
-            outputs.append(output.relu_() if layer.relu else output)
-        return outputs
-
-    def _compare(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _compare(self, output: Tensor, targets: Tensor, loss: Any) -> tuple[Tensor, Tensor]:
         """The mean squared error and its gradient by the last layer's output."""
-        pixels, residual = _in_dtype(output, self._pixels), self._residual[: len(output)]
+        pixels, residual = self._residual_of(output, targets)
+        flat = residual.flatten()
+        mse = torch.dot(flat, flat) / flat.numel()
+        residual.mul_(2 / flat.numel())
+        return mse, self._through_the_sigmoid(pixels, residual)
+
+    def _residual_of(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The pixels that the last layer's output means, and their difference from the targets."""
+        pixels = _in_dtype(output, self._pixels)
         if self._sigmoid:
             pixels.sigmoid_()
-        flat = torch.sub(pixels, targets, out=residual).flatten()
-        loss = torch.dot(flat, flat) / flat.numel()
-        residual.mul_(2 / flat.numel())
-        if self._sigmoid:
-            torch.ops.aten.sigmoid_backward.grad_input(residual, pixels, grad_input=residual)
-        return loss, _in_dtype(residual, self._delta)
+        return pixels, torch.sub(pixels, targets, out=self._residual[: len(output)])
 
-    def _backward(self, outputs: list[Tensor], delta: Tensor, l1: float) -> None:
-        for i, layer in reversed(list(enumerate(self._layers))):
-            if l1 and i + 1 == self._code_layer:
-                codes = outputs[i + 1]
-                delta.add_(codes.sign(), alpha=l1 / codes.numel())
-            torch.mm(delta.T, outputs[i], out=layer.weight_gradient)
-            torch.sum(delta, dim=0, out=layer.bias_gradient)
-            if i == 0:
-                return
-            delta = torch.mm(delta, layer.weight, out=layer.delta[: len(delta)])
-            if self._layers[i - 1].relu:  # a ReLU's slope is zero where its output is
-                torch.ops.aten.threshold_backward.grad_input(delta, outputs[i], 0, grad_input=delta)
+    def _through_the_sigmoid(self, pixels: Tensor, delta: Tensor) -> Tensor:
+        """A gradient by pixels, in place, as one by the last layer's output."""
+        if self._sigmoid:
+            torch.ops.aten.sigmoid_backward.grad_input(delta, pixels, grad_input=delta)
+        return self._as_delta(delta)
+
+    def _as_delta(self, delta: Tensor) -> Tensor:
+        """A gradient by the last layer's output in the type of the products."""
+        return _in_dtype(delta, self._delta)
 
     def _chain(self, codec: ChainCodec, batch_size: int) -> Iterator[_Layer]:
         view, weights, gradient = self._parameters.view_of, self._weights, self._gradient
@@ -129,19 +122,77 @@ class ClosedForm(Engine):
                 )
 
 
+class Code:
+    """The way of codes (n, k) from encoder to decoder: as they are."""
+
+    def forward(self, encoded: Tensor, batch: Batch, loss: Any) -> Tensor:
+        """The codes that are decoded, of what the encoder's last layer gives."""
+        return encoded
+
+    def backward(self, delta: Tensor) -> Tensor:
+        """The gradient by what `forward` took; delta: that by what it gave, may be overwritten."""
+        return delta
+
+    def with_terms(self, term: Tensor) -> Tensor:
+        """The terms of the loss, of that of the pixels."""
+        return term
+
+
+class _Sparse(Code):
+    """A penalty on the codes' mean absolute value."""
+
+    def forward(self, encoded: Tensor, batch: Batch, loss: SparseLoss) -> Tensor:
+        self._codes, self._l1 = encoded, loss.l1
+        return encoded
+
+    def backward(self, delta: Tensor) -> Tensor:
+        return delta.add_(self._codes.sign(), alpha=self._l1 / self._codes.numel())
+
+    def with_terms(self, term: Tensor) -> Tensor:
+        size = self._codes.float().abs().mean()
+        return torch.stack([term + self._l1 * size, term, size])
+
+
+def _forward(layers: Sequence[_Layer], first: Tensor) -> list[Tensor]:
+    """The input of each layer, and the output of the last; before its sigmoid, if it has one."""
+    outputs = [first]
+    for layer in layers:
+        output = layer.output[: len(first)]
+        torch.addmm(layer.bias, outputs[-1], layer.weight.T, out=output)
+        outputs.append(output.relu_() if layer.relu else output)
+    return outputs
+
+
+def _backward(
+    layers: Sequence[_Layer], outputs: list[Tensor], delta: Tensor, to_input: bool = True
+) -> Tensor:
+    """The gradient by the first layer's input, of `delta`, that by the last one's output; the
+    layers' own are left in them. outputs: what `_forward` gave. to_input: False leaves it out."""
+    for i, layer in reversed(list(enumerate(layers))):
+        torch.mm(delta.T, outputs[i], out=layer.weight_gradient)
+        torch.sum(delta, dim=0, out=layer.bias_gradient)
+        if i == 0 and not to_input:
+            break
+        delta = torch.mm(delta, layer.weight, out=layer.delta[: len(delta)])
+        if i and layers[i - 1].relu:  # a ReLU's slope is zero where its output is
+            torch.ops.aten.threshold_backward.grad_input(delta, outputs[i], 0, grad_input=delta)
+    return delta
+
+
 def why_not(codec: Codec, loss: LossSection) -> str | None:
     """The reason why there is no closed form for this codec and this loss; None if there is one."""
-    if loss.name not in ("mse", "sparse"):
+    if loss.name not in ("mse", "sparse", "elbo"):
         return f"no closed-form gradient for the loss {loss.name}"
     if not isinstance(codec, ChainCodec):
         return f"no closed-form gradient for codec {codec.settings.name}: it is no chain of layers"
     plain = (
         getattr(type(codec), name) is getattr(ChainCodec, name)
-        for name in ("encode", "decode", "forward")
+        for name in ("encode", "decode", "forward", "posterior", "logits", "_encoded")
     )
     layers = codec.layers
     in_layers = [id(parameter) for layer in layers for parameter in layer.parameters()]
-    if not all(plain) or sorted(in_layers) != sorted(map(id, codec.parameters())):
+    in_codec = [id(value) for name, value in codec.named_parameters() if name != "log_sigma"]
+    if not all(plain) or sorted(in_layers) != sorted(in_codec):
         return f"no closed-form gradient for codec {codec.settings.name}: more than its layers"
     first_of_decoder = sum(1 for m in codec.encoder.modules() if not isinstance(m, nn.Sequential))
     for i, layer in enumerate(layers):

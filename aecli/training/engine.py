@@ -1,6 +1,7 @@
 """Engines: what makes the gradient of a batch."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -14,9 +15,10 @@ class Engine(ABC):
     """Names of the loss's terms; the first is minimised."""
 
     @abstractmethod
-    def __call__(self, inputs: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, inputs: Tensor, batch: Batch, loss: Any) -> Tensor:
         """The terms' means over the batch, (terms,) or a scalar for a single one; the first one's
         gradient is in `parameters.gradient`.
 
-        inputs: (n, C, H, W) float32, what the codec sees of `batch`, noise and all.
+        inputs: (n, C, H, W) float32, what the codec sees of `batch`, noise and all. loss: its
+        settings at this point of the training.
         """

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,12 +11,14 @@ from torch import Tensor
 from aecli.codecs.base import Codec
 from aecli.config import AdamConfig, FitConfig, GaussianNoise, MaskingNoise
 from aecli.config.sections import NoiseConfig
+from aecli.data.binary import Binarised, binarised
 from aecli.data.images import Source
 from aecli.errors import DataError, DivergedError
 from aecli.training import closed_form, device
 from aecli.training.augmentation import elastic, mirrored, moved
 from aecli.training.autograd import Autograd
 from aecli.training.closed_form import ClosedForm
+from aecli.training.closed_form_bound import ClosedFormOfTheBound
 from aecli.training.engine import Engine
 from aecli.training.losses import evaluate
 from aecli.training.optimizers import Adam, Muon, Optimizer
@@ -29,13 +32,18 @@ State = dict[str, Tensor]
 
 
 def fit(
-    codec: Codec, train: Source, val: Source, config: FitConfig, generator: torch.Generator
+    codec: Codec,
+    train: Source,
+    val: Source,
+    config: FitConfig,
+    generator: torch.Generator,
+    warm: bool = False,
 ) -> Iterator[EpochRecord]:
     """Train `codec` in place to the end, yielding a record after each epoch.
 
     Takes and raises what `Training` does.
     """
-    training = Training(codec, train, val, config, generator)
+    training = Training(codec, train, val, config, generator, warm)
     while not training.is_done:
         training.take_step()
         if training.is_epoch_over:
@@ -57,16 +65,22 @@ class Training:
         val: Source,
         config: FitConfig,
         generator: torch.Generator,
+        warm: bool = False,
     ) -> None:
+        """warm: True for a codec that has been trained already, whose numbers are kept."""
         self._codec, self._config, self._generator = codec, config, generator
         self._train, self._val = train.to(codec.device), val.to(codec.device)
+        self._is_binary = isinstance(self._train, Binarised)
+        if isinstance(self._train, Binarised):  # drawn anew in each step, from the grey images
+            self._train = self._train.grey
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.steps = self.steps_per_epoch * config.epochs
         self.step = 0
         """Steps done, in all epochs."""
         self.seconds = 0.0
         """Seconds spent on this epoch's steps."""
-        codec.begin(train)
+        if not warm:
+            codec.begin(train)
         self._parameters = FlatParameters(codec)
         batch_size = min(config.batch_size, len(train))
         self._engine = engine_for(codec, self._parameters, config, batch_size, train.masked)
@@ -110,9 +124,14 @@ class Training:
             batch = moved(batch, config.shift, self._generator)
         if config.mirror:
             batch = mirrored(batch, self._generator)
+        if self._is_binary:
+            batch = binarised(batch, self._generator)
         inputs = corrupt(self._codec.seen(batch), config.noise, self._generator)
+        if self._codec.settings.is_variational:
+            drawn = torch.randn((len(batch), self._codec.code_dim), generator=self._generator)
+            batch = replace(batch, noise=drawn.to(self._codec.device))
 
-        self._terms[i] = self._engine(inputs, batch)
+        self._terms[i] = self._engine(inputs, batch, config.loss.at(self.step / self.steps))
         factor = learning_rate_factor(self.step, self.steps, config)
         for optimizer, highest_rate in self._optimizers:
             optimizer.step(highest_rate * factor)
@@ -132,7 +151,7 @@ class Training:
             self._take_back()  # after the last step, which no loss has seen
             raise DivergedError(f"training diverged: weights that are not finite {where}")
         self._codec.eval()
-        val = evaluate(self._config.loss, self._codec, self._val)
+        val = evaluate(self._config.loss.at(self.step / self.steps), self._codec, self._val)
         self._codec.train()
         first = self._engine.terms[0]
         if len(self._val) and not math.isfinite(val[first]):
@@ -218,7 +237,8 @@ class Training:
         if all(map(math.isfinite, self._means.values())):
             return
         self._take_back()
-        bad, term = (~terms.isfinite()).nonzero()[0].tolist()
+        bad = int((~terms.isfinite()).any(dim=1).nonzero()[0])
+        term = int((~terms[bad].isfinite()).nonzero()[-1])  # the first one is the sum of others
         step = (self.step - 1) // self.steps_per_epoch * self.steps_per_epoch + bad
         epoch = step // self.steps_per_epoch
         lr = self._config.optimizer.lr * learning_rate_factor(step, self.steps, self._config)
@@ -279,7 +299,8 @@ def engine_for(
     dtype = device.product_dtype(config.precision, codec.device)
     if masked or closed_form.why_not(codec, config.loss):
         return Autograd(codec, parameters, config.loss, dtype)
-    return ClosedForm(codec, parameters, config.loss, batch_size, dtype)
+    kind = ClosedFormOfTheBound if config.loss.name == "elbo" else ClosedForm
+    return kind(codec, parameters, config.loss, batch_size, dtype)
 
 
 def _listed(names: Collection[str]) -> str:

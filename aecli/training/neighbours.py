@@ -32,8 +32,14 @@ def watch() -> None:
     if any(os.environ.get(name) for name in _SET_BY_THE_USER) or seconds_waited() is None:
         return
     ended = threading.Event()
-    atexit.register(ended.set)
-    threading.Thread(target=_watch, args=(ended,), name="neighbours", daemon=True).start()
+    thread = threading.Thread(target=_watch, args=(ended,), name="neighbours", daemon=True)
+
+    def end() -> None:
+        ended.set()
+        thread.join()  # Python's end kills a thread, and inside torch that aborts the process
+
+    atexit.register(end)
+    thread.start()
 
 
 class SleepingTeam:
@@ -104,3 +110,5 @@ def _watch(ended: threading.Event) -> None:
         waited, now = seconds_waited() or 0.0, time.monotonic()
         watcher.look((waited - before) / (now - at))
         before, at = waited, now
+    if watcher.team is not None:
+        watcher.team.end()

@@ -2,10 +2,13 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
 from aecli import interrupts
+from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.config import NetworkConfig
 from aecli.counts import count
@@ -13,6 +16,8 @@ from aecli.data.images import Images
 from aecli.errors import DataError, DivergedError, Interrupted
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
+from aecli.runs.run import Run
+from aecli.training.inheritance import inherit
 from aecli.training.loop import Training
 from aecli.training.records import EpochRecord
 
@@ -31,9 +36,12 @@ def train_codec(
         return []
     images.require_batch(config.train.batch_size)
     order = torch.Generator().manual_seed(config.seed)
-    begun_with = codec.settings.begins_with
+    is_warm = config.train.init_from is not None
+    if is_warm:
+        _inherit(codec, images, config, context, run_dir)
+    begun_with = None if is_warm else codec.settings.begins_with
     with context.terminal.working(f"solving for {begun_with}") if begun_with else nullcontext():
-        training = Training(codec, images.train, images.val, config.train, order)
+        training = Training(codec, images.train, images.val, config.train, order, is_warm)
     records = _go_on_from_checkpoint(training, config, context, run_dir)
     rows = [record.row() for record in records]
     saved = time.monotonic()
@@ -64,6 +72,21 @@ def train_codec(
             ) from None
     codec.eval()
     return records
+
+
+def _inherit(
+    codec: Codec, images: Images, config: NetworkConfig, context: Context, run_dir: RunDir
+) -> None:
+    """Give `codec` the weights of the run that the config names; say and note what was taken."""
+    assert config.train.init_from is not None
+    run = Run(Path(config.train.init_from))
+    with context.terminal.working(f"taking over the weights of {run.path.name}"):
+        ancestor = run.codec.to(codec.device)
+        inheritance = inherit(codec, ancestor, images.train)
+    context.terminal.say(f"weights of {run.path.name}: {inheritance.in_words()}")
+    described, _ = store.pack(ancestor, ancestor.settings)
+    noted = {"run": str(run.path), "weights_sha256": described["weights_sha256"]}
+    run_dir.note(init_from=noted | asdict(inheritance))
 
 
 def _go_on_from_checkpoint(

@@ -1,0 +1,53 @@
+"""Images whose pixels are black or white: drawn, with a grey pixel's value as the chance of white.
+
+Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", ICML 2008: drawn
+anew whenever an image is trained on (Burda, Grosse & Salakhutdinov 2016), once for measuring.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from aecli.data.images import Batch, Source
+
+_PART = 10**9  # numbers of images to a split; torch takes 32 bits of a seed
+
+
+class Binarised(Source):
+    """Images of another source in black and white, the same whenever they are read."""
+
+    def __init__(self, grey: Source, split: int, numbers: Tensor | None = None) -> None:
+        """split: a number for this source, so that no other one has the same draws. numbers: those
+        of the images, (N,) int64, that seed their draws (None: in their order)."""
+        self.grey, self._split = grey, split
+        self.shape, self.labels, self.masked = grey.shape, grey.labels, grey.masked
+        self._numbers = torch.arange(len(grey)) if numbers is None else numbers
+
+    def __len__(self) -> int:
+        return len(self.grey)
+
+    def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
+        batch = self.grey.read(indices, out)
+        generator, chances = torch.Generator(), torch.empty(len(indices), *self.shape)
+        for chance, number in zip(chances, self._numbers[indices.cpu()].tolist(), strict=True):
+            generator.manual_seed(self._split * _PART + number)
+            torch.rand(self.shape, generator=generator, out=chance)
+        return replace(batch, images=_white(batch.images, chances))
+
+    def part(self, indices: Tensor) -> Source:
+        return Binarised(self.grey.part(indices), self._split, self._numbers[indices])
+
+    def to(self, device: torch.device) -> Source:
+        return Binarised(self.grey.to(device), self._split, self._numbers)
+
+
+def binarised(batch: Batch, generator: torch.Generator) -> Batch:
+    """The batch in black and white. generator: a CPU generator."""
+    return replace(
+        batch, images=_white(batch.images, torch.rand(batch.images.shape, generator=generator))
+    )
+
+
+def _white(images: Tensor, chances: Tensor) -> Tensor:
+    return (chances.to(images.device) < images).to(images.dtype)

@@ -1,0 +1,342 @@
+"""`aecli to-vae`: a trained autoencoder made variational, and what that gains and costs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aecli import codecs, figures
+from aecli.codecs.base import Codec
+from aecli.codecs.gaussians import drawn
+from aecli.codespace.region import OccupiedRegion
+from aecli.codespace.samplers import SAMPLERS
+from aecli.config import ElboLoss, ToVaeConfig, with_values
+from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
+from aecli.errors import UsageError
+from aecli.experiments.possible import require_held_out
+from aecli.experiments.result import Result
+from aecli.experiments.subject import noted_classifier
+from aecli.experiments.training_figure import draw_training
+from aecli.experiments.wording import COLLAPSED, mse_in_words, recipe_in_words
+from aecli.measure import metrics
+from aecli.measure.judge import Judge
+from aecli.measure.sample_metrics import Moments, frechet_distance
+from aecli.measure.variational import active_units
+from aecli.runs.context import Context, load_images
+from aecli.runs.folder import RunDir, new_run
+from aecli.runs.run import Run
+from aecli.runs.subject import converted
+from aecli.training import device
+from aecli.training.inheritance import inherit
+from aecli.training.loop import fit
+from aecli.training.losses import evaluate, with_noise
+from aecli.training.session import train_codec
+
+PLAIN, VARIATIONAL = "plain", "variational"
+_SHOWN = 12  # images in a row of the picture
+_GRID = 120  # codes along each side of the map of two units
+_NORMAL = 3.0  # the map reaches at least so far to each side: nearly all of N(0, 1)
+
+
+def check(config: ToVaeConfig, images: int | None) -> None:
+    """Raises UsageError for what would fail only after training; images: the number, if known."""
+    if config.run is None:
+        raise UsageError("to-vae needs a run: aecli to-vae RUN")
+    require_held_out(config.data.val)
+
+
+def run(config: ToVaeConfig, context: Context) -> Result:
+    """Convert a run's codec, train it on, measure both, and leave a run folder. Raises every
+    AecliError."""
+    check(config, None)
+    config = converted(config, context.runs_dir)
+    assert config.run is not None
+    ancestor = Run(Path(config.run))
+    where = device.prepare(config)
+    slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
+    with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        facts = device.facts(where, config.train)
+        context.terminal.warn(run_dir.note(**facts))
+        context.tell_machine(run_dir.path, facts)
+        images, config = load_images(config, context, run_dir, scale=ancestor.scale)
+        codec = codecs.build(config.codec, images.shape).to(where)
+        records = train_codec(codec, images, config, context, run_dir)
+        codec = codec.cpu().eval()
+        run_dir.save_model(codec, config, images.scale)
+
+        if not len(images.val):  # all training images train
+            images = with_held_out(images)
+        judge = Judge.of(images, noted_classifier(images, context, run_dir))
+        scales = _Scales.of(images, judge, config)
+        with context.terminal.working("measuring both codecs, and samplers of their codes"):
+            before = _measured(ancestor.codec, None, scales)
+            after = _measured(codec, _beta(config), scales)
+            both = {PLAIN: ancestor.codec, VARIATIONAL: codec}
+            samplers = list(_by_sampler(both, scales))
+        curve = [before, *_along_betas(config, ancestor.codec, scales, context), after]
+        curve.sort(key=lambda row: -1.0 if row.beta is None else row.beta)
+        run_dir.write_csv("conversion.csv", [asdict(row) for row in curve])
+        run_dir.write_csv("samplers.csv", samplers)
+        numbers = _numbers(before, after, samplers, scales)
+        run_dir.write_metrics(numbers)
+        context.terminal.warn([COLLAPSED] if after.active_units == 0 else [])
+        title = f"{images.title}, {config.codec.name}, code {codec.code_dim}"
+        with context.terminal.working("drawing the figures"):
+            _draw(both, curve, after, scales, title, run_dir)
+            draw_training(records, after.test_mse, (PLAIN, before.test_mse), True, title, run_dir)
+    how = recipe_in_words(config.train, where)
+    trained = ("trained", f"{how}, seed {config.seed}, from {ancestor.path.name}")
+    head = (
+        f"{title}: made variational; Frechet distances of {config.samples:,} samples in"
+        f" {judge.features_in_words}"
+    )
+    summary = [*_summary(before, after, samplers), trained]
+    return Result(run_dir.path, numbers, head, summary)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Images and measures that both codecs are held against."""
+
+    images: Images
+    judge: Judge
+    moments: Moments
+    """Moments of the judge's features of the training images."""
+    noise: Tensor
+    """(n, k) from N(0, I): the same codes for every codec."""
+
+    @classmethod
+    def of(cls, images: Images, judge: Judge, config: ToVaeConfig) -> "_Scales":
+        features = torch.cat([judge.features(batch) for batch in images.train.batches()])
+        generator = torch.Generator().manual_seed(config.seed)
+        noise = torch.randn((config.samples, config.codec.code_dim), generator=generator)
+        return cls(images, judge, Moments.of(features), noise)
+
+    def frechet(self, codec: Codec, codes: Tensor) -> float:
+        """The Frechet distance to the training images of what codes (n, k) decode to."""
+        found = [
+            self.judge.features(Batch(metrics.decode(codec, some).clamp(0, 1)))
+            for some in codes.split(batch_size(codec.pixels))
+        ]
+        return frechet_distance(Moments.of(torch.cat(found)), self.moments)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of conversion.csv: a codec, and how its N(0, I) decodes."""
+
+    beta: float | None
+    """Weight of the divergence; None for the plain codec."""
+    val_mse: float
+    test_mse: float
+    kl_nats: float | None
+    sigma: float | None
+    active_units: int
+    in_holes_means: float
+    """Share of codes of N(0, I) outside the region that the means of images occupy."""
+    in_holes_draws: float
+    """Share of them outside the region of codes drawn for images, which the decoder has learned
+    from; the same as `in_holes_means` for a plain codec."""
+    frechet_standard_normal: float
+
+
+def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
+    images, noise = scales.images, scales.noise
+    codes, held_out = (metrics.encode(codec, part) for part in (images.train, images.val))
+    by_means = OccupiedRegion.calibrated(codes, held_out).in_hole(noise).double().mean().item()
+    is_variational = codec.settings.is_variational
+    by_draws, terms = by_means, {}
+    if is_variational:
+        drawn_for = [_draws(codec, part) for part in (images.train, images.val)]
+        by_draws = OccupiedRegion.calibrated(*drawn_for).in_hole(noise).double().mean().item()
+        terms = evaluate(ElboLoss(), codec, images.test)
+    return _Row(
+        beta,
+        metrics.mse(codec, images.val),
+        metrics.mse(codec, images.test),
+        terms.get("kl_nats"),
+        codec.log_sigma.exp().item() if is_variational else None,
+        active_units(metrics.encode(codec, images.test)),
+        by_means,
+        by_draws,
+        scales.frechet(codec, noise),
+    )
+
+
+@torch.no_grad()
+def _draws(codec: Codec, source: Source) -> Tensor:
+    """A code (N, k) drawn for each image, from the Gaussian that it is encoded to."""
+    found = []
+    for batch in with_noise(codec, source):
+        assert batch.noise is not None
+        found.append(drawn(*codec.posterior(codec.seen(batch)), batch.noise))
+    return torch.cat(found)
+
+
+def _by_sampler(both: Mapping[str, Codec], scales: _Scales) -> Iterator[dict[str, Any]]:
+    """Lines of samplers.csv: the Frechet distance of each sampler with each codec."""
+    for name, codec in both.items():
+        codes = metrics.encode(codec, scales.images.train)
+        for sampler, draw in SAMPLERS.items():
+            generator = torch.Generator().manual_seed(0)
+            found = draw(codes, len(scales.noise), generator).codes
+            distance = scales.frechet(codec, found)
+            yield {"codec": name, "sampler": sampler, "frechet_distance": distance}
+
+
+def _along_betas(
+    config: ToVaeConfig, plain: Codec, scales: _Scales, context: Context
+) -> Iterator[_Row]:
+    """The same conversion with each other weight that was asked for."""
+    loss, images = config.train.loss, scales.images
+    for beta in config.betas:
+        if beta == _beta(config):
+            continue
+        context.terminal.say(f"converting once more, with beta={beta:g}")
+        weighted = with_values(config, {"train.loss": loss.model_copy(update={"beta": beta})}).train
+        torch.manual_seed(config.seed)
+        codec = codecs.build(config.codec, images.shape)
+        inherit(codec, plain, images.train)
+        order = torch.Generator().manual_seed(config.seed)
+        for record in fit(codec, images.train, images.val, weighted, order, warm=True):
+            context.terminal.epoch(record, weighted.epochs)
+        yield _measured(codec.eval(), beta, scales)
+
+
+def _beta(config: ToVaeConfig) -> float:
+    assert isinstance(config.train.loss, ElboLoss)
+    return config.train.loss.beta
+
+
+def _numbers(
+    before: _Row, after: _Row, samplers: list[dict[str, Any]], scales: _Scales
+) -> dict[str, Any]:
+    """The content of metrics.json."""
+    return {
+        "dataset": scales.images.name,
+        "code_dim": scales.noise.shape[1],
+        "samples": len(scales.noise),
+        "beta": after.beta,
+        "plain_test_mse": before.test_mse,
+        "test_mse": after.test_mse,
+        "error_ratio": after.test_mse / before.test_mse,
+        "val_mse": after.val_mse,
+        "kl_nats": after.kl_nats,
+        "sigma": after.sigma,
+        "plain_active_units": before.active_units,
+        "active_units": after.active_units,
+        "plain_in_holes_standard_normal": before.in_holes_means,
+        "in_holes_standard_normal": after.in_holes_draws,
+        "in_holes_of_means_standard_normal": after.in_holes_means,
+        "frechet_features": scales.judge.features_name,
+        **{_metric(row["codec"], row["sampler"]): row["frechet_distance"] for row in samplers},
+    }
+
+
+def _metric(codec: str, sampler: str) -> str:
+    """The name of a Frechet distance in metrics.json."""
+    return f"{'plain_' if codec == PLAIN else ''}frechet_{sampler.replace('-', '_')}"
+
+
+def _summary(before: _Row, after: _Row, samplers: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """A table of both codecs, side by side."""
+    ratio = after.test_mse / before.test_mse
+
+    def both(plain: str, variational: str) -> str:
+        return f"{plain:>9} plain  {variational:>9} variational"
+
+    rows = [
+        ("test mse per pixel", both(mse_in_words(before.test_mse), mse_in_words(after.test_mse))),
+        ("", f"{ratio:.2f} times the plain codec's"),
+        ("active units", both(str(before.active_units), str(after.active_units))),
+        (
+            "N(0, I) in holes",
+            both(f"{100 * before.in_holes_means:.1f}%", f"{100 * after.in_holes_draws:.1f}%"),
+        ),
+    ]
+    for sampler in SAMPLERS:
+        plain, variational = (
+            next(
+                row["frechet_distance"]
+                for row in samplers
+                if (row["codec"], row["sampler"]) == (codec, sampler)
+            )
+            for codec in (PLAIN, VARIATIONAL)
+        )
+        rows.append((f"Frechet, {sampler}", both(f"{plain:.4g}", f"{variational:.4g}")))
+    return rows
+
+
+def _draw(
+    both: Mapping[str, Codec],
+    curve: list[_Row],
+    after: _Row,
+    scales: _Scales,
+    title: str,
+    run_dir: RunDir,
+) -> None:
+    batch, noise, before = scales.images.test.first(_SHOWN).all(), scales.noise[:_SHOWN], curve[0]
+    rows: list[tuple[str, Tensor, str]] = [("test images", batch.images, "")]
+    for name, row in ((PLAIN, before), (VARIATIONAL, after)):
+        with torch.no_grad():
+            decoded = both[name].reconstruct(batch)
+        rows.append((f"{name},\ndecoded", decoded, f"mse\n{row.test_mse:.5f}"))
+    for name, row in ((PLAIN, before), (VARIATIONAL, after)):
+        found = metrics.decode(both[name], noise)
+        distance = f"Frechet\n{row.frechet_standard_normal:.1f}"
+        rows.append((f"{name},\nN(0, I)", found, distance))
+    run_dir.save_figure(
+        "before_after",
+        figures.sample_grids(
+            [pictures.clamp(0, 1).numpy() for _, pictures, _ in rows],
+            [name for name, _, _ in rows],
+            {"": [score for _, _, score in rows]},
+            "The first test images and the first codes drawn from N(0, I), the same for both"
+            f" codecs; Frechet distance in {scales.judge.features_in_words}, 0 is best.",
+            f"Before and after ({title})",
+            scales.images.shown,
+        ),
+    )
+    points = [
+        figures.ConversionPoint(
+            row.beta, row.test_mse, row.frechet_standard_normal, row.active_units
+        )
+        for row in curve
+    ]
+    if len(points) > 2:
+        run_dir.save_figure(
+            "beta_curve",
+            figures.beta_curve(points, f"What the weight of N(0, I) costs and gains ({title})"),
+        )
+    if noise.shape[1] == 2:
+        maps = [_code_map(name, codec, scales) for name, codec in both.items()]
+        run_dir.save_figure(
+            "code_maps", figures.code_maps(maps, f"Where codes of test images lie ({title})")
+        )
+
+
+def _code_map(name: str, codec: Codec, scales: _Scales) -> figures.CodeMap:
+    """The codes of test images in two dimensions, and where none lie: by draws if there are any."""
+    images = scales.images
+    codes = metrics.encode(codec, images.test)
+    if codec.settings.is_variational:
+        occupied = [_draws(codec, part) for part in (images.train, images.val)]
+    else:
+        occupied = [metrics.encode(codec, part) for part in (images.train, images.val)]
+    region = OccupiedRegion.calibrated(*occupied)
+    low, high = torch.quantile(codes, torch.tensor([0.002, 0.998]), dim=0)
+    low, high = low.clamp_max(-_NORMAL), high.clamp_min(_NORMAL)
+    x, y = (torch.linspace(float(a), float(b), _GRID) for a, b in zip(low, high, strict=True))
+    grid = torch.cartesian_prod(y, x).flip(1)
+    labels = images.test.labels
+    return figures.CodeMap(
+        name,
+        codes.numpy(),
+        None if labels is None else labels.numpy(),
+        x.numpy(),
+        y.numpy(),
+        region.in_hole(grid).unflatten(0, (_GRID, _GRID)).numpy(),
+    )

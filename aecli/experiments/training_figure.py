@@ -1,0 +1,45 @@
+"""The training curve of a run's one codec."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aecli import figures
+from aecli.runs.folder import RunDir
+from aecli.training.records import EpochRecord
+
+
+def draw_training(
+    records: Sequence[EpochRecord],
+    test_mse: float,
+    baseline: tuple[str, float] | None,
+    is_variational: bool,
+    title: str,
+    run_dir: RunDir,
+) -> None:
+    """training_curve.png: every term of the loss, by epoch; none where nothing was trained.
+
+    baseline: label and mse of what the error is held against.
+    """
+    if not records:
+        return
+    train_mse, val_mse = np.array([(r.train_mse, r.val_mse) for r in records]).T
+    further = {
+        name: (
+            np.array([record.train[name] for record in records]),
+            np.array([record.val[name] for record in records]),
+        )
+        for name in records[0].train
+        if name != "mse"
+    }
+    figure = figures.training_curve(
+        1.0 + np.arange(len(train_mse)),
+        train_mse,
+        val_mse,
+        test_mse,
+        baseline,
+        f"Training ({title})",
+        further,
+        is_variational,
+    )
+    run_dir.save_figure("training_curve", figure)
