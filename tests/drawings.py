@@ -116,12 +116,12 @@ def kl_units(k, active=1.0):
 
 
 def beta_curve(betas, collapsed=False):
-    points = [figures.ConversionPoint(None, 0.0048, 525.0, 32)]
+    points = [figures.ConversionPoint(None, 0.0048, 525.0, False)]
     for i, beta in enumerate(betas):
         ended = collapsed and beta == betas[-1]
         points.append(
             figures.ConversionPoint(
-                beta, 0.0042 * (1 + beta) ** 0.5, 300.0 - 20 * i + 700 * ended, 0 if ended else 9
+                beta, 0.0042 * (1 + beta) ** 0.5, 300.0 - 20 * i + 700 * ended, ended
             )
         )
     return figures.beta_curve(points, TITLE)

@@ -1,6 +1,8 @@
 """Waiting beside other processes: when a sleeping team is held, and that no bit depends on it."""
 
+import itertools
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -75,7 +77,7 @@ def test_a_sleeping_team_is_more_threads_and_leaves_none_behind():
 def trained():
     torch.manual_seed(0)
     codec = codecs.build(MlpConfig(code_dim=3), (1, 28, 28))
-    images = source(128)
+    images = source(64)
     order = torch.Generator().manual_seed(0)
     list(fit(codec, images, images.first(20), FitConfig(epochs=1, batch_size=64), order))
     return codec.state_dict()
@@ -106,3 +108,25 @@ def test_who_says_how_to_wait_is_left_alone(name, monkeypatch):
     monkeypatch.setenv(name, "passive")
     monkeypatch.setattr(neighbours.threading, "Thread", None)  # starting one would fail
     neighbours.watch.__wrapped__()
+
+
+def test_at_the_programs_end_no_thread_is_left_inside_torch(monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    waited = itertools.count(step=1000)  # seconds more at every look: a team is held
+    monkeypatch.setattr(neighbours, "seconds_waited", lambda: float(next(waited)))
+    at_exit = []
+    monkeypatch.setattr(neighbours.atexit, "register", at_exit.append)
+    before = set(threading.enumerate())
+
+    def started():
+        return {each.name for each in set(threading.enumerate()) - before}
+
+    neighbours.watch.__wrapped__()
+    deadline = time.monotonic() + 20
+    while "sleeping team" not in started() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert started() == {"neighbours", "sleeping team"}
+    [end] = at_exit
+    end()
+    assert started() == set()

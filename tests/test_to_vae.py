@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aecli import codecs
+from aecli.cli import expect
 from aecli.codecs.base import LOG_VARIANCES
 from aecli.config import ConvConfig, FitConfig, LinearConfig, MlpConfig
 from aecli.errors import UsageError
@@ -117,6 +118,7 @@ def test_the_command_leaves_both_codecs_numbers_and_pictures(inside):
     done = inside("to-vae", "latest", *told)
     assert done.code == 0, done.stderr
     found = done.metrics()
+    assert tuple(found) == expect.METRICS["to-vae"]
     assert found["plain_test_mse"] == first.metrics()["test_mse"]
     assert found["error_ratio"] == found["test_mse"] / found["plain_test_mse"]
     rows = list(csv.DictReader((done.run / "conversion.csv").read_text().splitlines()))

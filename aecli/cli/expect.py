@@ -153,7 +153,6 @@ METRICS: dict[str, tuple[str, ...]] = {
         "val_mse",
         "kl_nats",
         "sigma",
-        "plain_active_units",
         "active_units",
         "plain_in_holes_standard_normal",
         "in_holes_standard_normal",
@@ -164,6 +163,7 @@ METRICS: dict[str, tuple[str, ...]] = {
             for codec in ("plain_", "")
             for sampler in ("standard_normal", "gaussian", "full_gaussian", "mixture", "jittered")
         ),
+        "holes_calibrated_on",
     ),
 }
 

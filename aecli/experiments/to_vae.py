@@ -67,6 +67,7 @@ def run(config: ToVaeConfig, context: Context) -> Result:
         codec = codec.cpu().eval()
         run_dir.save_model(codec, config, images.scale)
 
+        calibrated_on = "val" if len(images.val) else "half-of-test"
         if not len(images.val):  # all training images train
             images = with_held_out(images)
         judge = Judge.of(images, noted_classifier(images, context, run_dir))
@@ -81,6 +82,7 @@ def run(config: ToVaeConfig, context: Context) -> Result:
         run_dir.write_csv("conversion.csv", [asdict(row) for row in curve])
         run_dir.write_csv("samplers.csv", samplers)
         numbers = _numbers(before, after, samplers, scales)
+        numbers["holes_calibrated_on"] = calibrated_on
         run_dir.write_metrics(numbers)
         context.terminal.warn([COLLAPSED] if after.active_units == 0 else [])
         title = f"{images.title}, {config.codec.name}, code {codec.code_dim}"
@@ -93,7 +95,7 @@ def run(config: ToVaeConfig, context: Context) -> Result:
         f"{title}: made variational; Frechet distances of {config.samples:,} samples in"
         f" {judge.features_in_words}"
     )
-    summary = [*_summary(before, after, samplers), trained]
+    summary = [*_summary(before, after, numbers), trained]
     return Result(run_dir.path, numbers, head, summary)
 
 
@@ -134,7 +136,7 @@ class _Row:
     test_mse: float
     kl_nats: float | None
     sigma: float | None
-    active_units: int
+    active_units: int | None
     in_holes_means: float
     """Share of codes of N(0, I) outside the region that the means of images occupy."""
     in_holes_draws: float
@@ -159,7 +161,7 @@ def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
         metrics.mse(codec, images.test),
         terms.get("kl_nats"),
         codec.log_sigma.exp().item() if is_variational else None,
-        active_units(metrics.encode(codec, images.test)),
+        active_units(metrics.encode(codec, images.test)) if is_variational else None,
         by_means,
         by_draws,
         scales.frechet(codec, noise),
@@ -226,7 +228,6 @@ def _numbers(
         "val_mse": after.val_mse,
         "kl_nats": after.kl_nats,
         "sigma": after.sigma,
-        "plain_active_units": before.active_units,
         "active_units": after.active_units,
         "plain_in_holes_standard_normal": before.in_holes_means,
         "in_holes_standard_normal": after.in_holes_draws,
@@ -241,31 +242,23 @@ def _metric(codec: str, sampler: str) -> str:
     return f"{'plain_' if codec == PLAIN else ''}frechet_{sampler.replace('-', '_')}"
 
 
-def _summary(before: _Row, after: _Row, samplers: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _summary(before: _Row, after: _Row, numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A table of both codecs, side by side."""
-    ratio = after.test_mse / before.test_mse
 
     def both(plain: str, variational: str) -> str:
         return f"{plain:>9} plain  {variational:>9} variational"
 
     rows = [
         ("test mse per pixel", both(mse_in_words(before.test_mse), mse_in_words(after.test_mse))),
-        ("", f"{ratio:.2f} times the plain codec's"),
-        ("active units", both(str(before.active_units), str(after.active_units))),
+        ("", f"{numbers['error_ratio']:.2f} times the plain codec's"),
+        ("active units", f"{after.active_units} of {numbers['code_dim']}"),
         (
             "N(0, I) in holes",
             both(f"{100 * before.in_holes_means:.1f}%", f"{100 * after.in_holes_draws:.1f}%"),
         ),
     ]
     for sampler in SAMPLERS:
-        plain, variational = (
-            next(
-                row["frechet_distance"]
-                for row in samplers
-                if (row["codec"], row["sampler"]) == (codec, sampler)
-            )
-            for codec in (PLAIN, VARIATIONAL)
-        )
+        plain, variational = (numbers[_metric(codec, sampler)] for codec in (PLAIN, VARIATIONAL))
         rows.append((f"Frechet, {sampler}", both(f"{plain:.4g}", f"{variational:.4g}")))
     return rows
 
@@ -298,11 +291,12 @@ def _draw(
             f" codecs; Frechet distance in {scales.judge.features_in_words}, 0 is best.",
             f"Before and after ({title})",
             scales.images.shown,
+            [batch.valid] * 3 + [None] * 2,
         ),
     )
     points = [
         figures.ConversionPoint(
-            row.beta, row.test_mse, row.frechet_standard_normal, row.active_units
+            row.beta, row.test_mse, row.frechet_standard_normal, row.active_units == 0
         )
         for row in curve
     ]

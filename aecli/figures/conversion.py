@@ -38,7 +38,8 @@ class ConversionPoint:
     test_mse: float
     frechet_distance: float
     """Distance of the images that N(0, I) decodes to."""
-    active_units: int
+    collapsed: bool
+    """True if no unit is active."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def beta_curve(points: Sequence[ConversionPoint], title: str) -> Figure:
         axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         labels = [
             Label(
-                f"{point.beta:g}" + (" (collapsed)" if point.active_units == 0 else ""),
+                f"{point.beta:g}" + (" (collapsed)" if point.collapsed else ""),
                 (point.test_mse, point.frechet_distance),
                 {"color": NETWORK},
             )
