@@ -8,7 +8,7 @@ import torch
 
 from aecli import codecs
 from aecli.cli import expect
-from aecli.codecs.base import LOG_VARIANCES
+from aecli.codecs.base import MAX_LOG_VARIANCE
 from aecli.config import ConvConfig, FitConfig, LinearConfig, MlpConfig
 from aecli.errors import UsageError
 from aecli.measure import metrics
@@ -92,7 +92,7 @@ def test_other_codecs_are_refused_by_what_differs():
 def test_the_bound_of_log_variances_is_kept():
     codec = variational(MLP)
     inherit(codec, trained(MLP), source(60))
-    assert codec.encoder[-1].bias[4:].abs().max() < LOG_VARIANCES
+    assert codec.encoder[-1].bias[4:].abs().max() < MAX_LOG_VARIANCE
 
 
 def test_train_goes_on_from_a_runs_weights(inside):

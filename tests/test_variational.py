@@ -8,7 +8,7 @@ import torch
 from torch import distributions
 
 from aecli import codecs
-from aecli.codecs.base import LOG_VARIANCES
+from aecli.codecs.base import MAX_LOG_VARIANCE
 from aecli.codecs.gaussians import drawn, kl_nats, pixels_nats
 from aecli.config import (
     ConvConfig,
@@ -110,7 +110,7 @@ def test_encoding_gives_the_mean_and_variances_are_bounded(settings):
         for parameter in codec.parameters():
             parameter.mul_(1e4)
     _, log_variances = codec.posterior(images)
-    assert log_variances.abs().max() <= LOG_VARIANCES
+    assert log_variances.abs().max() <= MAX_LOG_VARIANCE
     assert drawn(means, log_variances, torch.ones(())).isfinite().all()
 
 
@@ -266,7 +266,7 @@ def test_the_likelihood_of_a_linear_one_is_that_of_probabilistic_pca():
     basis = torch.linalg.qr(torch.randn(6, 2)).Q * scales
     variances = sigma**2 / (scales**2 + sigma**2)
     offset = torch.rand(6)
-    unbounded = LOG_VARIANCES * torch.atanh(variances.log() / LOG_VARIANCES)
+    unbounded = MAX_LOG_VARIANCE * torch.atanh(variances.log() / MAX_LOG_VARIANCE)
     to_means = (basis / (scales**2 + sigma**2)).T
     with torch.no_grad():
         codec.decoder.weight.copy_(basis)

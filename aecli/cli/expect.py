@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from aecli.config import NetworkConfig
 
 OF_VARIATIONAL = (
-    *("elbo_nats", "kl_nats", "nll_nats", "nll_samples", "nll_images", "active_units", "sigma"),
+    "elbo_nats",
+    "kl_nats",
+    "nll_nats",
+    "nll_samples",
+    "nll_images",
+    "active_units",
+    "sigma",
 )
+"""Those of `train` that a variational codec has."""
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
     "train": (
@@ -235,6 +242,9 @@ def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") 
     for expectation in expectations:
         if expectation.metric == "dataset" and getattr(config, "run", None) is None:
             _require_dataset(str(expectation.bound), expectation.text, config)
+        is_plain = config.experiment == "train" and not config.codec.is_variational
+        if is_plain and expectation.metric in OF_VARIATIONAL:
+            raise UsageError(f"--expect {expectation.text!r}: the codec is not variational")
     _require_rows(expectations, config)
 
 

@@ -26,8 +26,6 @@ class Flag:
     of_many: bool = False
     """True if the key is a field of Options: a way to run many trainings, no setting."""
     least: float | None = None
-    required: bool = False
-    """True for an argument that has to be given."""
 
     @property
     def parameter(self) -> str:
@@ -41,13 +39,12 @@ class Flag:
             info = typer.Option(self.name, metavar=self.metavar, help=self.help, min=self.least)
         else:
             info = typer.Argument(metavar=self.metavar, help=self.help, show_default=False)
-        always = self.required or (self.of_many and self.kind is bool)
-        default = False if self.of_many and self.kind is bool else None
+        always = self.of_many and self.kind is bool
         return inspect.Parameter(
             self.parameter,
             inspect.Parameter.KEYWORD_ONLY,
             annotation=Annotated[self.kind if always else self.kind | None, info],
-            default=inspect.Parameter.empty if self.required else default,
+            default=False if always else None,
         )
 
 
@@ -192,8 +189,7 @@ CONVERTED = Flag(
     str,
     "RUN",
     "Run whose codec is converted: its folder, its name as `aecli ls` prints it, or latest, the"
-    " newest finished run that has a model.",
-    required=True,
+    " newest finished run of a plain network (default: that of the config).",
 )
 ENDS = (
     _end("from_digit", "D", "Digit, or class by its index, to start at (default: any)."),

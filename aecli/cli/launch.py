@@ -15,6 +15,7 @@ from aecli.config import (
     EXPERIMENTS,
     ManyConfig,
     NetworkConfig,
+    ToVaeConfig,
     TrainedConfig,
     as_recorded,
     flag_layer,
@@ -52,6 +53,10 @@ def launch(
     expectations = expect.parse_all(options.expectations or (), experiment)
     config = _resolve(experiment, options, flags)
     terminal = Terminal(options.quiet, options.as_json)
+    if isinstance(config, ToVaeConfig):  # whose codec and data are those of its run
+        from aecli.runs.subject import converted
+
+        config = converted(config, options.runs_dir)
     config = _looked(config, terminal)
     expect.require_there(expectations, config)
     config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
@@ -334,6 +339,10 @@ def _decided(config: NetworkConfig, runs_dir: Path) -> NetworkConfig:
         from aecli.runs.subject import settled
 
         config = settled(config, runs_dir)
+    elif config.train.init_from is not None:
+        from aecli.runs.subject import with_ancestor
+
+        config = with_ancestor(config, runs_dir)
     return device.decided(config)
 
 

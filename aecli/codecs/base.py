@@ -13,10 +13,10 @@ from aecli.data.images import Batch, ImageShape, Source, pixel_variance
 from aecli.errors import UsageError
 from aecli.fields import CodecSection
 
-LOG_VARIANCES = 10.0
+MAX_LOG_VARIANCE = 10.0
 """Bound of a posterior's log-variances, which lie between minus and plus this: deviations from
 0.007 to 148 of the prior's."""
-_LEAST_VARIANCE = 1e-6  # of pixels, where training begins
+LEAST_VARIANCE = 1e-6  # of pixels, where training begins
 
 
 class Codec(nn.Module, ABC):
@@ -58,7 +58,7 @@ class Codec(nn.Module, ABC):
         deviation of its pixels, which is that about the mean image; most others have nothing to
         set."""
         if self.settings.is_variational:
-            self.log_sigma.fill_(0.5 * math.log(max(pixel_variance(source), _LEAST_VARIANCE)))
+            self.log_sigma.fill_(0.5 * math.log(max(pixel_variance(source), LEAST_VARIANCE)))
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -75,13 +75,14 @@ class Codec(nn.Module, ABC):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log-variances, each (N, k) float32, of the Gaussian of codes that a variational
-        codec encodes each of images (N, C, H, W) to; the log-variances within LOG_VARIANCES.
+        codec encodes each of images (N, C, H, W) to; the log-variances within MAX_LOG_VARIANCE of
+        0.
 
         The last layer gives numbers of any size; a hyperbolic tangent bounds them, so that no
         exponential overflows and no gradient is cut off.
         """
         means, unbounded = self._encoded(images).float().chunk(2, dim=1)
-        return means, LOG_VARIANCES * torch.tanh(unbounded / LOG_VARIANCES)
+        return means, MAX_LOG_VARIANCE * torch.tanh(unbounded / MAX_LOG_VARIANCE)
 
     def _encoded(self, images: Tensor) -> Tensor:
         """Output of the encoder's last layer: codes, and in a variational codec the numbers of

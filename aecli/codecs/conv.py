@@ -1,5 +1,6 @@
 """A convolutional autoencoder for images of any size, with a linear path beside it if asked for."""
 
+import math
 from typing import cast
 
 import torch
@@ -7,9 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aecli import codecs
-from aecli.codecs.base import Codec
+from aecli.codecs.base import LEAST_VARIANCE, Codec
 from aecli.codecs.settings import CODECS, ConvConfig
-from aecli.data.images import Batch, ImageShape, Source, mean_image
+from aecli.data.images import (
+    Batch,
+    ImageShape,
+    Source,
+    mean_image,
+    squared_errors,
+    weighted_mean,
+)
 
 _LEAST_SCALE = 1e-3  # of the largest one of a path's codes
 _LEAST_MEAN = 0.01  # of a channel, where the sigmoid is not flat yet
@@ -97,6 +105,10 @@ class Conv(Codec):
         least = (spread.max() * _LEAST_SCALE).clamp_min(1e-6)
         self.path_mean.copy_(codes.mean(dim=0))
         self.path_scale.copy_(spread.clamp_min(least))
+        if self.settings.is_variational:  # it begins at the path's pictures, not at the mean one
+            errors = [squared_errors(self.path.reconstruct(b), b) for b in source.batches()]
+            found = weighted_mean(*(torch.cat(parts) for parts in zip(*errors, strict=True)))
+            self.log_sigma.fill_(0.5 * math.log(max(found, LEAST_VARIANCE)))
 
     def seen(self, batch: Batch) -> Tensor:
         return batch.images if self.path is None else self.path.seen(batch)

@@ -32,7 +32,7 @@ def pixels_nats(
     codes (n, k) decode to.
 
     likelihood: `gaussian`, of deviation sigma about what is decoded (Rybkin, Daniilidis & Levine,
-    "Simple and effective VAE training with calibrated decoders", ICML 2021, equation 5), a density,
+    "Simple and effective VAE training with calibrated decoders", ICML 2021, section 3), a density,
     so that it may be below 0; or `bernoulli`, of grey pixels in [0, 1] their expectation.
     """
     if likelihood == "bernoulli":
@@ -49,6 +49,6 @@ def pixels_nats(
     return costs.flatten(start_dim=1).sum(dim=1), decoded
 
 
-def log_normal(points: Tensor) -> Tensor:
+def log_standard_normal(points: Tensor) -> Tensor:
     """The log-density of N(0, I) at points (..., k)."""
     return -0.5 * (points.square() + math.log(2 * math.pi)).sum(dim=-1)

@@ -13,7 +13,7 @@ from aecli.config.experiments import (
     TrainConfig,
     TrainedConfig,
 )
-from aecli.config.sections import DataConfig
+from aecli.config.sections import DataConfig, ElboLoss
 from aecli.fields import Section
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -185,6 +185,9 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
     if train.elastic == 0:
         bent = Idle("train.elastic=0 bends no image", ("train.elastic", "train.recipe"))
         idle["train.elastic_fraction"] = bent
+    if isinstance(train.loss, ElboLoss) and train.loss.beta == 0:
+        without = Idle("train.loss.beta=0: the divergence costs nothing", ("train.loss.beta",))
+        idle |= {"train.loss.kl_warmup": without, "train.loss.free_bits": without}
     if isinstance(config, SweepConfig):
         variants = set(config.variants)
         own = Idle(f"variants={sorted(variants)} set it themselves", ("variants",))

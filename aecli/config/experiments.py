@@ -70,13 +70,14 @@ class NetworkConfig(ExperimentConfig):
             return values
         train = values.get("train", cls.model_fields["train"].default)
         if isinstance(train, FitConfig):
-            train = train.model_dump(exclude_unset=True)
+            train = {key: getattr(train, key) for key in train.model_fields_set}
         if not isinstance(train, dict):
             return values
-        loss = train.get("loss", {})
+        loss, optimizer = train.get("loss", {}), train.get("optimizer", {})
         if variational and isinstance(loss, dict):
             train = train | {"loss": {"name": "elbo"} | loss}
-        if path not in (None, "none") and not {"recipe", "optimizer"} & train.keys():
+        is_named = "recipe" in train or not isinstance(optimizer, dict) or "name" in optimizer
+        if path not in (None, "none") and not is_named:
             train = train | {"recipe": "gentle"}
         return values | {"train": train}
 
@@ -84,8 +85,11 @@ class NetworkConfig(ExperimentConfig):
     def _fit_loss_and_codec(self) -> "NetworkConfig":
         codec, loss = self.codec, self.train.loss
         mistake = None
-        if self.train.init_from is not None and not self.MAY_GO_ON_FROM_A_RUN:
-            raise PydanticCustomError("init_from", "train.init_from is for aecli train only")
+        looks_into_a_run = getattr(self, "run", None) is not None
+        if self.train.init_from is not None and not (self.MAY_GO_ON_FROM_A_RUN or looks_into_a_run):
+            raise PydanticCustomError(
+                "init_from", "train.init_from is for aecli train, and set by aecli to-vae"
+            )
         if codec.is_variational and not isinstance(loss, ElboLoss):
             mistake = (
                 f"train.loss.name={loss.name}: codec.variational=true is trained by the loss elbo"
@@ -121,8 +125,9 @@ class TrainConfig(NetworkConfig):
     experiment: Literal["train"] = "train"
     nll_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Number of codes drawn of each image to estimate a variational codec's likelihood by."""
-    nll_images: PositiveInt = 1000
-    """Number of test images that it is estimated on, the first ones; all if there are fewer."""
+    nll_images: PositiveInt | None = None
+    """Number of test images that it is estimated on, the first ones, or all if there are fewer
+    (null: 1,000, or fewer where images are large)."""
 
 
 def _not_twice(code_dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -321,6 +326,11 @@ class ReproduceConfig(ManyConfig):
                 "codec",
                 f"codec.name={self.codec.name}: the claims are about a network with hidden layers;"
                 " reproduce judges codec.name=mlp only",
+            )
+        if self.data.binarise != "none":
+            raise PydanticCustomError(
+                "binarise",
+                f"data.binarise={self.data.binarise}: the claims are about grey digits",
             )
         if self.codec.variational:
             raise PydanticCustomError(

@@ -37,6 +37,9 @@ def in_new_terms(values: dict[str, Any], places: Places) -> None:
     train = values.get("train")
     if not isinstance(train, dict):
         return
+    loss = train.get("loss")
+    if isinstance(loss, dict) and "name" not in loss and set(_OF_ELBO) & loss.keys():
+        train["loss"] = {"name": "elbo"} | loss
     for key in _MOVED.keys() & train.keys():
         section_name, name = _MOVED[key]
         section = train.get(section_name, {})

@@ -5,8 +5,11 @@ anew whenever an image is trained on (Burda, Grosse & Salakhutdinov 2016), once 
 """
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.data.images import Batch, Source
@@ -26,6 +29,10 @@ class Binarised(Source):
 
     def __len__(self) -> int:
         return len(self.grey)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An array, since a tensor would travel to worker processes through shared memory.
+        return _binarised_of, (self.grey, self._split, self._numbers.numpy())
 
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
         batch = self.grey.read(indices, out)
@@ -51,3 +58,7 @@ def binarised(batch: Batch, generator: torch.Generator) -> Batch:
 
 def _white(images: Tensor, chances: Tensor) -> Tensor:
     return (chances.to(images.device) < images).to(images.dtype)
+
+
+def _binarised_of(grey: Source, split: int, numbers: NDArray[np.int64]) -> Binarised:
+    return Binarised(grey, split, torch.from_numpy(numbers))

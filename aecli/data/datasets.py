@@ -1,6 +1,7 @@
 """A dataset as Images: train, val and test, from the first source that has it, or from a path."""
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,17 +188,19 @@ def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
     known = DATASETS[name]
     raw = known.read(places, say)
     train, val = _split(raw.train, config)
-    test = raw.test
+    test, sha256, aside = raw.test, raw.sha256, ""
     if config.binarise == "stochastic":
         train, val, test = (Binarised(each, i) for i, each in enumerate((train, val, test)))
+        aside = ", black and white"
+        sha256 = hashlib.sha256(f"{sha256}{aside}".encode()).hexdigest()  # other images than these
     return Images(
         name,
         raw.source,
-        raw.sha256,
+        sha256,
         train,
         val,
         test,
-        aside=", black and white" if config.binarise == "stochastic" else "",
+        aside=aside,
         class_names=known.class_names,
         digits=known.digits,
     )

@@ -44,6 +44,16 @@ def require_held_out_images(images: int, which: str, settable: bool) -> None:
         )
 
 
+def require_calibration(n_val: int, n_test: int, settable: bool = False) -> None:
+    """Raises UsageError for too few validation images to calibrate holes on, or, where there are
+    none, too few in the half of the test images that takes their place."""
+    if n_val:
+        require_held_out_images(n_val, "validation images", settable)
+    else:
+        half = f"images in half of the {n_test} test images (there is no validation split)"
+        require_held_out_images(n_test // 2, half, settable)
+
+
 def require_class(key: str, label: int | None, classes: int) -> None:
     """Raises UsageError for a class by its index that is not among `classes`; None is any."""
     if label is not None and label >= classes:

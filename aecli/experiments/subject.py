@@ -63,7 +63,7 @@ def load_subject(
         require_shape(run, facts.image_shape(config.data), config.data.dataset)
     images, config = load_images(config, context, run_dir, scale=None if run is None else run.scale)
     check(images)
-    title = f"{images.name}, {config.codec.name}, code {config.codec.code_dim}"
+    title = f"{images.title}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)
     if run is None:
         torch.manual_seed(config.seed)
@@ -72,12 +72,16 @@ def load_subject(
         run_dir.save_model(codec, config, images.scale)
         return Subject(codec.cpu().eval(), images, title, untrained)
     run_dir.note(subject=config.run)
-    learned_from = (run.record.get("dataset") or {}).get("sha256")
-    if images.opened is not None and learned_from != images.sha256:
-        context.terminal.warn(
-            [f"the images in {images.source} are not those that --run {run.path.name} learned from"]
-        )
+    context.terminal.warn(other_images(run, images))
     return Subject(run.codec, images, title, untrained)
+
+
+def other_images(run: Run, images: Images) -> list[str]:
+    """A warning if the images of a path are not those that a run learned from; none if they are."""
+    learned_from = (run.record.get("dataset") or {}).get("sha256")
+    if images.opened is None or learned_from == images.sha256:
+        return []
+    return [f"the images in {images.source} are not those that --run {run.path.name} learned from"]
 
 
 def require_shape(run: Run, shape: ImageShape, dataset: str) -> None:

@@ -1,9 +1,9 @@
 """`aecli to-vae`: a trained autoencoder made variational, and what that gains and costs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,17 +14,18 @@ from aecli.codecs.gaussians import drawn
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import ElboLoss, ToVaeConfig, with_values
+from aecli.data import facts
 from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
-from aecli.errors import UsageError
-from aecli.experiments.possible import require_held_out
+from aecli.errors import DivergedError
+from aecli.experiments.possible import require_calibration, require_held_out
 from aecli.experiments.result import Result
-from aecli.experiments.subject import noted_classifier
+from aecli.experiments.subject import noted_classifier, other_images
 from aecli.experiments.training_figure import draw_training
 from aecli.experiments.wording import COLLAPSED, mse_in_words, recipe_in_words
 from aecli.measure import metrics
 from aecli.measure.judge import Judge
 from aecli.measure.sample_metrics import Moments, frechet_distance
-from aecli.measure.variational import active_units
+from aecli.measure.variational import active_by_unit, active_units, kl_by_unit
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.runs.run import Run
@@ -35,68 +36,71 @@ from aecli.training.loop import fit
 from aecli.training.losses import evaluate, with_noise
 from aecli.training.session import train_codec
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PLAIN, VARIATIONAL = "plain", "variational"
 _SHOWN = 12  # images in a row of the picture
 _GRID = 120  # codes along each side of the map of two units
+_DRAWS = 2**20  # seed of the codes drawn for images: another than that of N(0, I)'s
 _NORMAL = 3.0  # the map reaches at least so far to each side: nearly all of N(0, 1)
 
 
 def check(config: ToVaeConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after training; images: the number, if known."""
-    if config.run is None:
-        raise UsageError("to-vae needs a run: aecli to-vae RUN")
     require_held_out(config.data.val)
+    held_out = facts.n_held_out(config.data)
+    if held_out is not None:
+        require_calibration(*held_out)
 
 
 def run(config: ToVaeConfig, context: Context) -> Result:
     """Convert a run's codec, train it on, measure both, and leave a run folder. Raises every
     AecliError."""
-    check(config, None)
     config = converted(config, context.runs_dir)
+    check(config, config.data.limit_train)
     assert config.run is not None
     ancestor = Run(Path(config.run))
     where = device.prepare(config)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
-        facts = device.facts(where, config.train)
-        context.terminal.warn(run_dir.note(**facts))
-        context.tell_machine(run_dir.path, facts)
+        machine = device.facts(where, config.train)
+        context.terminal.warn(run_dir.note(**machine))
+        context.tell_machine(run_dir.path, machine)
         images, config = load_images(config, context, run_dir, scale=ancestor.scale)
+        require_calibration(len(images.val), len(images.test))
+        context.terminal.warn(other_images(ancestor, images))
         codec = codecs.build(config.codec, images.shape).to(where)
         records = train_codec(codec, images, config, context, run_dir)
         codec = codec.cpu().eval()
         run_dir.save_model(codec, config, images.scale)
 
-        calibrated_on = "val" if len(images.val) else "half-of-test"
-        if not len(images.val):  # all training images train
-            images = with_held_out(images)
-        judge = Judge.of(images, noted_classifier(images, context, run_dir))
-        scales = _Scales.of(images, judge, config)
+        scales = _Scales.of(images, config, context, run_dir)
+        both = {PLAIN: ancestor.codec, VARIATIONAL: codec}
         with context.terminal.working("measuring both codecs, and samplers of their codes"):
             before = _measured(ancestor.codec, None, scales)
             after = _measured(codec, _beta(config), scales)
-            both = {PLAIN: ancestor.codec, VARIATIONAL: codec}
-            samplers = list(_by_sampler(both, scales))
-        curve = [before, *_along_betas(config, ancestor.codec, scales, context), after]
-        curve.sort(key=lambda row: -1.0 if row.beta is None else row.beta)
-        run_dir.write_csv("conversion.csv", [asdict(row) for row in curve])
+            samplers = list(_by_sampler(both, scales, config.seed))
         run_dir.write_csv("samplers.csv", samplers)
         numbers = _numbers(before, after, samplers, scales)
-        numbers["holes_calibrated_on"] = calibrated_on
         run_dir.write_metrics(numbers)
         context.terminal.warn([COLLAPSED] if after.active_units == 0 else [])
         title = f"{images.title}, {config.codec.name}, code {codec.code_dim}"
         with context.terminal.working("drawing the figures"):
-            _draw(both, curve, after, scales, title, run_dir)
+            _draw(both, before, after, scales, title, run_dir)
             draw_training(records, after.test_mse, (PLAIN, before.test_mse), True, title, run_dir)
+        others = _along_betas(config, ancestor.codec, scales, where, context)
+        curve = sorted([after, *others], key=lambda row: row.beta or 0)
+        run_dir.write_csv("conversion.csv", [asdict(row) for row in (before, *curve)])
+        if len(curve) > 1:
+            run_dir.save_figure("beta_curve", _beta_curve([before, *curve], title))
     how = recipe_in_words(config.train, where)
     trained = ("trained", f"{how}, seed {config.seed}, from {ancestor.path.name}")
     head = (
         f"{title}: made variational; Frechet distances of {config.samples:,} samples in"
-        f" {judge.features_in_words}"
+        f" {scales.judge.features_in_words}"
     )
-    summary = [*_summary(before, after, numbers), trained]
-    return Result(run_dir.path, numbers, head, summary)
+    return Result(run_dir.path, numbers, head, [*_summary(before, after, numbers), trained])
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,10 @@ class _Scales:
     """Images and measures that both codecs are held against."""
 
     images: Images
+    held_out: Source
+    """Images that holes are calibrated on: those of validation, or half of the test."""
+    calibrated_on: str
+    """Their name in metrics.json: `val`, or `half-of-test`."""
     judge: Judge
     moments: Moments
     """Moments of the judge's features of the training images."""
@@ -111,11 +119,17 @@ class _Scales:
     """(n, k) from N(0, I): the same codes for every codec."""
 
     @classmethod
-    def of(cls, images: Images, judge: Judge, config: ToVaeConfig) -> "_Scales":
+    def of(
+        cls, images: Images, config: ToVaeConfig, context: Context, run_dir: RunDir
+    ) -> "_Scales":
+        calibrated_on, held_out = "val", images.val
+        if not len(images.val):  # all training images train
+            calibrated_on, held_out = "half-of-test", with_held_out(images).val
+        judge = Judge.of(images, noted_classifier(images, context, run_dir))
         features = torch.cat([judge.features(batch) for batch in images.train.batches()])
         generator = torch.Generator().manual_seed(config.seed)
         noise = torch.randn((config.samples, config.codec.code_dim), generator=generator)
-        return cls(images, judge, Moments.of(features), noise)
+        return cls(images, held_out, calibrated_on, judge, Moments.of(features), noise)
 
     def frechet(self, codec: Codec, codes: Tensor) -> float:
         """The Frechet distance to the training images of what codes (n, k) decode to."""
@@ -124,6 +138,12 @@ class _Scales:
             for some in codes.split(batch_size(codec.pixels))
         ]
         return frechet_distance(Moments.of(torch.cat(found)), self.moments)
+
+    def in_holes(self, training: Tensor, held_out: Tensor) -> float:
+        """The share of N(0, I) in holes of the region that training codes (N, k) occupy, by other
+        codes (M, k)."""
+        region = OccupiedRegion.calibrated(training, held_out)
+        return region.in_hole(self.noise).double().mean().item()
 
 
 @dataclass(frozen=True)
@@ -146,15 +166,10 @@ class _Row:
 
 
 def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
-    images, noise = scales.images, scales.noise
-    codes, held_out = (metrics.encode(codec, part) for part in (images.train, images.val))
-    by_means = OccupiedRegion.calibrated(codes, held_out).in_hole(noise).double().mean().item()
+    images, parts = scales.images, (scales.images.train, scales.held_out)
+    by_means = scales.in_holes(*(metrics.encode(codec, part) for part in parts))
     is_variational = codec.settings.is_variational
-    by_draws, terms = by_means, {}
-    if is_variational:
-        drawn_for = [_draws(codec, part) for part in (images.train, images.val)]
-        by_draws = OccupiedRegion.calibrated(*drawn_for).in_hole(noise).double().mean().item()
-        terms = evaluate(ElboLoss(), codec, images.test)
+    terms = evaluate(ElboLoss(), codec, images.test) if is_variational else {}
     return _Row(
         beta,
         metrics.mse(codec, images.val),
@@ -163,36 +178,39 @@ def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
         codec.log_sigma.exp().item() if is_variational else None,
         active_units(metrics.encode(codec, images.test)) if is_variational else None,
         by_means,
-        by_draws,
-        scales.frechet(codec, noise),
+        scales.in_holes(*_draws(codec, parts)) if is_variational else by_means,
+        scales.frechet(codec, scales.noise),
     )
 
 
 @torch.no_grad()
-def _draws(codec: Codec, source: Source) -> Tensor:
-    """A code (N, k) drawn for each image, from the Gaussian that it is encoded to."""
+def _draws(codec: Codec, parts: Sequence[Source]) -> list[Tensor]:
+    """A code (N, k) drawn for each image of each part, from the Gaussian that it is encoded to."""
     found = []
-    for batch in with_noise(codec, source):
-        assert batch.noise is not None
-        found.append(drawn(*codec.posterior(codec.seen(batch)), batch.noise))
-    return torch.cat(found)
+    for seed, part in enumerate(parts, start=_DRAWS):
+        codes = []
+        for batch in with_noise(codec, part, seed):
+            assert batch.noise is not None
+            codes.append(drawn(*codec.posterior(codec.seen(batch)), batch.noise))
+        found.append(torch.cat(codes))
+    return found
 
 
-def _by_sampler(both: Mapping[str, Codec], scales: _Scales) -> Iterator[dict[str, Any]]:
+def _by_sampler(both: Mapping[str, Codec], scales: _Scales, seed: int) -> Iterator[dict[str, Any]]:
     """Lines of samplers.csv: the Frechet distance of each sampler with each codec."""
     for name, codec in both.items():
         codes = metrics.encode(codec, scales.images.train)
         for sampler, draw in SAMPLERS.items():
-            generator = torch.Generator().manual_seed(0)
+            generator = torch.Generator().manual_seed(seed)
             found = draw(codes, len(scales.noise), generator).codes
             distance = scales.frechet(codec, found)
             yield {"codec": name, "sampler": sampler, "frechet_distance": distance}
 
 
 def _along_betas(
-    config: ToVaeConfig, plain: Codec, scales: _Scales, context: Context
+    config: ToVaeConfig, plain: Codec, scales: _Scales, where: torch.device, context: Context
 ) -> Iterator[_Row]:
-    """The same conversion with each other weight that was asked for."""
+    """The same conversion with each other weight that was asked for; none of one that diverged."""
     loss, images = config.train.loss, scales.images
     for beta in config.betas:
         if beta == _beta(config):
@@ -200,12 +218,17 @@ def _along_betas(
         context.terminal.say(f"converting once more, with beta={beta:g}")
         weighted = with_values(config, {"train.loss": loss.model_copy(update={"beta": beta})}).train
         torch.manual_seed(config.seed)
-        codec = codecs.build(config.codec, images.shape)
-        inherit(codec, plain, images.train)
+        codec = codecs.build(config.codec, images.shape).to(where)
+        inherit(codec, plain.to(where), images.train)
         order = torch.Generator().manual_seed(config.seed)
-        for record in fit(codec, images.train, images.val, weighted, order, warm=True):
-            context.terminal.epoch(record, weighted.epochs)
-        yield _measured(codec.eval(), beta, scales)
+        try:
+            for record in fit(codec, images.train, images.val, weighted, order, warm=True):
+                context.terminal.epoch(record, weighted.epochs)
+        except DivergedError as error:
+            context.terminal.warn([f"beta={beta:g}: {error}"])
+            continue
+        yield _measured(codec.cpu().eval(), beta, scales)
+    plain.cpu()
 
 
 def _beta(config: ToVaeConfig) -> float:
@@ -225,13 +248,14 @@ def _numbers(
         "plain_test_mse": before.test_mse,
         "test_mse": after.test_mse,
         "error_ratio": after.test_mse / before.test_mse,
-        "val_mse": after.val_mse,
+        "val_mse": after.val_mse if len(scales.images.val) else None,
         "kl_nats": after.kl_nats,
         "sigma": after.sigma,
         "active_units": after.active_units,
         "plain_in_holes_standard_normal": before.in_holes_means,
         "in_holes_standard_normal": after.in_holes_draws,
         "in_holes_of_means_standard_normal": after.in_holes_means,
+        "holes_calibrated_on": scales.calibrated_on,
         "frechet_features": scales.judge.features_name,
         **{_metric(row["codec"], row["sampler"]): row["frechet_distance"] for row in samplers},
     }
@@ -265,13 +289,13 @@ def _summary(before: _Row, after: _Row, numbers: Mapping[str, Any]) -> list[tupl
 
 def _draw(
     both: Mapping[str, Codec],
-    curve: list[_Row],
+    before: _Row,
     after: _Row,
     scales: _Scales,
     title: str,
     run_dir: RunDir,
 ) -> None:
-    batch, noise, before = scales.images.test.first(_SHOWN).all(), scales.noise[:_SHOWN], curve[0]
+    batch, noise = scales.images.test.first(_SHOWN).all(), scales.noise[:_SHOWN]
     rows: list[tuple[str, Tensor, str]] = [("test images", batch.images, "")]
     for name, row in ((PLAIN, before), (VARIATIONAL, after)):
         with torch.no_grad():
@@ -294,17 +318,15 @@ def _draw(
             [batch.valid] * 3 + [None] * 2,
         ),
     )
-    points = [
-        figures.ConversionPoint(
-            row.beta, row.test_mse, row.frechet_standard_normal, row.active_units == 0
-        )
-        for row in curve
-    ]
-    if len(points) > 2:
-        run_dir.save_figure(
-            "beta_curve",
-            figures.beta_curve(points, f"What the weight of N(0, I) costs and gains ({title})"),
-        )
+    codec, test = both[VARIATIONAL], scales.images.test
+    run_dir.save_figure(
+        "kl_units",
+        figures.kl_units(
+            kl_by_unit(codec, test).numpy(),
+            active_by_unit(metrics.encode(codec, test)).numpy(),
+            f"What each unit says of a test image ({title})",
+        ),
+    )
     if noise.shape[1] == 2:
         maps = [_code_map(name, codec, scales) for name, codec in both.items()]
         run_dir.save_figure(
@@ -312,14 +334,25 @@ def _draw(
         )
 
 
+def _beta_curve(rows: Sequence[_Row], title: str) -> "Figure":
+    points = [
+        figures.ConversionPoint(
+            row.beta, row.test_mse, row.frechet_standard_normal, row.active_units == 0
+        )
+        for row in rows
+    ]
+    return figures.beta_curve(points, f"What the weight of N(0, I) costs and gains ({title})")
+
+
 def _code_map(name: str, codec: Codec, scales: _Scales) -> figures.CodeMap:
     """The codes of test images in two dimensions, and where none lie: by draws if there are any."""
     images = scales.images
     codes = metrics.encode(codec, images.test)
+    parts = (images.train, scales.held_out)
     if codec.settings.is_variational:
-        occupied = [_draws(codec, part) for part in (images.train, images.val)]
+        occupied = _draws(codec, parts)
     else:
-        occupied = [metrics.encode(codec, part) for part in (images.train, images.val)]
+        occupied = [metrics.encode(codec, part) for part in parts]
     region = OccupiedRegion.calibrated(*occupied)
     low, high = torch.quantile(codes, torch.tensor([0.002, 0.998]), dim=0)
     low, high = low.clamp_max(-_NORMAL), high.clamp_min(_NORMAL)

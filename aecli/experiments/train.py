@@ -35,6 +35,8 @@ from aecli.training.losses import evaluate
 from aecli.training.records import EpochRecord
 from aecli.training.session import train_codec
 
+_NLL_IMAGES = 1000  # that a likelihood is estimated on, if so many decode in moderate time
+_NLL_PIXELS = 10**8  # that are decoded for it
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
 
 
@@ -63,14 +65,14 @@ def run(config: TrainConfig, context: Context) -> Result:
             numbers = outcome.numbers()
         if codec.settings.is_variational:
             with context.terminal.working("measuring the likelihood"):
-                numbers |= variational_numbers(codec, images, config)
+                numbers |= variational_numbers(outcome, config)
         run_dir.write_metrics(numbers)
         worse = worse_than_constant(outcome.test_mse, outcome.mean_image_test_mse)
         context.terminal.warn([worse] if worse else [])
         context.terminal.warn([COLLAPSED] if numbers.get("active_units") == 0 else [])
         with context.terminal.working("drawing the figures"):
-            _draw(outcome, f"{images.name}, {config.codec.name}, code {codec.code_dim}", run_dir)
-    title = f"{images.name}: {config.codec.name} with a code of {codec.code_dim}"
+            _draw(outcome, f"{images.title}, {config.codec.name}, code {codec.code_dim}", run_dir)
+    title = f"{images.title}: {config.codec.name} with a code of {codec.code_dim}"
     summary = _summary(outcome, config, where)
     if codec.settings.is_variational:
         summary[2:2] = _in_nats(numbers)
@@ -130,12 +132,13 @@ class _Outcome:
         }
 
 
-def variational_numbers(codec: Codec, images: Images, config: TrainConfig) -> dict[str, Any]:
+def variational_numbers(outcome: _Outcome, config: TrainConfig) -> dict[str, Any]:
     """Metrics of a variational codec besides: nats of the test images."""
-    loss = config.train.loss
+    codec, test, loss = outcome.codec, outcome.images.test, config.train.loss
     assert isinstance(loss, ElboLoss)
-    terms = evaluate(loss, codec, images.test)
-    few = images.test.first(config.nll_images)
+    terms = evaluate(loss, codec, test)
+    affordable = max(_NLL_PIXELS // (test.pixels * config.nll_samples), 1)
+    few = test.first(config.nll_images or min(_NLL_IMAGES, affordable))
     gaussian = loss.likelihood == "gaussian"
     return {
         "elbo_nats": -(terms["pixels_nats"] + terms["kl_nats"]),
@@ -143,7 +146,7 @@ def variational_numbers(codec: Codec, images: Images, config: TrainConfig) -> di
         "nll_nats": variational.nll_nats(codec, few, loss.likelihood, config.nll_samples),
         "nll_samples": config.nll_samples,
         "nll_images": len(few),
-        "active_units": variational.active_units(metrics.encode(codec, images.test)),
+        "active_units": variational.active_units(outcome.codes),
         "sigma": codec.log_sigma.exp().item() if gaussian else None,
     }
 

@@ -18,7 +18,7 @@ COLLAPSED = (
 )
 """A warning on a variational codec without an active unit."""
 
-_SAID_APART = {"recipe", "epochs", "batch_size", "precision"}
+_SAID_APART = {"recipe", "epochs", "batch_size", "precision", "init_from"}
 
 
 def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.codecs.gaussians import drawn, kl_nats, log_normal, pixels_nats
+from aecli.codecs.gaussians import drawn, kl_nats, log_standard_normal, pixels_nats
 from aecli.data.images import Source
 
 ACTIVE_VARIANCE = 0.01
@@ -53,7 +53,7 @@ def nll_nats(codec: Codec, source: Source, likelihood: str, samples: int) -> flo
             noise = torch.randn(means.shape, generator=generator).to(means.device)
             codes = drawn(means, log_variances, noise)
             costs, _ = pixels_nats(codec, codes, there, likelihood)
-            weights = log_normal(codes) - log_normal(noise) + volumes - costs
+            weights = log_standard_normal(codes) - log_standard_normal(noise) + volumes - costs
             total = torch.logaddexp(total, weights.cpu().double())
         found.append(math.log(samples) - total)
     return torch.cat(found).mean().item() if found else math.nan

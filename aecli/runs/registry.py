@@ -1,6 +1,7 @@
 """The runs that there are: list them, tell their states apart, find one by what a user calls it."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,15 +34,22 @@ def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def find_run(named: str, runs_dir: Path, by: str = "--run") -> Run:
+def find_run(
+    named: str,
+    runs_dir: Path,
+    by: str = "--run",
+    suits: Callable[[Run], bool] = lambda run: True,
+) -> Run:
     """The run with a model of a name: a path, a name as `aecli ls` prints it, or `latest`, the run
-    with a model that was completed last. by: the flag or key that names it, for errors.
+    with a model that was completed last. by: the flag or key that names it, for errors. suits: what
+    `latest` must have besides.
 
     Raises DataError if it is not there or has no model.
     """
     if named == LATEST:
         there = _readable(runs_dir)
         found = [run for run in there if run.record["status"] == "completed" and run.has_model]
+        found = [run for run in found if suits(run)]
         if not found:
             raise DataError(f"{by} latest: no finished run in {runs_dir} has a model")
         return max(found, key=lambda run: (run.finished, run.path.name))

@@ -14,9 +14,10 @@ from aecli.config import (
     undecided,
     with_values,
 )
-from aecli.errors import UsageError
+from aecli.errors import DataError, UsageError
 from aecli.fields import NetworkSection
 from aecli.runs.registry import find_run
+from aecli.runs.run import Run
 
 Config = TypeVar("Config", bound=TrainedConfig)
 Network = TypeVar("Network", bound=NetworkConfig)
@@ -41,39 +42,53 @@ def settled(config: Config, runs_dir: Path) -> Config:
 
 def converted(config: ToVaeConfig, runs_dir: Path) -> ToVaeConfig:
     """`config` with the data of its run and that run's codec, variational; training starts from
-    its weights. Beside a linear path it is trained by Adam, unless an optimiser was given.
+    its weights. Beside a linear path the recipe is `gentle`, unless recipe or optimiser is given.
 
-    Raises DataError for a run without a model or a config, UsageError for one whose codec is not a
-    plain network, and where `config` asks for another codec or dataset.
+    Raises DataError for a run without a model or a config, UsageError for none, for one whose codec
+    is not a plain network, and where `config` asks for other things than the run has.
     """
-    assert config.run is not None
-    run = find_run(config.run, runs_dir, "to-vae")
+    if config.run is None:
+        raise UsageError("to-vae needs a run: aecli to-vae RUN")
+    run = find_run(config.run, runs_dir, "to-vae", _has_plain_network)
     trained = run.config
     codec = trained.codec
     if not isinstance(codec, NetworkSection):
-        raise UsageError(
-            f"to-vae {run.path.name}: its codec {codec.name} is solved for, not trained"
-        )
+        raise UsageError(f"to-vae {run.path.name}: its codec is solved for, not trained")
     if codec.variational:
         raise UsageError(f"to-vae {run.path.name}: its codec is variational already")
-    where = with_values(trained, {"data.dir": config.data.dir}).data
     path = str(run.path.resolve())
-    wanted = codec.model_copy(update={"variational": True})
-    values = {"run": path, "codec": wanted, "data": where, "train.init_from": path}
-    settled = with_values(config, values)
-    if codec.begins_with and not is_given(config, "train.optimizer"):
-        gentle = FitConfig(recipe="gentle").optimizer
-        settled = with_values(settled, {"train.recipe": "gentle", "train.optimizer": gentle})
-    ours = flat_settings(settled)
+    settled = with_values(
+        config,
+        {
+            "run": path,
+            "codec": codec.model_copy(update={"variational": True}),
+            "data": with_values(trained, {"data.dir": config.data.dir}).data,
+            "train.init_from": path,
+        },
+    )
+    named = is_given(config, "train.recipe") or is_given(config, "train.optimizer")
+    if codec.begins_with and not named:
+        gentle = {"train.recipe": "gentle", "train.optimizer": FitConfig(recipe="gentle").optimizer}
+        settled = with_values(settled, gentle)
+    there = flat_settings(settled)
     mistakes = [
-        f"{key}={value}: the run {run.path.name} has {ours.get(key)}; leave it out"
+        f"{key}={value}: the run {run.path.name} has {there.get(key)}; leave it out"
         for key, value in flat_settings(config).items()
-        if key.partition(".")[0] in ("codec", "data") and is_given(config, key)
-        if key != "data.dir" and value != ours.get(key)
+        if key.startswith(("codec.", "data.", "train.init_from")) and is_given(config, key)
+        if key != "data.dir" and value != there.get(key)
     ]
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return settled
+
+
+def _has_plain_network(run: Run) -> bool:
+    """True for a run whose codec is a network that is not variational."""
+    try:
+        codec = run.config.codec
+    except DataError:
+        return False
+    return isinstance(codec, NetworkSection) and not codec.variational
 
 
 def with_ancestor(config: Network, runs_dir: Path) -> Network:

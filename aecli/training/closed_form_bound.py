@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aecli.codecs.base import LOG_VARIANCES, Codec
+from aecli.codecs.base import MAX_LOG_VARIANCE, Codec
 from aecli.codecs.gaussians import drawn, kl_nats
 from aecli.config.sections import ElboLoss
 from aecli.data.images import Batch
@@ -69,8 +69,8 @@ class _Gaussians(Code):
         assert batch.noise is not None
         self._encoded, self._noise, self._beta = encoded, batch.noise, loss.beta
         self._means, unbounded = encoded.float().chunk(2, dim=1)
-        self._bounded = torch.tanh(unbounded / LOG_VARIANCES)
-        self._log_variances = LOG_VARIANCES * self._bounded
+        self._bounded = torch.tanh(unbounded / MAX_LOG_VARIANCE)
+        self._log_variances = MAX_LOG_VARIANCE * self._bounded
         self._divergences = kl_nats(self._means, self._log_variances)
         self._free = loss.free_bits * math.log(2)
         return drawn(self._means, self._log_variances, self._noise).to(encoded.dtype)

@@ -27,6 +27,8 @@ from aecli.training.records import EpochRecord, Progress
 
 CHECK_EVERY = 32  # steps between looks at the loss; each look waits for the device
 
+_SIGMA_LR = 0.01  # of the logarithm of a variational codec's sigma
+
 State = dict[str, Tensor]
 """Tensors that a training's next step depends on, besides its images and config."""
 
@@ -133,11 +135,11 @@ class Training:
 
         self._terms[i] = self._engine(inputs, batch, config.loss.at(self.step / self.steps))
         factor = learning_rate_factor(self.step, self.steps, config)
-        for optimizer, highest_rate in self._optimizers:
+        for optimizer, highest_rate in self._optimizers.values():
             optimizer.step(highest_rate * factor)
 
         self._weights[i] = len(batch) if batch.mask is None else int(batch.mask.sum())
-        self._lr = self._optimizers[0][1] * factor
+        self._lr = config.optimizer.lr * factor
         self.step += 1
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == self.steps_per_epoch:
             self._look(i + 1)  # waits for a GPU
@@ -238,7 +240,8 @@ class Training:
             return
         self._take_back()
         bad = int((~terms.isfinite()).any(dim=1).nonzero()[0])
-        term = int((~terms[bad].isfinite()).nonzero()[-1])  # the first one is the sum of others
+        wrong = (~terms[bad].isfinite()).flatten().nonzero().flatten().tolist()
+        term = wrong[min(wrong[0] == 0, len(wrong) - 1)]  # the first term has others in it
         step = (self.step - 1) // self.steps_per_epoch * self.steps_per_epoch + bad
         epoch = step // self.steps_per_epoch
         lr = self._config.optimizer.lr * learning_rate_factor(step, self.steps, self._config)
@@ -266,9 +269,9 @@ class Training:
             for name, tensor in self._good.items()
         }
         optimizers = {
-            f"{type(optimizer).__name__.lower()}_{name}": tensor
-            for optimizer, _ in self._optimizers
-            for name, tensor in optimizer.state().items()
+            f"{name}_{key}": tensor
+            for name, (optimizer, _) in self._optimizers.items()
+            for key, tensor in optimizer.state().items()
         }
         terms = {"losses": self._terms, "weights": self._weights}
         return {**self._learned(), **good, **terms, **optimizers}
@@ -309,17 +312,24 @@ def _listed(names: Collection[str]) -> str:
 
 def _build_optimizers(
     parameters: FlatParameters, config: FitConfig, where: torch.device
-) -> list[tuple[Optimizer, float]]:
-    """Optimisers and their peak rates: Adam on everything; or, under `muon`, Muon on the weight
-    matrices and Adam on the rest."""
+) -> dict[str, tuple[Optimizer, float]]:
+    """Optimisers and their peak rates, by name: Adam on everything; or, under `muon`, Muon on the
+    weight matrices and Adam on the rest. A single number, sigma, has a rate of its own: it has to
+    follow the error, whatever the weights' rate is."""
     vector, gradient = parameters.vector, parameters.gradient
-    settings = config.optimizer
+    settings, end = config.optimizer, len(vector) - parameters.numbers
+    n = 0 if isinstance(settings, AdamConfig) else sum(s.numel() for s in parameters.matrices)
+    adam = Adam(vector[n:end], gradient[n:end])
+    found: dict[str, tuple[Optimizer, float]] = {}
     if isinstance(settings, AdamConfig):
-        return [(Adam(vector, gradient), settings.lr)]
-    n = sum(shape.numel() for shape in parameters.matrices)
-    dtype = device.muon_dtype(config, where)
-    muon = Muon(vector[:n], gradient[:n], parameters.matrices, settings.momentum, dtype)
-    return [(muon, settings.lr), (Adam(vector[n:], gradient[n:]), settings.adam_lr)]
+        found["adam"] = adam, settings.lr
+    else:
+        dtype = device.muon_dtype(config, where)
+        muon = Muon(vector[:n], gradient[:n], parameters.matrices, settings.momentum, dtype)
+        found |= {"muon": (muon, settings.lr), "adam": (adam, settings.adam_lr)}
+    if parameters.numbers:
+        found["sigma"] = Adam(vector[end:], gradient[end:]), _SIGMA_LR
+    return found
 
 
 def corrupt(images: Tensor, noise: NoiseConfig, generator: torch.Generator) -> Tensor:

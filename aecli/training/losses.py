@@ -49,8 +49,7 @@ def elbo(codec: Codec, inputs: Tensor, batch: Batch, settings: ElboLoss) -> Term
     that was drawn decodes to; and the bound's two parts.
 
     batch: with `noise`. With free bits each unit costs at least those (Kingma et al., "Improving
-    variational inference with inverse autoregressive flow", NeurIPS 2016, section 4, here of one
-    image, not of a batch's mean, so that the batch size changes no optimum).
+    variational inference with inverse autoregressive flow", NeurIPS 2016, here of one image, not of a batch's mean, so that the batch size changes no optimum).
     """
     assert batch.noise is not None
     means, log_variances = codec.posterior(inputs)
@@ -79,12 +78,12 @@ def mean_of(term: Term) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp_min(1e-12)
 
 
-def with_noise(codec: Codec, source: Source) -> Iterator[Batch]:
-    """All images in order, in batches; for a variational codec with noise, always the same."""
+def with_noise(codec: Codec, source: Source, seed: int = 0) -> Iterator[Batch]:
+    """All images in order, in batches; for a variational codec with noise, by the seed alone."""
     if not codec.settings.is_variational:
         yield from source.batches()
         return
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     noise = torch.randn((len(source), codec.code_dim), generator=generator)
     done = 0
     for batch in source.batches():

@@ -22,6 +22,7 @@ _CROWDED = 0.15  # seconds of waiting for a core per second, all threads togethe
 _CALM = 0.05  # the same, on average over a second: alone it is about 0.01, in single looks 0.08
 _LOOKS_FOR_CALM = 10
 _SET_BY_THE_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+_PATIENCE = 5  # seconds, at the end of the process
 _NUMBERS_OF_A_TEAM = 2**17  # so many are added up by all threads, not by one
 
 
@@ -36,7 +37,9 @@ def watch() -> None:
 
     def end() -> None:
         ended.set()
-        thread.join()  # Python's end kills a thread, and inside torch that aborts the process
+        thread.join(
+            _PATIENCE
+        )  # Python's end kills a thread, and inside torch that aborts the process
 
     atexit.register(end)
     thread.start()
@@ -59,8 +62,10 @@ class SleepingTeam:
     def _hold(self) -> None:
         import torch
 
-        torch.zeros(_NUMBERS_OF_A_TEAM).add_(1)  # a team belongs to the thread that first needs it
-        self._there.set()
+        try:
+            torch.zeros(_NUMBERS_OF_A_TEAM).add_(1)  # the team of the thread that first needs it
+        finally:
+            self._there.set()
         self._end.wait()
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class FlatParameters:
-    """A codec's parameters as views of one vector, in which the weight matrices stand first.
+    """A codec's parameters as views of one vector: weight matrices first, single numbers last.
 
     A convolution's kernel is a matrix too: a row for each output channel.
 
@@ -13,7 +13,7 @@ class FlatParameters:
     """
 
     def __init__(self, codec: nn.Module) -> None:
-        self.ordered = sorted(codec.parameters(), key=lambda parameter: parameter.ndim < 2)
+        self.ordered = sorted(codec.parameters(), key=_place)
         self.shapes = [parameter.shape for parameter in self.ordered]
         self._positions = {id(parameter): i for i, parameter in enumerate(self.ordered)}
         self.vector = torch.cat([parameter.detach().flatten() for parameter in self.ordered])
@@ -27,6 +27,11 @@ class FlatParameters:
         kernels = [shape for shape in self.shapes if len(shape) >= 2]
         return [torch.Size((shape[0], shape[1:].numel())) for shape in kernels]
 
+    @property
+    def numbers(self) -> int:
+        """The number of parameters that are a single number, which stand last."""
+        return sum(1 for shape in self.shapes if not shape)
+
     def views(self, vector: Tensor) -> list[Tensor]:
         """Views of `vector`, a number per parameter, in the parameters' shapes and order."""
         parts = vector.split([shape.numel() for shape in self.shapes])
@@ -35,3 +40,7 @@ class FlatParameters:
     def view_of(self, parameter: Tensor, vector: Tensor) -> Tensor:
         """The part of `vector` that has the numbers of `parameter`, in its shape."""
         return self.views(vector)[self._positions[id(parameter)]]
+
+
+def _place(parameter: Tensor) -> int:
+    return 0 if parameter.ndim >= 2 else 1 if parameter.ndim else 2
