@@ -1,5 +1,8 @@
 """Black and white images: what is drawn, when it is the same, and when anew."""
 
+import json
+import pickle
+
 import pytest
 import torch
 
@@ -35,6 +38,22 @@ def test_what_is_measured_is_the_same_in_any_batch_and_part():
     assert torch.equal(part.all().images, whole[10:20])
     assert torch.equal(part.first(4).to(torch.device("cpu")).all().images, whole[10:14])
     assert not torch.equal(Binarised(grey(40), 2).all().images, whole)
+
+
+def test_it_travels_to_workers_as_it_is():
+    images = Binarised(grey(9), 1).part(torch.tensor([4, 2]))
+    again = pickle.loads(pickle.dumps(images))
+    assert torch.equal(again.all().images, images.all().images)
+
+
+def test_they_are_other_images_than_grey_ones(inside):
+    told = ("train", *FEW_IMAGES, "--epochs", "1", "--code-dim", "2")
+    ones = [inside(*told), inside(*told, "--set", "data.binarise=stochastic")]
+    records = [json.loads((one.run / "run.json").read_text()) for one in ones]
+    assert records[0]["dataset"]["sha256"] != records[1]["dataset"]["sha256"]
+    assert ones[1].stdout.startswith("mnist-5k, black and white: mlp with a code of 2")
+    refused = inside("reproduce", "--set", "data.binarise=stochastic", "--offline")
+    assert (refused.code, "about grey digits" in refused.stderr) == (2, True)
 
 
 def test_what_is_not_valid_stays_black():

@@ -15,6 +15,7 @@ from aecli.measure import metrics
 from aecli.training.inheritance import inherit
 from aecli.training.loop import fit
 from tests.conftest import FEW_IMAGES, SMALL, source
+from tests.twins import left_behind
 
 MLP = MlpConfig(code_dim=4, hidden=(24, 9))
 KINDS = [MLP, MlpConfig(code_dim=3, hidden=()), LinearConfig(code_dim=3)]
@@ -46,8 +47,12 @@ def test_every_image_decodes_as_before_and_codes_are_white(settings):
     torch.testing.assert_close(codec(pixels), plain(pixels), rtol=1e-3, atol=1e-4)
     codes = metrics.encode(codec, images).double()
     if settings.begins_with is None:
+        covariance = torch.cov(codes.T, correction=0)
+        variances = covariance.diagonal()
         assert codes.mean(dim=0).abs().max() < 1e-3
-        assert (torch.cov(codes.T, correction=0) - torch.eye(settings.code_dim)).abs().max() < 1e-2
+        assert (covariance - variances.diag()).abs().max() < 1e-2
+        assert variances[0].item() == pytest.approx(1, abs=1e-2)
+        assert variances.max() < 1.01
     _, log_variances = codec.posterior(pixels)
     torch.testing.assert_close(log_variances.exp(), torch.full_like(log_variances, 0.01))
     assert codec.log_sigma.exp().item() ** 2 == pytest.approx(metrics.mse(plain, images), rel=1e-4)
@@ -55,16 +60,23 @@ def test_every_image_decodes_as_before_and_codes_are_white(settings):
     assert names == set(codec.state_dict())
     assert inheritance.new == ("log_sigma",)
     assert len(inheritance.changed) == 4
-    assert "1 tensors new (log_sigma)" in inheritance.in_words()
+    assert inheritance.whitened == (settings.begins_with is None)
+    assert inheritance.in_words().endswith("with new variances; new: log_sigma")
 
 
-def test_the_most_varied_direction_comes_first_and_a_dead_one_is_no_harm():
+def test_the_most_varied_direction_comes_first_and_a_dead_one_stays_small():
     plain, images = trained(MLP), source(60)
     with torch.no_grad():
-        plain.encoder[-1].weight[2] = 0  # a unit that never varies
+        plain.encoder[-1].weight[2] *= 1e-6  # a unit that hardly varies
     codec = variational(MLP)
     inherit(codec, plain, images)
     pixels = images.all().images
+    before = metrics.encode(plain, images).double()
+    values, vectors = torch.linalg.eigh(torch.cov(before.T))
+    most = (before - before.mean(dim=0)) @ vectors[:, -1] / values[-1].sqrt()
+    codes = metrics.encode(codec, images).double()
+    assert min((codes[:, 0] - most).abs().max(), (codes[:, 0] + most).abs().max()) < 0.05
+    assert codes[:, -1].std() < 0.01
     assert all(tensor.isfinite().all() for tensor in codec.state_dict().values())
     torch.testing.assert_close(codec(pixels), plain(pixels), rtol=1e-3, atol=1e-4)
 
@@ -79,13 +91,13 @@ def test_a_codec_of_the_same_settings_takes_all():
 
 def test_other_codecs_are_refused_by_what_differs():
     plain = trained(MLP)
-    with pytest.raises(UsageError, match="another one, by hidden"):
+    with pytest.raises(UsageError, match=r"another one: hidden=\(24, 9\), not \(24, 8\)"):
         inherit(built(MlpConfig(code_dim=4, hidden=(24, 8))), plain, source(9))
-    with pytest.raises(UsageError, match="another one, by name"):
+    with pytest.raises(UsageError, match="another one: mlp, not linear"):
         inherit(built(LinearConfig(code_dim=4)), plain, source(9))
-    with pytest.raises(UsageError, match="another one, by variational"):
+    with pytest.raises(UsageError, match="another one: variational, not plain"):
         inherit(built(MLP), variational(MLP), source(9))
-    with pytest.raises(UsageError, match="the images' shape"):
+    with pytest.raises(UsageError, match="for images of"):
         inherit(codecs.build(MLP, (1, 7, 7)), plain, source(9))
 
 
@@ -126,13 +138,43 @@ def test_the_command_leaves_both_codecs_numbers_and_pictures(inside):
     assert float(rows[2]["test_mse"]) == found["test_mse"]
     for name in ("before_after", "beta_curve", "code_maps", "training_curve"):
         assert (done.run / f"{name}.png").is_file()
-    again = inside("to-vae", "latest", "--samples", "40")
-    assert (again.code, "variational already" in again.stderr) == (2, True)
-    other = inside("to-vae", first.run.name, "--set", "codec.code_dim=3", "--samples", "40")
-    assert (other.code, "the run " in other.stderr) == (2, True)
+    again = inside("to-vae", "--config", str(done.run / "config.yaml"))
+    assert again.code == 0, again.stderr
+    assert left_behind(again.run)["metrics.json"] == left_behind(done.run)["metrics.json"]
+    foreseen = inside("to-vae", "latest", "--dry-run", "--offline")  # the newest plain one
+    assert f"run: {first.run}" in foreseen.stdout, foreseen.stderr
+    seen = inside("sample", "--run", done.run.name, "--samples", "20", "--offline")
+    assert seen.code == 0, seen.stderr
+    repeated = inside("sample", "--config", str(seen.run / "config.yaml"), "--offline")
+    assert repeated.code == 0, repeated.stderr
+    for told, message in (
+        ((done.run.name,), "variational already"),
+        ((first.run.name, "--set", "codec.code_dim=3"), f"the run {first.run.name} has 2"),
+        ((), "to-vae needs a run"),
+    ):
+        refused = inside("to-vae", *told, "--offline")
+        assert (refused.code, message in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_solved_codec_is_refused(inside):
-    inside("train", *FEW_IMAGES, "--codec", "pca", "--code-dim", "2")
-    done = inside("to-vae", "latest")
+    first = inside("train", *FEW_IMAGES, "--codec", "pca", "--code-dim", "2")
+    done = inside("to-vae", first.run.name)
     assert (done.code, "is solved for, not trained" in done.stderr) == (2, True)
+    none = inside("to-vae", "latest")
+    assert (none.code, "to-vae latest: no finished run" in none.stderr) == (3, True)
+
+
+def test_a_run_on_all_images_and_beside_a_path_is_converted(inside):
+    few = ("--dataset", "mnist-5k", "--offline", "--limit-train", "200", "--set", "data.val=0")
+    codec = ("--codec", "conv", "--set", "codec.path=pca", "--set", "codec.width=4")
+    first = inside("train", *few, *codec, "--code-dim", "3", "--epochs", "1", "--batch-size", "100")
+    assert first.code == 0, first.stderr
+    told = ("--set", "train.batch_size=100", "--samples", "20", "--epochs", "1", "--offline")
+    done = inside("to-vae", "latest", *told)
+    assert done.code == 0, done.stderr
+    found = done.metrics()
+    assert found["plain_test_mse"] == first.metrics()["test_mse"]  # on the whole test set
+    assert (found["val_mse"], found["holes_calibrated_on"]) == (None, "half-of-test")
+    config = (done.run / "config.yaml").read_text()
+    assert "recipe: gentle" in config
+    assert "name: adam" in config

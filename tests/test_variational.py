@@ -11,9 +11,11 @@ from aecli import codecs
 from aecli.codecs.base import MAX_LOG_VARIANCE
 from aecli.codecs.gaussians import drawn, kl_nats, pixels_nats
 from aecli.config import (
+    AdamConfig,
     ConvConfig,
     ElboLoss,
     FitConfig,
+    Layer,
     LinearConfig,
     MlpConfig,
     TrainConfig,
@@ -193,7 +195,7 @@ def test_it_learns(settings, recipe):
     config = FitConfig(recipe=recipe, epochs=4, batch_size=20, loss=ElboLoss(kl_warmup=0.5))
     codec, records = trained(settings, config)
     assert records[-1].train["pixels_nats"] < records[0].train["pixels_nats"]
-    assert codec.log_sigma.exp() ** 2 < 2 * pixel_variance(source(120))
+    assert codec.log_sigma.exp() ** 2 < 0.95 * pixel_variance(source(120))
 
 
 @pytest.mark.parametrize("settings", [MLP, CONV], ids=name)
@@ -236,7 +238,7 @@ def test_beta_0_is_the_plain_error():
     config = {"epochs": 8, "batch_size": 20, "precision": "fp32"}
     _, plain = trained(MlpConfig(code_dim=4, hidden=(24, 9)), FitConfig(**config))
     codec, _ = trained(MLP, FitConfig(**config, loss=ElboLoss(beta=0.0)))
-    assert metrics.mse(codec, source(30, seed=1)) < 1.5 * plain[-1].val_mse
+    assert metrics.mse(codec, source(30, seed=1)) < 1.15 * plain[-1].val_mse
 
 
 def test_a_heavy_weight_collapses_every_unit():
@@ -302,8 +304,24 @@ def test_the_loss_follows_the_codec_and_its_keys_may_stand_in_train():
     assert short.train.loss == ElboLoss(beta=4.0, kl_warmup=0.5)
     conv = config("codec.name=conv", "codec.variational=true", "train.likelihood=bernoulli")
     assert conv.train.loss == ElboLoss(likelihood="bernoulli")
+    layers = [
+        Layer({"codec": {"variational": True}, "train": {"loss": {"beta": 4.0}}}, {}),
+        set_layer(["train.free_bits=0.1"]),
+    ]
+    assert resolve(TrainConfig, layers).train.loss == ElboLoss(beta=4.0, free_bits=0.1)
+    from_python = TrainConfig(codec=MLP, train=FitConfig(optimizer=AdamConfig(lr=0.1)))
+    assert from_python.train.optimizer == AdamConfig(lr=0.1)
     chapter = config("codec.variational=true", "train.recipe=chapter")
     assert (chapter.train.loss, chapter.train.optimizer.name) == (ElboLoss(), "adam")
+
+
+def test_a_network_beside_a_path_is_trained_gently_unless_told_otherwise():
+    beside = ("codec.name=conv", "codec.path=pca")
+    assert config(*beside).train.optimizer == AdamConfig(lr=3e-4)
+    assert config(*beside, "train.optimizer.lr=0.1").train.optimizer == AdamConfig(lr=0.1)
+    assert config(*beside, "train.recipe=muon").train.optimizer.name == "muon"
+    assert config(*beside, "train.optimizer=muon").train.optimizer.name == "muon"
+    assert config("codec.name=conv").train.recipe == "muon"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +333,10 @@ def test_the_loss_follows_the_codec_and_its_keys_may_stand_in_train():
         (["codec.variational=true", "train.beta=-1.0"], "beta"),
         (["codec.variational=true", "train.likelihood=poisson"], "likelihood"),
         (["nll_samples=5"], "nll_samples=5 has no effect: the codec is not variational"),
+        (
+            ["codec.variational=true", "train.beta=0.0", "train.kl_warmup=0.5"],
+            "train.loss.kl_warmup=0.5 has no effect: train.loss.beta=0",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_named(assignments, message):
@@ -330,7 +352,7 @@ def test_the_command_leaves_its_terms_and_warns_of_a_collapse(inside):
     assert found["active_units"] == 0
     assert "no unit is active" in done.stderr
     assert found["nll_images"] == 20
-    assert found["nll_nats"] <= -found["elbo_nats"] + 100  # of other images
+    assert math.isfinite(found["nll_nats"])
     assert (done.run / "kl_units.png").is_file()
     header = (done.run / "history.csv").read_text().splitlines()[0]
     assert header.startswith("epoch,train_mse,val_mse,train_loss,val_loss,train_pixels_nats,")
@@ -344,6 +366,24 @@ def test_a_rate_a_hundred_times_too_high_ends_well_or_with_exit_4(inside):
         assert math.isfinite(done.metrics()["elbo_nats"])
     else:
         assert "training diverged: " in done.stderr
+
+
+def test_beside_a_path_sigma_begins_at_the_paths_error():
+    codec, images = built(ConvConfig(code_dim=4, width=4, path="pca", variational=True)), source(60)
+    codec.begin(images)
+    assert codec.log_sigma.exp().item() ** 2 == pytest.approx(
+        metrics.mse(codec.path, images), rel=1e-3
+    )
+
+
+def test_sigma_has_a_rate_of_its_own():
+    images, config = source(40), FitConfig(recipe="gentle", batch_size=20, loss=ElboLoss())
+    codec = built(MLP)
+    training = Training(codec, images, images, config, torch.Generator())
+    before = codec.log_sigma.item()
+    training.take_step()
+    factor = training._lr / config.optimizer.lr
+    assert abs(codec.log_sigma.item() - before) == pytest.approx(0.01 * factor, rel=1e-3)
 
 
 def test_a_term_that_is_not_finite_is_named():

@@ -18,8 +18,8 @@ from aecli.config import SampleConfig
 from aecli.data import facts
 from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
 from aecli.experiments.possible import (
+    require_calibration,
     require_held_out,
-    require_held_out_images,
     require_images,
 )
 from aecli.experiments.result import Result
@@ -56,7 +56,7 @@ def check(config: SampleConfig, images: int | None) -> None:
     require_trainable(config)
     held_out = facts.n_held_out(config.data)
     if held_out is not None:
-        _require_held_out_images(config, *held_out)
+        require_calibration(*held_out, settable=config.run is None)
     require_images(images, _FEWEST, "samplers and references are made from the training images")
 
 
@@ -345,17 +345,7 @@ def _numbers(
 def _check_images(config: SampleConfig, images: Images) -> None:
     """Raises UsageError for settings that these images cannot fulfil."""
     check(config, len(images.train))
-    _require_held_out_images(config, len(images.val), len(images.test))
-
-
-def _require_held_out_images(config: SampleConfig, n_val: int, n_test: int) -> None:
-    """Raises UsageError for too few validation images, or too few test images in their place."""
-    settable = config.run is None
-    if n_val:
-        require_held_out_images(n_val, "validation images", settable)
-    else:
-        half = f"images in half of the {n_test} test images (there is no validation split)"
-        require_held_out_images(n_test // 2, half, settable)
+    require_calibration(len(images.val), len(images.test), settable=config.run is None)
 
 
 def _draw(

@@ -49,7 +49,8 @@ def elbo(codec: Codec, inputs: Tensor, batch: Batch, settings: ElboLoss) -> Term
     that was drawn decodes to; and the bound's two parts.
 
     batch: with `noise`. With free bits each unit costs at least those (Kingma et al., "Improving
-    variational inference with inverse autoregressive flow", NeurIPS 2016, here of one image, not of a batch's mean, so that the batch size changes no optimum).
+    variational inference with inverse autoregressive flow", NeurIPS 2016, here of one image, not of
+    a batch's mean, so that the batch size changes no optimum).
     """
     assert batch.noise is not None
     means, log_variances = codec.posterior(inputs)

@@ -37,9 +37,7 @@ def watch() -> None:
 
     def end() -> None:
         ended.set()
-        thread.join(
-            _PATIENCE
-        )  # Python's end kills a thread, and inside torch that aborts the process
+        thread.join(_PATIENCE)  # the end of Python kills threads: inside torch that is an abort
 
     atexit.register(end)
     thread.start()
