@@ -338,6 +338,10 @@ class FitConfig(Section):
     would be; the edge is repeated (0: none)."""
     mirror: bool = False
     """Mirror half of the training images left to right, at random."""
+    ordered: bool = False
+    """Order the code's units by what they carry: in training each image's code is cut behind a
+    random unit, so that its first units alone decode well (nested dropout). Measurements take the
+    whole code."""
     precision: Precision = "auto"
     """Number format of the matrix products in training; measurements are always fp32. `auto` is
     bf16 where the hardware is faster at it, else fp32."""

@@ -17,6 +17,7 @@ from aecli.figures.training import (
     chapter_training,
     code_scatter,
     code_units,
+    ordered,
     reconstructions,
     training_curve,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "hole_rates",
     "interpolation_row",
     "latent_map",
+    "ordered",
     "reconstructions",
     "sample_grids",
     "sheet",

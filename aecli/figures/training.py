@@ -23,6 +23,7 @@ from aecli.figures.style import (
     NETWORK,
     STYLE,
     Array,
+    code_dim_axis,
     epoch_axis,
     heading,
     in_digits,
@@ -40,6 +41,7 @@ _LETTERS = 20  # of a class's name in it
 _NAMED_CLASSES = 40  # more names than these would cover the points
 _WORDS = 12, 12  # as many names that are words, and letters of each
 _POINTS = 20_000  # more would lie on each other, and take long to draw
+_LEAST_SHARE = 1e-5  # of the largest mse; PCA's line leaves the axes below it
 _LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and should look so
 
 
@@ -113,11 +115,12 @@ def training_curve(
     baseline: tuple[str, float] | None,
     title: str,
     further: Mapping[str, tuple[Array, Array]] | None = None,
+    cut: bool = False,
 ) -> Figure:
     """The error per epoch on a log scale, the final test error, and a baseline (label, mse).
 
     epochs: (n,), counted from 1. further: the training and validation values (n,) of each further
-    term of the loss, in a panel of its own below.
+    term of the loss, in a panel of its own below. cut: True if in training codes were cut.
     """
     further = further or {}
     with mpl.rc_context(STYLE):
@@ -131,7 +134,11 @@ def training_curve(
                 panel.plot(epochs, val, "s--", color=HELD_OUT, ms=5)
             panel.set(ylabel=name)
         handles = axes.plot(
-            epochs, train_mse, "o-", color=NETWORK, label="training (running mean of the epoch)"
+            epochs,
+            train_mse,
+            "o-",
+            color=NETWORK,
+            label="training (running mean of the epoch" + (", codes cut)" if cut else ")"),
         )
         if np.isfinite(val_mse).any():
             handles += axes.plot(
@@ -285,6 +292,38 @@ def code_units(
             bar.outline.set_visible(False)
         legend_below(figure, handles)
         heading(figure, title)
+        return figure
+
+
+def ordered(units: Sequence[int], mse: Array, pca_mse: Array, title: str) -> Figure:
+    """Test mse over the number of first units, both log, of one ordered code and of PCA.
+
+    units: (n,) ascending, the last the whole code. mse, pca_mse: (n,); nan where PCA has no more
+    components.
+    """
+    named = [k for k in units if k.bit_count() == 1 or k == units[-1]]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8, 5.2)
+        axes = figure.subplots()
+        handles = axes.plot(units, mse, "o-", color=NETWORK, ms=5, label="this codec, one training")
+        lowest = mse.min()
+        covered = [np.column_stack([units, mse])]
+        if np.isfinite(pca_mse).any():
+            line = axes.plot(units, pca_mse, "-", color=BASELINE, label="PCA")
+            handles += line
+            there = np.isfinite(pca_mse)
+            covered.append(np.column_stack([units, pca_mse])[there])
+            above = pca_mse[there & (pca_mse > _LEAST_SHARE * mse.max())]
+            lowest = min([lowest, *above])  # it falls to nothing at full rank
+        code_dim_axis(axes, named, 1)
+        log_mse_axis(axes)
+        axes.set_ylim(bottom=lowest / 1.5)
+        axes.set(xlabel="first units, with 0 for the others", ylabel="test mse per pixel")
+        heading(figure, title)
+        legend_below(figure, handles)
+        at = dict(zip(units, mse.tolist(), strict=True))
+        numbers = [Label(in_digits(at[k], 4), (k, at[k]), {"color": NETWORK}) for k in named]
+        place_labels(axes, numbers, covered)
         return figure
 
 

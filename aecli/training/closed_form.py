@@ -61,18 +61,20 @@ class ClosedForm(Engine):
         self._layers = list(self._chain(codec, batch_size))
         self._code_layer = sum(isinstance(m, nn.Linear) for m in codec.encoder.modules())
         device = self._weights.device
+        self._units = torch.arange(codec.code_dim, device=device)
         self._input = torch.empty(batch_size, codec.pixels, dtype=dtype, device=device)
         self._pixels = torch.empty(batch_size, codec.pixels, device=device)
         self._residual = torch.empty_like(self._pixels)
         self._delta = torch.empty_like(self._input)
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, inputs: Tensor, batch: Batch, kept: Tensor | None = None) -> Tensor:
         if self._weights is not self._parameters.vector:
             self._weights.copy_(self._parameters.vector)
-        outputs = self._forward(_in_dtype(inputs.flatten(start_dim=1), self._input))
+        mask = None if kept is None else self._units < kept[:, None]
+        outputs = self._forward(_in_dtype(inputs.flatten(start_dim=1), self._input), mask)
         mse, delta = self._compare(outputs[-1], batch.images.flatten(start_dim=1))
-        self._backward(outputs, delta, self._l1)
+        self._backward(outputs, delta, self._l1, mask)
         if self._gradient is not self._parameters.gradient:
             self._parameters.gradient.copy_(self._gradient)
         if not self._l1:
@@ -80,14 +82,21 @@ class ClosedForm(Engine):
         size = outputs[self._code_layer].float().abs().mean()
         return torch.stack([mse + self._l1 * size, mse, size])
 
-    def _forward(self, first: Tensor) -> list[Tensor]:
-        """The input of each layer, and the output of the last before its sigmoid."""
+    def _forward(self, first: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """The input of each layer, the code uncut, and the output of the last before its sigmoid.
+
+        mask: (n, code_dim) bool, True where a unit is decoded; None if all are.
+        """
         outputs = [first]
-        for layer in self._layers:
+        for i, layer in enumerate(self._layers):
             output = layer.output[: len(first)]
-            torch.addmm(layer.bias, outputs[-1], layer.weight.T, out=output)
+            torch.addmm(layer.bias, self._given(outputs, i, mask), layer.weight.T, out=output)
             outputs.append(output.relu_() if layer.relu else output)
         return outputs
+
+    def _given(self, outputs: list[Tensor], i: int, mask: Tensor | None) -> Tensor:
+        """The input of layer i, cut if it is the code."""
+        return outputs[i] if mask is None or i != self._code_layer else outputs[i] * mask
 
     def _compare(self, output: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The mean squared error and its gradient by the last layer's output."""
@@ -101,16 +110,20 @@ class ClosedForm(Engine):
             torch.ops.aten.sigmoid_backward.grad_input(residual, pixels, grad_input=residual)
         return loss, _in_dtype(residual, self._delta)
 
-    def _backward(self, outputs: list[Tensor], delta: Tensor, l1: float) -> None:
+    def _backward(
+        self, outputs: list[Tensor], delta: Tensor, l1: float, mask: Tensor | None
+    ) -> None:
         for i, layer in reversed(list(enumerate(self._layers))):
             if l1 and i + 1 == self._code_layer:
                 codes = outputs[i + 1]
                 delta.add_(codes.sign(), alpha=l1 / codes.numel())
-            torch.mm(delta.T, outputs[i], out=layer.weight_gradient)
+            torch.mm(delta.T, self._given(outputs, i, mask), out=layer.weight_gradient)
             torch.sum(delta, dim=0, out=layer.bias_gradient)
             if i == 0:
                 return
             delta = torch.mm(delta, layer.weight, out=layer.delta[: len(delta)])
+            if mask is not None and i == self._code_layer:
+                delta.mul_(mask)
             if self._layers[i - 1].relu:  # a ReLU's slope is zero where its output is
                 torch.ops.aten.threshold_backward.grad_input(delta, outputs[i], 0, grad_input=delta)
 
