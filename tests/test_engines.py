@@ -38,7 +38,7 @@ def trained(settings, config, train=None):
 @pytest.mark.parametrize("settings", CODECS, ids=lambda c: f"{c.name}{c.code_dim}")
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 @pytest.mark.parametrize(
-    ("recipe", "ordered"), [("muon", False), ("chapter", False), ("muon", True)]
+    ("recipe", "ordered"), [("muon", False), ("chapter", False), ("chapter", True)]
 )
 def test_twins_by_both_engines_agree(monkeypatch, settings, loss, recipe, ordered):
     common = {"epochs": 2, "batch_size": 25, "precision": "fp32"}

@@ -316,6 +316,6 @@ def test_a_training_that_is_ordered_leaves_its_curve(inside):
     assert float(rows[-1]["pca_test_mse"]) == pytest.approx(measured["pca_test_mse"], rel=1e-6)
     assert (done.run / "ordered.png").exists()
     assert "first units alone" in done.stdout
-    plain = inside(*told[:4], "--epochs", "1", "--code-dim", "5")
+    plain = inside("train", *SMALL, "--code-dim", "5")
     assert "ordered_rank_correlation" not in plain.metrics()
     assert not list(plain.run.glob("ordered*"))
