@@ -1,5 +1,6 @@
 """Nested dropout: codes that are cut at random in training, so that their units come in order."""
 
+import math
 from typing import Any
 
 import torch
@@ -8,14 +9,23 @@ from torch import Tensor
 from aecli.codecs.base import Codec
 from aecli.codecs.ordered import cut
 
+_WHOLE, _EVENLY = 1 / 3, 1 / 2  # shares of the codes; a sixth is left for the log axis
+
 
 def draw_kept(n: int, code_dim: int, generator: torch.Generator) -> Tensor:
     """Numbers of units (n,) int64, between 1 and `code_dim`, that n codes keep in a step.
 
-    generator: a CPU generator. TODO
+    A third of the codes are whole, half are cut behind a unit that is drawn evenly, and a sixth
+    behind one that is drawn evenly on a log axis, so that the first units of a long code are not
+    forgotten. generator: a CPU generator. Rippel, Gelbart & Adams, "Learning ordered
+    representations with nested dropout", ICML 2014, draw from a geometric distribution, and freeze
+    units as they converge because its late ones are hardly ever kept; here nothing is frozen.
     """
-    drawn = torch.rand(n, generator=generator, dtype=torch.float64)
-    return (drawn * code_dim).long() + 1
+    kind, place = torch.rand((2, n), generator=generator, dtype=torch.float64)
+    evenly = 1 + (place * code_dim).long()
+    on_a_log_axis = torch.exp(place * math.log(code_dim + 1)).long()
+    kept = torch.where(kind < _EVENLY, evenly, on_a_log_axis)
+    return torch.where(kind >= 1 - _WHOLE, code_dim, kept).clamp(1, code_dim)
 
 
 class Cut:
