@@ -138,6 +138,14 @@ def code_maps(classes, n=400):
     return figures.code_maps(maps, TITLE)
 
 
+def ordered(k, components=None):
+    units = [*range(1, min(k, 32) + 1), *([k // 2, k] if k > 32 else [])]
+    mse = np.geomspace(0.05, 0.005, len(units))
+    pca = 0.06 * np.exp(-np.array(units) / 30)
+    pca[np.array(units) > (k if components is None else components)] = np.nan
+    return figures.ordered(units, mse, pca, TITLE)
+
+
 def tradeoff(dims, sd=0.001, wide=True, printed=True, mse=None):
     mse = mse or [0.04 / (1 + i) for i in range(len(dims))]
     points = [figures.TradeoffPoint(k, m, sd, False) for k, m in zip(dims, mse, strict=True)]
@@ -267,6 +275,11 @@ CASES = {
     "code_units of 2": lambda: code_units(2),
     "code_units of 32": lambda: code_units(32),
     "code_units of 200": lambda: code_units(200, with_pca=False),
+    "ordered of 2": lambda: ordered(2),
+    "ordered of 32": lambda: ordered(32),
+    "ordered of 784": lambda: ordered(784),
+    "ordered beside PCA of 20": lambda: ordered(100, 20),
+    "ordered without PCA": lambda: ordered(100, 0),
     "tradeoff": lambda: tradeoff((2, 8, 16, 32, 64, 784)),
     "tradeoff that rises": lambda: tradeoff((2, 8, 784), mse=[0.04, 0.02, 0.05]),
     "tradeoff of one seed": lambda: tradeoff((2, 8, 32), float("nan"), False, False),

@@ -46,6 +46,9 @@ IDLE = [
     ("sweep-codedim", ["codec.name=dct", "variants=[sparse]"], "variants", "solved for"),
     ("sweep-codedim", ["variants=[masking]", "train.noise=gaussian"], "train.noise", "variants="),
     ("sweep-codedim", ["variants=[sparse]", "train.loss=sparse"], "train.loss", "variants="),
+    ("sweep-codedim", ["codec.name=pca", "ordered=true"], "ordered", "solved for"),
+    ("sweep-codedim", ["ordered=true", "train.ordered=true"], "train.ordered", "sets it itself"),
+    ("train", ["codec.code_dim=1", "train.ordered=true"], "train.ordered", "has no order"),
     ("pca-compare", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
     ("reproduce", ["codec.code_dim=8"], "codec.code_dim", "the claims say"),
 ]

@@ -37,9 +37,12 @@ def trained(settings, config, train=None):
 
 @pytest.mark.parametrize("settings", CODECS, ids=lambda c: f"{c.name}{c.code_dim}")
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-@pytest.mark.parametrize("recipe", ["muon", "chapter"])
-def test_twins_by_both_engines_agree(monkeypatch, settings, loss, recipe):
-    config = FitConfig(recipe=recipe, epochs=2, batch_size=25, loss=loss, precision="fp32")
+@pytest.mark.parametrize(
+    ("recipe", "ordered"), [("muon", False), ("chapter", False), ("chapter", True)]
+)
+def test_twins_by_both_engines_agree(monkeypatch, settings, loss, recipe, ordered):
+    common = {"epochs": 2, "batch_size": 25, "precision": "fp32"}
+    config = FitConfig(recipe=recipe, loss=loss, ordered=ordered, **common)
     if recipe == "muon":  # in bfloat16 its steps would enlarge the last digits' difference
         config = with_values(config, {"optimizer.precision": "fp32"})
     codec = built(settings)

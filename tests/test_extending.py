@@ -176,14 +176,14 @@ def killed_at(step, *arguments):
 
 TOY = ("--dataset", "toy", "--codec", "toy", "--recipe", "toy", "--threads", "1", "-q")
 MORE = ("--set", "codec.width=3", "--set", "train.loss=toy", "--set", "checkpoint_seconds=0")
-one = ("--code-dim", "4")
+one, ordered = ("--code-dim", "4"), ("--set", "train.ordered=true")
 done = {
     "killed": killed_at(8, "train", *TOY, *MORE, *one, "--runs-dir", "killed"),
     "resume": call("resume", "latest", "-q", "--runs-dir", "killed"),
     "twin": call("train", *TOY, *MORE, *one, "--runs-dir", "twin"),
     "undrawn": setattr(RunDir, "save_figure", lambda *_: None),
     "untrained": setattr(classifier, "EPOCHS", 1),
-    "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian"),
+    "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian", *ordered),
     "sample": call("sample", "--run", "latest", "--samples", "100", "--offline", "-q"),
     "interpolate": call("interpolate", "--run", "latest", "--pairs", "20", "--offline", "-q"),
     "sweep": call(

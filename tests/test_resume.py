@@ -55,11 +55,16 @@ def record(path):
     return json.loads((path / "run.json").read_text())
 
 
-@pytest.mark.parametrize("recipe", ["muon", "chapter"])
-def test_a_run_stopped_at_any_step_ends_as_its_twin(inside, stopped, recipe):
-    told = (*SMALL, "--recipe", recipe, "--code-dim", "2")
+@pytest.mark.parametrize(
+    "given",
+    [("--recipe", "muon"), ("--recipe", "chapter"), ("--set", "train.ordered=true")],
+    ids=lambda given: given[1],
+)
+def test_a_run_stopped_at_any_step_ends_as_its_twin(inside, stopped, given):
+    told = (*SMALL, *given, "--code-dim", "2")
     twin = left_behind(inside(*told).run)
     assert {"history.csv", "metrics.json", "model/model.safetensors"} < set(twin)
+    assert ("ordered.csv" in twin) == ("train.ordered=true" in given)
     for n in (2, STEPS):
         path = stopped(n, *told)
         again = inside("resume", str(path))

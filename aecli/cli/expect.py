@@ -44,6 +44,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "thumbnail_numbers",
         "mean_image_test_mse",
         "mean_abs_correlation",
+        "ordered_rank_correlation",
         "epochs",
         "train_seconds",
         *OF_VARIATIONAL,

@@ -169,6 +169,14 @@ JOB_TIMEOUT = Flag(
     of_many=True,
     least=0,
 )
+ORDERED = Flag(
+    "--ordered",
+    "ordered",
+    bool,
+    None,
+    "Train one codec for each seed, the largest, whose code's units come in order of what they"
+    " carry; each row has its first units.",
+)
 QUICK = Flag("--quick", "quick", bool, None, "Use few images and epochs: a look, not a result.")
 STEPS = Flag(
     "--steps", "steps", int, "N", "Number of codes on the line, ends included (default: 10)."
@@ -203,7 +211,7 @@ TRAINING_ON_THE_SPOT = (CODEC, VARIATIONAL, RECIPE, EPOCHS, LIMIT_TRAIN)
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "train": (_code_dim(32), CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN),
-    "sweep-codedim": (_code_dims("2 8 32 784"), *MANY, *TRAINING_OF_MANY),
+    "sweep-codedim": (_code_dims("2 8 32 784"), ORDERED, *MANY, *TRAINING_OF_MANY),
     "pca-compare": (_code_dims("2 8 16 32"), *MANY, *TRAINING_OF_MANY),
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),

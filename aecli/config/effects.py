@@ -180,6 +180,8 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
             idle["device"] = Idle(f"{codec.name} is solved for, on the CPU", ("codec.name",))
         if isinstance(config, SweepConfig) and set(config.variants) != {"plain"}:
             idle["variants"] = solved
+        if isinstance(config, SweepConfig) and config.ordered:
+            idle["ordered"] = solved
         return idle
     idle = {}
     if train.elastic == 0:
@@ -188,7 +190,12 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
     if isinstance(train.loss, ElboLoss) and train.loss.beta == 0:
         without = Idle("train.loss.beta=0: the divergence costs nothing", ("train.loss.beta",))
         idle |= {"train.loss.kl_warmup": without, "train.loss.free_bits": without}
+    if train.ordered and codec.code_dim == 1 and not isinstance(config, ManyConfig):
+        alone = Idle("codec.code_dim=1: a single unit has no order", ("codec.code_dim",))
+        idle["train.ordered"] = alone
     if isinstance(config, SweepConfig):
+        if config.ordered:
+            idle["train.ordered"] = Idle("ordered=true sets it itself", ("ordered",))
         variants = set(config.variants)
         own = Idle(f"variants={sorted(variants)} set it themselves", ("variants",))
         if variants <= {"gaussian", "masking"}:

@@ -201,6 +201,20 @@ class SweepConfig(ManyConfig):
     ] = ("plain",)
     """Ways to train each codec: `plain`, with `gaussian` or `masking` noise on the input, or
     `sparse`, with an L1 penalty on the code."""
+    ordered: bool = False
+    """Train one codec for each seed, at the largest of `code_dims` and with `train.ordered`, and
+    measure each row with the first units of its code. There is no row without hidden layers then:
+    that would be another codec."""
+
+    @model_validator(mode="after")
+    def _order_plain_codes(self) -> "SweepConfig":
+        if self.ordered and self.variants != ("plain",):
+            raise PydanticCustomError(
+                "together",
+                f"ordered=true and variants={list(self.variants)}: an ordered code is trained in"
+                " one way; set train.noise or train.loss for another than the plain one",
+            )
+        return self
 
     @model_validator(mode="after")
     def _leave_the_bound_whole(self) -> "SweepConfig":

@@ -372,6 +372,10 @@ class FitConfig(Section):
     init_from: UserPath | None = None
     """Run whose weights training starts from: its folder, its name in the folder of the runs, or
     `latest` (null: new weights). A variational codec takes those of a plain one too."""
+    ordered: bool = False
+    """Order the code's units by what they carry: in training each image's code is cut behind a
+    random unit, so that its first units alone decode well (nested dropout). Measurements take the
+    whole code."""
     precision: Precision = "auto"
     """Number format of the matrix products in training; measurements are always fp32. `auto` is
     bf16 where the hardware is faster at it, else fp32."""

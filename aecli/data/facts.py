@@ -94,6 +94,8 @@ def with_fitting_batch(config: Config) -> Config:
 
 def wide_dims(config: SweepConfig) -> tuple[int, ...]:
     """The code dimensions of a sweep that have one more row, without hidden layers."""
+    if config.ordered:
+        return ()
     size = pixels(config.data)
     codecs = {k: config.codec.model_copy(update={"code_dim": k}) for k in config.code_dims}
     return tuple(k for k, codec in codecs.items() if without_layers(codec, size))

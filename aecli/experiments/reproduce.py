@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from aecli import chapter, codecs, figures
 from aecli.chapter import Evidence, ledger
@@ -36,6 +35,7 @@ from aecli.experiments.sweep_codedim import measure_sweep
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.measure import metrics
 from aecli.measure.baselines import full_pca
+from aecli.measure.first_units import unit_order
 from aecli.measure.judge import Judge
 from aecli.measure.sample_metrics import pixel_range
 from aecli.runs.context import Context, load_images
@@ -175,7 +175,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         code2_knn_accuracy=_measured(networks["2"].reading.knn_accuracy),
         advantages=comparison.advantages,
         linear_checks=comparison.linear_checks,
-        unit_order=[_unit_order(codec, images) for codec in thirty_two],
+        unit_order=[unit_order(metrics.encode(codec, images.test)) for codec in thirty_two],
         unit_correlation=[_unit_correlation(metrics.encode(c, test)) for c in thirty_two],
         pca_unit_correlation=_unit_correlation(pca_codes),
         chapter_smear=_smear(own[32][0].codec, samples, config.seed),
@@ -254,13 +254,6 @@ def _smear(codec: Codec, samples: int, seed: int) -> tuple[float, float]:
     """The median lowest and highest pixel of what decodes from N(0, I)."""
     codes = torch.randn((samples, codec.code_dim), generator=torch.Generator().manual_seed(seed))
     return pixel_range(metrics.decode(codec, codes))
-
-
-def _unit_order(codec: Codec, images: Images) -> float:
-    """The rank correlation of a unit's index and its variance; -1 if ordered as PCA's are."""
-    codes = metrics.encode(codec, images.test)
-    order = spearmanr(np.arange(codec.code_dim), codes.var(dim=0).numpy())
-    return float(order.statistic)
 
 
 def _unit_correlation(codes: torch.Tensor) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aecli import chapter
 from aecli.chapter import CodeReading
+from aecli.codecs.ordered import FirstUnits
 from aecli.config import (
     AdamConfig,
     CodecConfig,
@@ -54,6 +55,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "gaussian": {"noise": GaussianNoise(level=0.3)},
     "masking": {"noise": MaskingNoise(level=0.5)},
     "sparse": {"loss": SparseLoss(l1=0.01)},
+    "ordered": {"ordered": True},
 }
 _WIDE = {"optimizer": AdamConfig(lr=5e-3), "warmup": 0.2, "batch_size": 256}
 _DENOISING = GaussianNoise(level=0.3)  # noise that every row's denoising is tested with
@@ -73,8 +75,18 @@ class RowSpec:
         """The row in the names of metrics."""
         parts = [str(self.codec.code_dim)]
         parts += ["wide"] if self.wide else []
-        parts += [self.variant] if self.variant != "plain" else []
+        parts += [] if self.is_of_the_table else [self.variant]
         return "_".join(parts)
+
+    @property
+    def is_ordered(self) -> bool:
+        """True if it is of the first units of a larger code."""
+        return self.variant == "ordered"
+
+    @property
+    def is_of_the_table(self) -> bool:
+        """True if it is trained without noise and penalty, as the chapter's table is."""
+        return self.variant == "plain" or self.is_ordered
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,8 @@ def run(config: SweepConfig, context: Context) -> Result:
     """Train and measure every row, and leave the table. Raises every AecliError."""
     device.prepare(config)
     check(config, config.data.limit_train)
-    slug = config.name or "-".join(map(str, config.code_dims))[:40]
+    dims = "-".join(map(str, config.code_dims))
+    slug = config.name or (f"ordered-{dims}" if config.ordered else dims)[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images, config = load_images(config, context, run_dir)
@@ -157,7 +170,8 @@ def run(config: SweepConfig, context: Context) -> Result:
             run_dir.fail(failure_text(sweep.failures))
     header, rows = _printed(sweep.table())
     seeds = count(config.seeds, "seed")
-    title = f"{images.name}: {config.codec.name} over code dimensions, {seeds}"
+    over = "over the first units of one code" if config.ordered else "over code dimensions"
+    title = f"{images.name}: {config.codec.name} {over}, {seeds}"
     notes = [_settings(config, images)]
     return Result(run_dir.path, numbers, title, rows, header, notes, sweep.failures)
 
@@ -171,10 +185,9 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
             " the probes of a table learn nothing; take more"
         )
     specs = row_specs(config)
-    seeds = range(config.seed, config.seed + config.seeds)
-    jobs = {spec: [Job(spec.codec, _fit(spec, config), seed) for seed in seeds] for spec in specs}
-    every = [job for of_row in jobs.values() for job in of_row]
-    trainings = train_all(every, images, config, run_dir, context)
+    jobs = {spec: _jobs(specs[-1] if spec.is_ordered else spec, config) for spec in specs}
+    every = dict.fromkeys(job for of_row in jobs.values() for job in of_row)
+    trainings = train_all(list(every), images, config, run_dir, context)
     with context.terminal.working("reading the images"):
         reader = _Reader(images)
     with context.terminal.working("PCA of all components"):
@@ -188,6 +201,10 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
         for spec in whole:
             trained = trainings.all(jobs[spec])
             assert trained is not None
+            if spec.is_ordered:
+                trained = [
+                    replace(t, codec=FirstUnits(t.codec, spec.codec.code_dim)) for t in trained
+                ]
             rows.append(_measure(spec, trained, images, baselines, reader, variance))
             advance()
     with context.terminal.working("probing the pixels"):
@@ -212,15 +229,25 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
 
 def row_specs(config: SweepConfig) -> list[RowSpec]:
     """The rows of a sweep: each code dimension in each variant, and, for a code as large as the
-    image behind narrower layers, one more without hidden layers, where an identity is possible."""
+    image behind narrower layers, one more without hidden layers, where an identity is possible.
+
+    If it is ordered, a row for each code dimension, the largest last, whose codec all are of.
+    """
     pixels = math.prod(facts.image_shape(config.data))
     codecs = []
     for code_dim in config.code_dims:
         codec = config.codec.model_copy(update={"code_dim": code_dim})
         codecs.append((codec, False))
-        if (wide := without_layers(codec, pixels)) is not None:
+        if not config.ordered and (wide := without_layers(codec, pixels)) is not None:
             codecs.append((wide, True))
-    return [RowSpec(codec, v, wide) for codec, wide in codecs for v in config.variants]
+    variants = ("ordered",) if config.ordered else config.variants
+    return [RowSpec(codec, v, wide) for codec, wide in codecs for v in variants]
+
+
+def _jobs(spec: RowSpec, config: SweepConfig) -> list[Job]:
+    """The trainings of a row's codec, one for each seed."""
+    seeds = range(config.seed, config.seed + config.seeds)
+    return [Job(spec.codec, _fit(spec, config), seed) for seed in seeds]
 
 
 def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
@@ -235,6 +262,13 @@ def _fit(spec: RowSpec, config: SweepConfig) -> FitConfig:
 
 def _settings(config: SweepConfig, images: Images) -> str:
     """A sentence on how the rows were trained."""
+    if config.ordered:
+        largest = row_specs(config)[-1]
+        how = settings_in_words(config.model_copy(update={"train": _fit(largest, config)}), images)
+        return (
+            f"{how} Every row has the first units of the same"
+            f" {count(config.seeds, 'code')} of {largest.codec.code_dim}, with 0 for the others."
+        )
     names = {
         spec: "those without hidden layers" if spec.wide else spec.variant
         for spec in row_specs(config)
@@ -391,7 +425,7 @@ def _printed(table: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[s
     printed = any(row["chapter_mse"] is not None for row in table)
     probed = any(row["probe_accuracy"] is not None for row in table)
     header: tuple[str, ...] = (
-        "code",
+        "first units" if any(row["variant"] == "ordered" for row in table) else "code",
         "ratio",
         "narrowest",
         "test mse",

@@ -24,7 +24,7 @@ _SHOWN = 12  # images decoded by each row in the figure
 
 def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
     """Leave every picture in the run. pca: of all components."""
-    plain = [row for row in sweep.rows if row.spec.variant == "plain"]
+    plain = [row for row in sweep.rows if row.spec.is_of_the_table]
     seeds = len(sweep.rows[0].trained)
     if plain:
         own = [row.spec.codec.code_dim for row in plain]
@@ -36,7 +36,7 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
                 [_point(row) for row in plain],
                 (dims, line),
                 chapter.table_mse_of(images.name),
-                f"Test error over the code dimension ({images.title},"
+                f"Test error over the {_dimension(plain)} ({images.title},"
                 f" {plain[0].spec.codec.name}, {count(seeds, 'seed')})",
             ),
         )
@@ -67,7 +67,8 @@ def draw(sweep: "Sweep", images: Images, pca: Pca, run_dir: RunDir) -> None:
         if row.trained[0].codec.code_dim == 2:
             codes = metrics.encode(row.trained[0].codec, images.test)
             labels = None if images.test.labels is None else images.test.labels.numpy()
-            title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, code 2)"
+            code = "first 2 units" if row.spec.is_ordered else "code 2"
+            title = f"Codes of the test images ({images.title}, {row.spec.codec.name}, {code})"
             run_dir.save_figure(
                 "code_scatter",
                 figures.code_scatter(codes.numpy(), labels, title, images.class_names),
@@ -91,10 +92,18 @@ def _shown(images: Images) -> Tensor:
     return torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()[:_SHOWN]])
 
 
+def _dimension(rows: Sequence["Row"]) -> str:
+    """The quantity in which rows differ, for a title."""
+    if rows[0].spec.is_ordered:
+        return f"first units of one code of {rows[0].trained[0].job.codec.code_dim}"
+    return "code dimension"
+
+
 def _row_name(spec: "RowSpec") -> str:
-    lines = [f"code {spec.codec.code_dim}"]
+    k = spec.codec.code_dim
+    lines = [f"first {count(k, 'unit')}" if spec.is_ordered else f"code {k}"]
     lines += ["no hidden layers"] if spec.wide else []
-    lines += [spec.variant] if spec.variant != "plain" else []
+    lines += [] if spec.is_of_the_table else [spec.variant]
     return "\n".join(lines)
 
 

@@ -1,9 +1,11 @@
 """`aecli train`: fit one codec, measure it against PCA and transforms, and draw what it does."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from aecli.codecs.pca import Pca
 from aecli.config import ElboLoss, TrainConfig
 from aecli.counts import count
 from aecli.data.facts import image_shape
-from aecli.data.images import Batch, Images, squared_errors, weighted_mean
+from aecli.data.images import Batch, Images, Source, squared_errors, weighted_mean
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
 from aecli.experiments.training_figure import draw_training
@@ -27,6 +29,7 @@ from aecli.measure.baselines import (
     effective_rank,
     transform_columns,
 )
+from aecli.measure.first_units import counts_of_units, first_units_mse, unit_order
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.runs.subject import with_ancestor
@@ -61,12 +64,15 @@ def run(config: TrainConfig, context: Context) -> Result:
         records = train_codec(codec, images, config, context, run_dir)
         run_dir.save_model(codec, config, images.scale)
         with context.terminal.working("measuring, beside PCA and transforms"):
-            outcome = _measure(codec, images, records)
+            outcome = _measure(codec, images, records, config)
             numbers = outcome.numbers()
         if codec.settings.is_variational:
             with context.terminal.working("measuring the likelihood"):
                 numbers |= variational_numbers(outcome, config)
         run_dir.write_metrics(numbers)
+        if outcome.first_units:
+            rows = [asdict(each) | {"dataset": images.name} for each in outcome.first_units]
+            run_dir.write_csv("ordered.csv", rows)
         worse = worse_than_constant(outcome.test_mse, outcome.mean_image_test_mse)
         context.terminal.warn([worse] if worse else [])
         context.terminal.warn([COLLAPSED] if numbers.get("active_units") == 0 else [])
@@ -77,6 +83,16 @@ def run(config: TrainConfig, context: Context) -> Result:
     if codec.settings.is_variational:
         summary[2:2] = _in_nats(numbers)
     return Result(run_dir.path, numbers, title, summary)
+
+
+@dataclass(frozen=True)
+class _FirstUnits:
+    """A row of ordered.csv: the errors with so many first units."""
+
+    units: int
+    test_mse: float
+    pca_test_mse: float | None
+    """Test error of PCA with as many components; None where it has fewer."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,8 @@ class _Outcome:
     """Codecs of the same size for the same training images, by the names of their metrics."""
     mean_image_test_mse: float
     """The same constant picture for every test image: the mean of the training images."""
+    first_units: Sequence[_FirstUnits]
+    """An ordered code with its first units alone, by their number, ascending; empty of another."""
 
     @property
     def pca(self) -> Pca | None:
@@ -127,6 +145,7 @@ class _Outcome:
             **transform_columns(self.baselines),
             "mean_image_test_mse": self.mean_image_test_mse,
             "mean_abs_correlation": metrics.mean_abs_correlation(metrics.correlations(self.codes)),
+            **({"ordered_rank_correlation": unit_order(self.codes)} if self.first_units else {}),
             "epochs": len(self.records),
             "train_seconds": round(sum(record.seconds for record in self.records), 3),
         }
@@ -165,9 +184,13 @@ def _in_nats(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outcome:
+def _measure(
+    codec: Codec, images: Images, records: list[EpochRecord], config: TrainConfig
+) -> _Outcome:
     test = images.test
     errors, weights = metrics.reconstruction_errors(codec, test)
+    baselines = baselines_beside(codec, images)
+    is_ordered = config.train.ordered and not codec.settings.solved
     return _Outcome(
         codec,
         images,
@@ -176,9 +199,19 @@ def _measure(codec: Codec, images: Images, records: list[EpochRecord]) -> _Outco
         test_mse=weighted_mean(errors, weights),
         valid_share=weights.mean().item(),
         codes=metrics.encode(codec, test),
-        baselines=baselines_beside(codec, images),
+        baselines=baselines,
         mean_image_test_mse=images.mean_image_mse(),
+        first_units=_by_first_units(codec, baselines["pca"].codec, test) if is_ordered else (),
     )
+
+
+def _by_first_units(codec: Codec, pca: Codec | None, test: Source) -> list[_FirstUnits]:
+    """The errors of an ordered code with its first units alone."""
+    counts = counts_of_units(codec.code_dim)
+    of_pca = [k for k in counts if pca is not None and k <= pca.code_dim]
+    pca_mse = [] if pca is None else first_units_mse(pca, test, of_pca)
+    both = itertools.zip_longest(counts, first_units_mse(codec, test, counts), pca_mse)
+    return [_FirstUnits(*row) for row in both]
 
 
 def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
@@ -204,8 +237,26 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     )
     pca = outcome.baselines["pca"]
     line = None if pca.test_mse is None else (f"{pca.label}, test", pca.test_mse)
-    is_variational = codec.settings.is_variational
-    draw_training(outcome.records, outcome.test_mse, line, is_variational, title, run_dir)
+    draw_training(
+        outcome.records,
+        outcome.test_mse,
+        line,
+        title,
+        run_dir,
+        drawn=codec.settings.is_variational,
+        cut=bool(outcome.first_units),
+    )
+    if outcome.first_units:
+        units, mse, pca_mse = zip(*map(astuple, outcome.first_units), strict=True)
+        run_dir.save_figure(
+            "ordered",
+            figures.ordered(
+                units,
+                np.array(mse),
+                np.array(pca_mse, dtype=float),
+                f"Test error of an ordered code's first units ({title})",
+            ),
+        )
     run_dir.save_figure(
         "code_units",
         figures.code_units(
@@ -294,6 +345,8 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
             held = "holds" if verdict.holds else "fails"
             rows.append(("chapter's sanity check", f"{held}: {verdict.reason}"))
     rows.append(("fixed transforms", _transforms_in_words(outcome)))
+    if outcome.first_units:
+        rows.append(("first units alone", _first_units_in_words(outcome.first_units)))
     on = f"{len(outcome.images.train):,} images"
     if codec.settings.fixed:
         return [*rows, ("trained", f"not at all: {codec.settings.name} is the same for all images")]
@@ -311,6 +364,12 @@ def _fewer_in_words(pca: Pca, images: Images, code_dim: int) -> str:
     reasons = reasons if pca.code_dim < code_dim else []
     reasons += [f"of rank {rank}"] if rank < code_dim else []
     return f" ({', '.join(reasons)})" if reasons else ""
+
+
+def _first_units_in_words(measured: Sequence[_FirstUnits]) -> str:
+    """Test errors such as `1: 0.04710, 2: 0.03801, 4: 0.02533`, at the powers of 2."""
+    shown = [each for each in measured[:-1] if each.units.bit_count() == 1]
+    return ", ".join(f"{each.units}: {mse_in_words(each.test_mse)}" for each in shown)
 
 
 def _transforms_in_words(outcome: _Outcome) -> str:

@@ -13,13 +13,14 @@ def draw_training(
     records: Sequence[EpochRecord],
     test_mse: float,
     baseline: tuple[str, float] | None,
-    is_variational: bool,
     title: str,
     run_dir: RunDir,
+    drawn: bool = False,
+    cut: bool = False,
 ) -> None:
     """training_curve.png: every term of the loss, by epoch; none where nothing was trained.
 
-    baseline: label and mse of what the error is held against.
+    baseline: label and mse of what the error is held against. drawn, cut: as for the figure.
     """
     if not records:
         return
@@ -40,6 +41,7 @@ def draw_training(
         baseline,
         f"Training ({title})",
         further,
-        is_variational,
+        drawn,
+        cut,
     )
     run_dir.save_figure("training_curve", figure)

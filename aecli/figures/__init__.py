@@ -17,11 +17,10 @@ from aecli.figures.training import (
     Decoded,
     chapter_training,
     code_scatter,
-    code_units,
-    kl_units,
     reconstructions,
     training_curve,
 )
+from aecli.figures.units import code_units, kl_units, ordered
 
 __all__ = [
     "CodeMap",
@@ -43,6 +42,7 @@ __all__ = [
     "interpolation_row",
     "kl_units",
     "latent_map",
+    "ordered",
     "reconstructions",
     "sample_grids",
     "sheet",

@@ -31,8 +31,6 @@ from aecli.figures.style import (
     new_figure,
     shortened,
     text_width,
-    unit_axis,
-    unit_matrix_axes,
 )
 
 _LEGEND_LINES = 26  # classes in a column of the scatter's legend
@@ -41,7 +39,6 @@ _NAMED_CLASSES = 40  # more names than these would cover the points
 _WORDS = 12, 12  # as many names that are words, and letters of each
 _POINTS = 20_000  # more would lie on each other, and take long to draw
 _TERMS = {"pixels_nats": "pixels (nats)", "kl_nats": "KL (nats)", "loss": "loss"}
-_LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and should look so
 
 
 @dataclass(frozen=True)
@@ -115,12 +112,14 @@ def training_curve(
     title: str,
     further: Mapping[str, tuple[Array, Array]] | None = None,
     drawn: bool = False,
+    cut: bool = False,
 ) -> Figure:
     """The error per epoch on a log scale, the final test error, and a baseline (label, mse).
 
     epochs: (n,), counted from 1. further: the training and validation values (n,) of each further
     term of the loss, in a panel of its own below. drawn: True where the errors of training and
     validation are those of a code that was drawn, which are larger than the test's, of the mean.
+    cut: True if in training codes were cut.
     """
     further, of_mean = further or {}, ", of the mean code" if drawn else ""
     with mpl.rc_context(STYLE):
@@ -134,7 +133,11 @@ def training_curve(
                 panel.plot(epochs, val, "s--", color=HELD_OUT, ms=5)
             panel.set(ylabel=_TERMS.get(name, name))
         handles = axes.plot(
-            epochs, train_mse, "o-", color=NETWORK, label="training (running mean of the epoch)"
+            epochs,
+            train_mse,
+            "o-",
+            color=NETWORK,
+            label="training (running mean of the epoch" + (", codes cut)" if cut else ")"),
         )
         if np.isfinite(val_mse).any():
             handles += axes.plot(
@@ -238,87 +241,6 @@ def _name_classes(
         style = {"weight": "bold", "bbox": box | {"ec": colour}, "parse_math": False}
         labels.append(Label(f" {shortened(names[k], letters)} ", places[k], style, pad=4))
     place_labels(axes, labels, (), 0)
-
-
-def code_units(
-    variances: Array, pca_variances: Array | None, correlation: Array, title: str
-) -> Figure:
-    """Left: the variance of each code unit as it comes, beside PCA's; right: their correlations.
-
-    variances: (k,) by unit. pca_variances: (k,) by component, fewer where PCA has no more, or None.
-    correlation: (k, k). A single unit has nothing to be correlated with: no right side then.
-    """
-    k = len(variances)
-    with mpl.rc_context(STYLE):
-        figure = new_figure(10 if k > 1 else 6.5, 4.8)
-        bars, *others = figure.subplots(
-            1, 2 if k > 1 else 1, squeeze=False, width_ratios=(1.25, 1)[: min(k, 2)]
-        )[0]
-        units = np.arange(k)
-        share = variances / max(float(variances.sum()), 1e-12)
-        handles: list[Any] = [
-            bars.bar(units, 100 * share, color=NETWORK, width=0.85, label="this codec, by unit")
-        ]
-        if pca_variances is not None:
-            pca_share = pca_variances / max(float(pca_variances.sum()), 1e-12)
-            handles += bars.plot(
-                units[: len(pca_share)],
-                100 * pca_share,
-                "o-",
-                color=BASELINE,
-                ms=4,
-                lw=1.5,
-                label="PCA, by component",
-            )
-        unit_axis(bars, k)
-        bars.set(ylabel="share of the codes' variance (%)", title="Variance per unit")
-        for matrix in others:
-            matrix.set_title("Correlation between units")
-            scale = _off_diagonal_scale(correlation)
-            shown = matrix.imshow(
-                np.ma.masked_where(np.eye(k, dtype=bool), correlation),
-                cmap=mpl.colormaps["RdBu_r"].with_extremes(bad="#9a9a9a"),
-                vmin=-scale,
-                vmax=scale,
-            )
-            unit_matrix_axes(matrix)
-            matrix.set(xlabel="code unit (grey: with itself)", ylabel="code unit")
-            bar = figure.colorbar(shown, ax=matrix, shrink=0.85, pad=0.03)
-            bar.set_label(f"correlation; the colours end at ±{scale:.2g}")
-            bar.outline.set_visible(False)
-        legend_below(figure, handles)
-        heading(figure, title)
-        return figure
-
-
-def kl_units(divergences: Array, active: NDArray[np.bool_], title: str) -> Figure:
-    """Nats that each unit of a variational codec says of an image: its divergence from N(0, 1).
-
-    divergences: (k,) in nats. active: (k,), True for units whose mean varies with the image.
-    """
-    with mpl.rc_context(STYLE):
-        figure = new_figure(8, 4.5)
-        axes = figure.subplots()
-        units = np.arange(len(divergences))
-        handles = [
-            axes.bar(units[which], divergences[which], width=0.85, color=colour, label=label)
-            for which, colour, label in (
-                (active, NETWORK, f"active: {active.sum()} of {count(len(active), 'unit')}"),
-                (~active, BASELINE, "not active: the same for every image"),
-            )
-            if which.any()
-        ]
-        unit_axis(axes, len(units))
-        axes.set(ylabel="divergence from N(0, 1) (nats)", ylim=(0, None))
-        legend_below(figure, handles)
-        heading(figure, title)
-        return figure
-
-
-def _off_diagonal_scale(correlation: Array) -> float:
-    """The largest |correlation| of two units, rounded up to two digits; at least _LEAST_SCALE."""
-    apart = np.abs(correlation[~np.eye(len(correlation), dtype=bool)])
-    return max(float(np.ceil(100 * np.nanmax(apart, initial=0)) / 100), _LEAST_SCALE)
 
 
 def chapter_training(losses: Array, printed: Mapping[int, float], title: str) -> Figure:

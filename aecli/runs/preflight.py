@@ -97,6 +97,8 @@ def trainings(config: NetworkConfig) -> int:
     match config.experiment:
         case "sweep-codedim":
             assert isinstance(config, SweepConfig)
+            if config.ordered:
+                return config.seeds
             rows = len(dims) + len(facts.wide_dims(config))
             return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
         case "pca-compare":  # and a linear one for each code
@@ -112,9 +114,10 @@ def largest_codec(config: NetworkConfig) -> CodecConfig:
     else:
         most = max(getattr(config, "code_dims", (config.codec.code_dim,)))
     codec = config.codec.model_copy(update={"code_dim": most})
+    ordered = isinstance(config, SweepConfig) and config.ordered
     wide = (
         without_layers(codec, facts.pixels(config.data))
-        if config.experiment in _WITH_WIDE_ROWS
+        if config.experiment in _WITH_WIDE_ROWS and not ordered
         else None
     )
     shape = facts.image_shape(config.data)

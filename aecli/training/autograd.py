@@ -1,5 +1,7 @@
 """The gradient of any codec and any loss, by torch's automatic differentiation."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from aecli.data.images import Batch
 from aecli.fields import LossSection
 from aecli.training.engine import Engine
 from aecli.training.losses import loss_terms, mean_of
+from aecli.training.ordered import Cut
 from aecli.training.parameters import FlatParameters
 
 
@@ -25,11 +28,14 @@ class Autograd(Engine):
         for parameter, view in zip(parameters.ordered, views, strict=True):
             parameter.grad = view
 
-    def __call__(self, inputs: Tensor, batch: Batch, loss: LossSection) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, batch: Batch, loss: LossSection, kept: Tensor | None = None
+    ) -> Tensor:
         self._parameters.gradient.zero_()
+        codec = self._codec if kept is None else cast(Codec, Cut(self._codec, kept))
         narrow = self._dtype is not torch.float32
         with torch.autocast(inputs.device.type, self._dtype, enabled=narrow):
-            terms = loss_terms(loss, self._codec, inputs, batch)
+            terms = loss_terms(loss, codec, inputs, batch)
         means = [mean_of(term) for term in terms.values()]
         means[0].backward()
         return torch.stack(means).detach()

@@ -62,21 +62,26 @@ class ClosedForm(Engine):
         self._layers = list(self._chain(codec, batch_size))
         self._code_layer = sum(isinstance(m, nn.Linear) for m in codec.encoder.modules())
         device = self._weights.device
+        self._units = torch.arange(codec.code_dim, device=device)
         self._input = torch.empty(batch_size, codec.pixels, dtype=dtype, device=device)
         self._pixels = torch.empty(batch_size, codec.pixels, device=device)
         self._residual = torch.empty_like(self._pixels)
         self._delta = torch.empty_like(self._input)
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, batch: Batch, loss: Any) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, batch: Batch, loss: Any, kept: Tensor | None = None
+    ) -> Tensor:
         if self._weights is not self._parameters.vector:
             self._weights.copy_(self._parameters.vector)
+        mask = None if kept is None else self._units < kept[:, None]
         down, up = self._layers[: self._code_layer], self._layers[self._code_layer :]
         encoded = _forward(down, _in_dtype(inputs.flatten(start_dim=1), self._input))
         codes = self._code.forward(encoded[-1], batch, loss)
-        decoded = _forward(up, codes)
+        decoded = _forward(up, codes if mask is None else codes * mask)
         terms, delta = self._compare(decoded[-1], batch.images.flatten(start_dim=1), loss)
-        delta = self._code.backward(_backward(up, decoded, delta))
+        delta = _backward(up, decoded, delta)
+        delta = self._code.backward(delta if mask is None else delta.mul_(mask))
         _backward(down, encoded, delta, to_input=False)
         if self._gradient is not self._parameters.gradient:
             self._parameters.gradient.copy_(self._gradient)

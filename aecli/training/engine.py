@@ -15,10 +15,13 @@ class Engine(ABC):
     """Names of the loss's terms; the first is minimised."""
 
     @abstractmethod
-    def __call__(self, inputs: Tensor, batch: Batch, loss: Any) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, batch: Batch, loss: Any, kept: Tensor | None = None
+    ) -> Tensor:
         """The terms' means over the batch, (terms,) or a scalar for a single one; the first one's
         gradient is in `parameters.gradient`.
 
         inputs: (n, C, H, W) float32, what the codec sees of `batch`, noise and all. loss: its
-        settings at this point of the training.
+        settings at this point of the training. kept: (n,) int64, the number of first units of each
+        code that are decoded, with 0 for the others; None for all.
         """

@@ -22,6 +22,7 @@ from aecli.training.closed_form_bound import ClosedFormOfTheBound
 from aecli.training.engine import Engine
 from aecli.training.losses import evaluate
 from aecli.training.optimizers import Adam, Muon, Optimizer
+from aecli.training.ordered import draw_kept
 from aecli.training.parameters import FlatParameters
 from aecli.training.records import EpochRecord, Progress
 
@@ -56,8 +57,8 @@ class Training:
     """A training under way: `take_step` until `is_epoch_over`, then `end_epoch`, until `is_done`.
 
     train, val: images; train not empty. generator: a CPU generator; draws the order of the images,
-    anew each epoch, and the noise. A DivergedError, at a loss that is not finite, leaves the codec
-    with the weights of the last epoch that ended well (or its first ones).
+    anew each epoch, the noise, and where codes are cut. A DivergedError, at a loss that is not
+    finite, leaves the codec with the weights of the last epoch that ended well (or its first ones).
     """
 
     def __init__(
@@ -133,7 +134,8 @@ class Training:
             drawn = torch.randn((len(batch), self._codec.code_dim), generator=self._generator)
             batch = replace(batch, noise=drawn.to(self._codec.device))
 
-        self._terms[i] = self._engine(inputs, batch, config.loss.at(self.step / self.steps))
+        loss, kept = config.loss.at(self.step / self.steps), self._draw_kept(len(batch))
+        self._terms[i] = self._engine(inputs, batch, loss, kept)
         factor = learning_rate_factor(self.step, self.steps, config)
         for optimizer, highest_rate in self._optimizers.values():
             optimizer.step(highest_rate * factor)
@@ -228,6 +230,12 @@ class Training:
             again.set_state(self._before_order)
             order = torch.randperm(len(self._train), generator=again)
         return order.to(self._codec.device)  # once, not a batch at a time
+
+    def _draw_kept(self, n: int) -> Tensor | None:
+        """The number of first units that each of n codes keeps in a step; None if all."""
+        if not self._config.ordered:
+            return None
+        return draw_kept(n, self._codec.code_dim, self._generator).to(self._codec.device)
 
     def _look(self, steps: int) -> None:
         """Take the running means over the epoch's first `steps` steps. Raises DivergedError."""

@@ -1,0 +1,142 @@
+"""The units of one code: their variance and correlation, what each says, and how few suffice."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from aecli.counts import count
+from aecli.figures.labels import Label, place_labels
+from aecli.figures.style import (
+    BASELINE,
+    NETWORK,
+    STYLE,
+    Array,
+    code_dim_axis,
+    heading,
+    in_digits,
+    legend_below,
+    log_mse_axis,
+    new_figure,
+    unit_axis,
+    unit_matrix_axes,
+)
+
+_LEAST_SHARE = 1e-5  # of the largest mse; PCA's line leaves the axes below it
+_LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and should look so
+
+
+def code_units(
+    variances: Array, pca_variances: Array | None, correlation: Array, title: str
+) -> Figure:
+    """Left: the variance of each code unit as it comes, beside PCA's; right: their correlations.
+
+    variances: (k,) by unit. pca_variances: (k,) by component, fewer where PCA has no more, or None.
+    correlation: (k, k). A single unit has nothing to be correlated with: no right side then.
+    """
+    k = len(variances)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(10 if k > 1 else 6.5, 4.8)
+        bars, *others = figure.subplots(
+            1, 2 if k > 1 else 1, squeeze=False, width_ratios=(1.25, 1)[: min(k, 2)]
+        )[0]
+        units = np.arange(k)
+        share = variances / max(float(variances.sum()), 1e-12)
+        handles: list[Any] = [
+            bars.bar(units, 100 * share, color=NETWORK, width=0.85, label="this codec, by unit")
+        ]
+        if pca_variances is not None:
+            pca_share = pca_variances / max(float(pca_variances.sum()), 1e-12)
+            handles += bars.plot(
+                units[: len(pca_share)],
+                100 * pca_share,
+                "o-",
+                color=BASELINE,
+                ms=4,
+                lw=1.5,
+                label="PCA, by component",
+            )
+        unit_axis(bars, k)
+        bars.set(ylabel="share of the codes' variance (%)", title="Variance per unit")
+        for matrix in others:
+            matrix.set_title("Correlation between units")
+            scale = _off_diagonal_scale(correlation)
+            shown = matrix.imshow(
+                np.ma.masked_where(np.eye(k, dtype=bool), correlation),
+                cmap=mpl.colormaps["RdBu_r"].with_extremes(bad="#9a9a9a"),
+                vmin=-scale,
+                vmax=scale,
+            )
+            unit_matrix_axes(matrix)
+            matrix.set(xlabel="code unit (grey: with itself)", ylabel="code unit")
+            bar = figure.colorbar(shown, ax=matrix, shrink=0.85, pad=0.03)
+            bar.set_label(f"correlation; the colours end at ±{scale:.2g}")
+            bar.outline.set_visible(False)
+        legend_below(figure, handles)
+        heading(figure, title)
+        return figure
+
+
+def kl_units(divergences: Array, active: NDArray[np.bool_], title: str) -> Figure:
+    """Nats that each unit of a variational codec says of an image: its divergence from N(0, 1).
+
+    divergences: (k,) in nats. active: (k,), True for units whose mean varies with the image.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8, 4.5)
+        axes = figure.subplots()
+        units = np.arange(len(divergences))
+        handles = [
+            axes.bar(units[which], divergences[which], width=0.85, color=colour, label=label)
+            for which, colour, label in (
+                (active, NETWORK, f"active: {active.sum()} of {count(len(active), 'unit')}"),
+                (~active, BASELINE, "not active: the same for every image"),
+            )
+            if which.any()
+        ]
+        unit_axis(axes, len(units))
+        axes.set(ylabel="divergence from N(0, 1) (nats)", ylim=(0, None))
+        legend_below(figure, handles)
+        heading(figure, title)
+        return figure
+
+
+def ordered(units: Sequence[int], mse: Array, pca_mse: Array, title: str) -> Figure:
+    """Test mse over the number of first units, both log, of one ordered code and of PCA.
+
+    units: (n,) ascending, the last the whole code. mse, pca_mse: (n,); nan where PCA has no more
+    components.
+    """
+    named = [k for k in units if k.bit_count() == 1 or k == units[-1]]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8, 5.2)
+        axes = figure.subplots()
+        handles = axes.plot(units, mse, "o-", color=NETWORK, ms=5, label="this codec, one training")
+        lowest = mse.min()
+        covered = [np.column_stack([units, mse])]
+        if np.isfinite(pca_mse).any():
+            line = axes.plot(units, pca_mse, "-", color=BASELINE, label="PCA")
+            handles += line
+            there = np.isfinite(pca_mse)
+            covered.append(np.column_stack([units, pca_mse])[there])
+            above = pca_mse[there & (pca_mse > _LEAST_SHARE * mse.max())]
+            lowest = min([lowest, *above])  # it falls to nothing at full rank
+        code_dim_axis(axes, named, 1)
+        log_mse_axis(axes)
+        axes.set_ylim(bottom=lowest / 1.5)
+        axes.set(xlabel="first units, with 0 for the others", ylabel="test mse per pixel")
+        heading(figure, title)
+        legend_below(figure, handles)
+        at = dict(zip(units, mse.tolist(), strict=True))
+        numbers = [Label(in_digits(at[k], 4), (k, at[k]), {"color": NETWORK}) for k in named]
+        place_labels(axes, numbers, covered)
+        return figure
+
+
+def _off_diagonal_scale(correlation: Array) -> float:
+    """The largest |correlation| of two units, rounded up to two digits; at least _LEAST_SCALE."""
+    apart = np.abs(correlation[~np.eye(len(correlation), dtype=bool)])
+    return max(float(np.ceil(100 * np.nanmax(apart, initial=0)) / 100), _LEAST_SCALE)
