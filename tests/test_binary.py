@@ -77,8 +77,8 @@ def test_training_sees_new_ones_in_each_epoch_and_resumes_to_the_same_bits():
         order = torch.Generator().manual_seed(0)
         made = Training(codec, images, images.first(10), config, order)
         engine = made._engine
-        made._engine = lambda inputs, batch, loss: (
-            seen.append(batch.images.clone()) or engine(inputs, batch, loss)
+        made._engine = lambda inputs, batch, loss, kept: (
+            seen.append(batch.images.clone()) or engine(inputs, batch, loss, kept)
         )
         made._engine.terms = engine.terms
         return codec, made

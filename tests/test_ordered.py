@@ -156,9 +156,9 @@ def test_the_closed_form_of_cut_codes_is_autograds(settings, loss, n):
     kept = draw_kept(n, codec.code_dim, seeded())
     found = []
     for parameters, engine in both_engines(codec, loss, torch.float32):
-        means = engine(batch.images, batch, kept)
+        means = engine(batch.images, batch, loss, kept)
         found.append((means.view(-1), parameters.gradient.clone()))
-        whole = engine(batch.images, batch)
+        whole = engine(batch.images, batch, loss)
         assert means.view(-1)[0] != whole.view(-1)[0] or n == 1
         assert torch.equal(means.view(-1)[2:], whole.view(-1)[2:])  # a penalty is whole
     for mine, autograds in zip(*found, strict=True):
@@ -170,8 +170,9 @@ def test_the_closed_form_of_cut_codes_behind_a_relu_is_autograds():
     codec.encoder.append(torch.nn.ReLU())
     kept = draw_kept(30, codec.code_dim, seeded())
     found = []
-    for parameters, engine in both_engines(codec, SparseLoss(l1=0.5), torch.float32):
-        engine(batch.images, batch, kept)
+    loss = SparseLoss(l1=0.5)
+    for parameters, engine in both_engines(codec, loss, torch.float32):
+        engine(batch.images, batch, loss, kept)
         found.append(parameters.gradient.clone())
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-8)
 
@@ -182,7 +183,7 @@ def test_in_bfloat16_the_closed_form_of_cut_codes_is_near_autograds():
     found = []
     for dtype in (torch.bfloat16, torch.float32):
         parameters, engine = next(both_engines(codec, MseLoss(), dtype))
-        engine(batch.images, batch, kept)
+        engine(batch.images, batch, MseLoss(), kept)
         found.append(parameters.gradient.clone())
     assert (found[0] - found[1]).norm() < 0.05 * found[1].norm()
 
@@ -197,7 +198,7 @@ def test_any_loss_learns_the_first_units_alone(monkeypatch):
     monkeypatch.setattr("aecli.training.losses.named", lambda _: squared_units)
     codec, batch = built(MLP), source(30).all()
     parameters, engine = list(both_engines(codec, MseLoss(), torch.float32))[1]
-    engine(batch.images, batch, torch.full((30,), 2))
+    engine(batch.images, batch, MseLoss(), torch.full((30,), 2))
     into = parameters.view_of(codec.decoder[0].weight, parameters.gradient)
     out_of = parameters.view_of(codec.encoder[-1].weight, parameters.gradient)
     assert into[:, :2].any(dim=0).all()

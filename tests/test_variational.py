@@ -30,6 +30,7 @@ from aecli.training import losses
 from aecli.training.autograd import Autograd
 from aecli.training.closed_form_bound import ClosedFormOfTheBound
 from aecli.training.loop import Training, engine_for, fit
+from aecli.training.ordered import Cut
 from aecli.training.parameters import FlatParameters
 from tests.conftest import FEW_IMAGES, SMALL, digits, source
 from tests.twins import go_on, left_behind
@@ -119,18 +120,20 @@ def test_encoding_gives_the_mean_and_variances_are_bounded(settings):
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 @pytest.mark.parametrize("settings", [MLP, CODECS[1]], ids=name)
 @pytest.mark.parametrize("n", [12, 5])
-def test_the_closed_form_is_autograds(settings, loss, n):
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_the_closed_form_is_autograds(settings, loss, n, is_cut):
     codec, images = built(settings), digits(12)[:n].float() / 255
     inputs = images + 0.1 * torch.randn_like(images)
     codec.begin(InMemory(images))
     batch = Batch(images, noise=torch.randn(n, settings.code_dim))
-    terms = losses.elbo(codec, inputs, batch, loss)
+    kept = torch.arange(n) % settings.code_dim + 1 if is_cut else None
+    terms = losses.elbo(Cut(codec, kept) if is_cut else codec, inputs, batch, loss)
     losses.mean_of(terms["loss"]).backward()
     expected = [parameter.grad for parameter in codec.parameters()]
     parameters = FlatParameters(codec)
     engine = engine_for(codec, parameters, FitConfig(loss=loss, precision="fp32"), 12)
     assert isinstance(engine, ClosedFormOfTheBound)
-    found = dict(zip(engine.terms, engine(inputs, batch, loss).tolist(), strict=True))
+    found = dict(zip(engine.terms, engine(inputs, batch, loss, kept).tolist(), strict=True))
     assert found == pytest.approx(
         {term: losses.mean_of(value).item() for term, value in terms.items()}, rel=1e-5
     )

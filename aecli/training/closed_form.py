@@ -174,13 +174,13 @@ def _backward(
     """The gradient by the first layer's input, of `delta`, that by the last one's output; the
     layers' own are left in them. outputs: what `_forward` gave. to_input: False leaves it out."""
     for i, layer in reversed(list(enumerate(layers))):
+        if layer.relu:  # a ReLU's slope is zero where its output is
+            torch.ops.aten.threshold_backward.grad_input(delta, outputs[i + 1], 0, grad_input=delta)
         torch.mm(delta.T, outputs[i], out=layer.weight_gradient)
         torch.sum(delta, dim=0, out=layer.bias_gradient)
         if i == 0 and not to_input:
             break
         delta = torch.mm(delta, layer.weight, out=layer.delta[: len(delta)])
-        if i and layers[i - 1].relu:  # a ReLU's slope is zero where its output is
-            torch.ops.aten.threshold_backward.grad_input(delta, outputs[i], 0, grad_input=delta)
     return delta
 
 

@@ -36,8 +36,10 @@ class ClosedFormOfTheBound(ClosedForm):
         self._sigma_gradient = parameters.view_of(codec.log_sigma, parameters.gradient)
         self._steepness = torch.zeros_like(self._log_sigma)
 
-    def __call__(self, inputs: Tensor, batch: Batch, loss: ElboLoss) -> Tensor:
-        terms = super().__call__(inputs, batch, loss)
+    def __call__(
+        self, inputs: Tensor, batch: Batch, loss: ElboLoss, kept: Tensor | None = None
+    ) -> Tensor:
+        terms = super().__call__(inputs, batch, loss, kept)
         self._sigma_gradient.copy_(self._steepness)  # last, in float32 whatever the products are
         return terms
 
