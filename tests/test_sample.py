@@ -12,6 +12,7 @@ import torch
 from aecli import chapter, codecs, figures
 from aecli.cli import expect
 from aecli.codecs import store
+from aecli.codespace import flow
 from aecli.codespace.region import OccupiedRegion, Whitening
 from aecli.codespace.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.config import DataConfig, DctConfig, MlpConfig
@@ -40,6 +41,12 @@ def three_clusters(n=900):
 
 
 # The samplers.
+
+
+@pytest.fixture(autouse=True)
+def one_step(monkeypatch):
+    """The flow is trained for one step; what it learns in more is looked at in test_flow.py."""
+    monkeypatch.setattr(flow, "PRODUCTS", 1)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
