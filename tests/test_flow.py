@@ -5,8 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from aecli.codespace import flow
-from aecli.codespace.flow import Flow, read_flow, steps_for, trained_flow
-from aecli.codespace.region import Whitening
+from aecli.codespace.flow import Flow, Parts, read_flow, steps_for, trained_flow
 from aecli.codespace.samplers import SAMPLERS, class_samplers
 from aecli.errors import DataError
 
@@ -43,35 +42,59 @@ def one_step(monkeypatch):
     monkeypatch.setattr(flow, "PRODUCTS", 1)
 
 
-def test_before_training_it_draws_from_the_codes_gaussian():
-    codes = torch.randn((500, 3), generator=generator()) @ torch.tensor(
-        [[2.0, 0.0, 0.0], [1.0, 0.5, 0.0], [-3.0, 0.2, 10.0]]
-    )
-    whitening = Whitening.of(codes)
-    untrained = Flow(whitening, flow._Network(3, 0))
-    noise = torch.randn((50, 3), generator=generator(5))
-    drawn = whitening(untrained.draw(50, generator(5)))
-    torch.testing.assert_close(drawn, noise, atol=0.01, rtol=0.01)
+def test_before_training_it_draws_from_the_parts_gaussians():
+    parts, _ = Parts.of(clusters()[0], None, generator())
+    untrained = Flow(parts, flow._Network(2))
+    drawn, same = untrained.draw(50, generator(5)), generator(5)
+    part = parts.drawn(50, same)
+    expected = parts.undo(torch.randn((50, 2), generator=same), part)
+    torch.testing.assert_close(drawn, expected, atol=0.05, rtol=0.01)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 0.5, 1.0])
 def test_of_gaussian_codes_nothing_is_left_to_learn(t):
     # Their velocity is the first term, and the rest, as F sees it, has variance 1 at any time.
-    network = flow._Network(2, 0)
+    network = flow._Network(2)
     codes, noise = torch.randn((2, 40_000, 2), generator=generator())
-    loss = network.loss(codes, noise, torch.full((40_000, 1), t), None)
+    centres = torch.zeros((40_000, 2))
+    loss = network.loss(codes, noise, torch.full((40_000, 1), t), centres)
     assert loss.item() == pytest.approx(1, abs=0.02)
 
 
 def test_its_loss_is_that_of_the_velocity():
-    network = flow._Network(4, 0)
+    network = flow._Network(4)
     torch.nn.init.normal_(network.last.weight, generator=generator(1))
     codes, noise = torch.randn((2, 30, 4), generator=generator())
-    t = torch.rand((30, 1), generator=generator())
-    velocity = network.velocity((1 - t) * noise + t * codes, t, None)
+    t, centres = (
+        torch.rand((30, 1), generator=generator()),
+        torch.randn((30, 4), generator=generator(7)),
+    )
+    velocity = network.velocity((1 - t) * noise + t * codes, t, centres)
     weights = t.square() + (1 - t).square()
     expected = (weights * (velocity - (codes - noise)).square()).mean()
-    torch.testing.assert_close(network.loss(codes, noise, t, None), expected)
+    torch.testing.assert_close(network.loss(codes, noise, t, centres), expected)
+
+
+def test_codes_are_cut_into_parts_of_one_class_and_each_is_whitened():
+    codes, labels = clusters(900)
+    parts, part = Parts.of(codes, labels, generator())
+    assert torch.equal(parts.classes[part], labels)
+    assert torch.equal(parts.counts, part.bincount().double())
+    points = parts.whitened(codes, part)
+    torch.testing.assert_close(parts.undo(points, part), codes, atol=1e-3, rtol=0)
+    assert points.mean(dim=0).abs().max() < 1e-4
+    torch.testing.assert_close(torch.cov(points.T), torch.eye(2), atol=0.1, rtol=0)
+    drawn = parts.drawn(60, generator(), labels[:60])
+    assert torch.equal(parts.classes[drawn], labels[:60])
+
+
+def test_the_number_of_parts_is_what_held_out_codes_are_likeliest_under():
+    gaussian = torch.randn((2000, 4), generator=generator())
+    assert len(Parts.of(gaussian, None, generator())[0].classes) == 1
+    parts, part = Parts.of(clusters(900)[0], None, generator())
+    assert 3 <= len(parts.classes) <= 16
+    assert torch.equal(parts.counts, part.bincount().double())
+    assert len(Parts.of(gaussian[:30], None, generator())[0].classes) == 1
 
 
 def test_it_learns_clusters_that_a_gaussian_does_not(small):
@@ -123,12 +146,12 @@ def test_the_global_generator_decides_nothing_and_is_left_alone(one_step):
 def test_it_trains_where_gradients_are_off(one_step):
     with torch.no_grad():
         drawn = SAMPLERS["flow"](clusters(60)[0], 5, generator())
-    assert drawn.found == {"flow_steps": 1}
+    assert drawn.found == {"flow_parts": len(drawn.kept["counts"]), "flow_steps": 1}
     assert not any(tensor.requires_grad for tensor in drawn.kept.values())
 
 
 def test_few_codes_and_large_ones_take_fewer_steps():
-    of_32, of_784 = (flow._Network(k, 0).products for k in (32, 784))
+    of_32, of_784 = (flow._Network(k).products for k in (32, 784))
     assert steps_for(55_000, of_32) > steps_for(55_000, of_784) > 1
     assert steps_for(55_000, of_32) * of_32 * flow.BATCH <= flow.PRODUCTS
     assert steps_for(55_000, of_32) > steps_for(1_000, of_32) > steps_for(100, of_32)
@@ -150,6 +173,8 @@ def test_a_file_that_is_no_flow_is_refused(one_step, tmp_path):
     tensors = trained_flow(clusters(60)[0], generator()).tensors()
     for wrong in (
         {"mean": torch.zeros(2)},
+        tensors | {"roots": torch.zeros((1, 2, 3))},
+        tensors | {"means": torch.zeros(())},
         tensors | {"matrix": torch.zeros(())},
         tensors | {"network.last.bias": torch.zeros(3)},
         {name: tensor for name, tensor in tensors.items() if name != "network.last.bias"},

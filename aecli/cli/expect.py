@@ -124,6 +124,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "frechet_untrained",
         "mixture_components",
         "jitter_length",
+        "flow_parts",
         "flow_steps",
         "in_holes_standard_normal",
         "in_holes_real",

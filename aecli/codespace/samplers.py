@@ -91,7 +91,10 @@ def jittered(training: Tensor, n: int, generator: Generator) -> Drawn:
 def flow(training: Tensor, n: int, generator: Generator) -> Drawn:
     """Codes that a trained flow carries N(0, I) to (`codespace.flow`)."""
     trained = trained_flow(training, generator)
-    found = {"flow_steps": steps_for(len(training), trained.network.products)}
+    found = {
+        "flow_parts": len(trained.parts.counts),
+        "flow_steps": steps_for(len(training), trained.network.products),
+    }
     return Drawn(trained.draw(n, generator), found, trained.tensors())
 
 

@@ -401,6 +401,7 @@ def _numbers(
         "frechet_untrained": None if untrained is None else untrained.frechet_distance,
         "mixture_components": found["mixture_components"],
         "jitter_length": found["jitter_length"],
+        "flow_parts": found["flow_parts"],
         "flow_steps": found["flow_steps"],
         "in_holes_standard_normal": normal.in_holes,
         "in_holes_real": by_name[REAL].in_holes,
