@@ -283,6 +283,8 @@ def test_a_run_leaves_what_the_contract_says(inside):
     assert done.run.name.endswith("-sample-mlp2")
     files = {path.name for path in done.run.iterdir()}
     assert {"samplers.csv", "sample_grids.png", "code_ranges.png", "metrics.json"} <= files
+    assert "flow.safetensors" in files
+    assert "\nflow: trained and drawn in " in done.stderr
     metrics = done.metrics()
     assert tuple(metrics) == expect.METRICS["sample"]
     rows = {
@@ -297,6 +299,9 @@ def test_a_run_leaves_what_the_contract_says(inside):
     assert "333 validation images" in done.stdout
     assert "recipe muon, batch 256, 2 epochs" in done.stdout
     assert rows["untrained decoder"]["nearest_code_distance"] == ""
+    for column in ("nearest_image_rms", "channel_distance", "spectrum_db"):
+        assert float(rows["real test images"][column]) == metrics[f"{column}_real"]
+        assert float(rows["flow"][column]) == metrics[f"{column}_flow"]
     floor = float(rows["real test images"]["frechet_distance"])
     assert floor == metrics["frechet_floor"] < metrics["frechet_untrained"]
     assert "chapter's grey smear, untrained  holds: " in done.stdout

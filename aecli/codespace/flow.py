@@ -107,7 +107,7 @@ class Parts:
             of_class = (labels == label).nonzero().flatten()
             cut = _cut(points[of_class], generator)
             part[of_class] = cut.part + len(classes)
-            classes += [label] * len(cut.means)
+            classes.extend([label] * len(cut.means))
             means.append(cut.means.float())
             roots.append(_roots(cut.covariances).float())
         counts = part.bincount().double()

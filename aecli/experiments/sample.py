@@ -1,8 +1,10 @@
 """`aecli sample`: what decodes from codes that no image was encoded to, and how real it is."""
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -244,10 +246,9 @@ def _sets(
     for name, sampler in SAMPLERS.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
         generator = torch.Generator().manual_seed(config.seed)
-        with context.terminal.working(f"drawing {n:,} codes: {name}"):
-            drawn = sampler(references.codes, n, generator)
+        draw = partial(sampler, references.codes, n, generator)
+        drawn = _drawn(name, n, draw, run_dir, context)
         found |= drawn.found
-        _keep(name, drawn, run_dir)
         sets.append(_Set(name, None, codec, drawn.codes))
         if name == "standard-normal" and not codec.settings.solved:
             sets.append(_Set(UNTRAINED, None, subject.untrained, drawn.codes, placed=False))
@@ -268,18 +269,24 @@ def _sets_by_class(
     for name, sampler in class_samplers().items():
         name = _by_class(name)
         generator = torch.Generator().manual_seed(config.seed)
-        with context.terminal.working(f"drawing {len(wanted):,} codes: {name}"):
-            drawn = sampler(references.codes, labels, wanted, generator)
-        _keep(name, drawn, run_dir)
+        draw = partial(sampler, references.codes, labels, wanted, generator)
+        drawn = _drawn(name, len(wanted), draw, run_dir, context)
         sets.append(_Set(name, None, subject.codec, drawn.codes, labels=wanted, by_class=True))
     return sets
 
 
-def _keep(name: str, drawn: Drawn, run_dir: RunDir) -> None:
-    """Leave what a sampler trained as NAME.safetensors, if it trained anything."""
+def _drawn(
+    name: str, n: int, draw: Callable[[], Drawn], run_dir: RunDir, context: Context
+) -> Drawn:
+    """n codes by `draw`; what it trained for them, if anything, is left as NAME.safetensors."""
+    began = time.monotonic()
+    with context.terminal.working(f"drawing {n:,} codes: {name}"):
+        drawn = draw()
     if drawn.kept:
+        context.terminal.say(f"{name}: trained and drawn in {time.monotonic() - began:.0f} s")
         file = name.replace(", ", "-").replace(" ", "-")
         run_dir.save_tensors(file, drawn.kept, {"sampler": name, **drawn.found})
+    return drawn
 
 
 def _some_test_images(images: Images, config: SampleConfig) -> Source:
