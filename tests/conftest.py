@@ -147,12 +147,15 @@ def inside(undrawn: None, inside_drawn: Callable[..., Finished]) -> Callable[...
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are not drawn: a run saves a picture of one pixel under each one's name. The
-    classifier is trained for one epoch, as no test here looks at what it says."""
+    classifier is trained for one epoch and the flow for one step, as no test here looks at what
+    they say."""
     from aecli import figures
+    from aecli.codespace import flow
     from aecli.measure import classifier
     from aecli.runs.folder import RunDir
 
     monkeypatch.setattr(classifier, "EPOCHS", 1)
+    monkeypatch.setattr(flow, "PRODUCTS", 1)
     for name, function in vars(figures).items():
         if isfunction(function):
             monkeypatch.setattr(figures, name, lambda *_, **__: None)

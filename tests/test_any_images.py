@@ -94,6 +94,8 @@ def test_every_command_takes_any_number_of_classes(put, inside, command, classes
         assert {row["frechet_features"] for row in rows} == {metrics["frechet_features"]}
         for column in ("confidence", "entropy_bits", "classes_covered", "class_entropy_bits"):
             assert all((row[column] != "") == labelled for row in rows)
+        assert ("  spectrum " in done.stdout) != labelled
+        assert all(float(row["spectrum_db"]) >= 0 for row in rows)
         features = "the classifier's features" if labelled else "the codes of PCA-64"
         assert f"Frechet distance in {features}" in done.stdout
         assert metrics["frechet_floor"] < metrics["frechet_standard_normal"]

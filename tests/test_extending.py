@@ -139,7 +139,7 @@ LINES = {
         '    "toy": {"epochs": 2, "batch_size": 50, "optimizer": {"name": "adam", "lr": 0.01}},\n',
     ),
     "codespace/samplers.py": (
-        '    "jittered": jittered,\n}\n',
+        '    "flow": flow,\n}\n',
         'from aecli.codespace.toy_sampler import narrow; SAMPLERS["narrow"] = narrow\n',
     ),
     "config/experiments.py": (
@@ -151,9 +151,12 @@ LINES = {
 DRIVER = """
 import json, os, signal, sys
 from aecli.cli import main
+from aecli.codespace import flow
 from aecli.measure import classifier
 from aecli.runs.folder import RunDir
 from aecli.training.loop import Training
+
+flow.PRODUCTS = 1  # one step
 
 def call(*arguments):
     sys.argv = ["aecli", *arguments]

@@ -12,6 +12,7 @@ import torch
 from aecli import chapter, codecs, figures
 from aecli.cli import expect
 from aecli.codecs import store
+from aecli.codespace import flow
 from aecli.codespace.region import OccupiedRegion, Whitening
 from aecli.codespace.samplers import JITTER, SAMPLERS, fit_mixture, neighbour_distance
 from aecli.config import DataConfig, DctConfig, MlpConfig
@@ -40,6 +41,12 @@ def three_clusters(n=900):
 
 
 # The samplers.
+
+
+@pytest.fixture(autouse=True)
+def one_step(monkeypatch):
+    """The flow is trained for one step; what it learns in more is looked at in test_flow.py."""
+    monkeypatch.setattr(flow, "PRODUCTS", 1)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -276,6 +283,8 @@ def test_a_run_leaves_what_the_contract_says(inside):
     assert done.run.name.endswith("-sample-mlp2")
     files = {path.name for path in done.run.iterdir()}
     assert {"samplers.csv", "sample_grids.png", "code_ranges.png", "metrics.json"} <= files
+    assert "flow.safetensors" in files
+    assert "\nflow: trained and drawn in " in done.stderr
     metrics = done.metrics()
     assert tuple(metrics) == expect.METRICS["sample"]
     rows = {
@@ -290,6 +299,9 @@ def test_a_run_leaves_what_the_contract_says(inside):
     assert "333 validation images" in done.stdout
     assert "recipe muon, batch 256, 2 epochs" in done.stdout
     assert rows["untrained decoder"]["nearest_code_distance"] == ""
+    for column in ("nearest_image_rms", "channel_distance", "spectrum_db"):
+        assert float(rows["real test images"][column]) == metrics[f"{column}_real"]
+        assert float(rows["flow"][column]) == metrics[f"{column}_flow"]
     floor = float(rows["real test images"]["frechet_distance"])
     assert floor == metrics["frechet_floor"] < metrics["frechet_untrained"]
     assert "chapter's grey smear, untrained  holds: " in done.stdout

@@ -13,6 +13,7 @@ from aecli.errors import ExpectationError, UsageError
 if TYPE_CHECKING:
     from aecli.config import NetworkConfig
 
+_SAMPLERS = ("standard_normal", "gaussian", "full_gaussian", "mixture", "jittered", "flow")
 OF_VARIATIONAL = (
     "elbo_nats",
     "kl_nats",
@@ -131,14 +132,12 @@ METRICS: dict[str, tuple[str, ...]] = {
         "frechet_features",
         "frechet_floor",
         "frechet_decoded",
-        "frechet_standard_normal",
-        "frechet_gaussian",
-        "frechet_full_gaussian",
-        "frechet_mixture",
-        "frechet_jittered",
+        *(f"frechet_{name}" for name in _SAMPLERS),
         "frechet_untrained",
         "mixture_components",
         "jitter_length",
+        "flow_parts",
+        "flow_steps",
         "in_holes_standard_normal",
         "in_holes_real",
         "smear_low_trained",
@@ -147,6 +146,18 @@ METRICS: dict[str, tuple[str, ...]] = {
         "smear_high_untrained",
         "code_range_smallest",
         "code_range_largest",
+        *(
+            f"{column}_{name}"
+            for column in ("nearest_image_rms", "channel_distance", "spectrum_db")
+            for name in ("real", *_SAMPLERS)
+        ),
+        "class_accuracy_decoded",
+        *(
+            f"{column}_{name}"
+            for name in _SAMPLERS
+            if name != "standard_normal"
+            for column in ("class_accuracy", "frechet_by_class")
+        ),
         "nearest_images_among",
         "holes_calibrated_on",
     ),
@@ -165,13 +176,9 @@ METRICS: dict[str, tuple[str, ...]] = {
         "plain_in_holes_standard_normal",
         "in_holes_standard_normal",
         "in_holes_of_means_standard_normal",
-        "frechet_features",
-        *(
-            f"{codec}frechet_{sampler}"
-            for codec in ("plain_", "")
-            for sampler in ("standard_normal", "gaussian", "full_gaussian", "mixture", "jittered")
-        ),
         "holes_calibrated_on",
+        "frechet_features",
+        *(f"{codec}frechet_{sampler}" for codec in ("plain_", "") for sampler in _SAMPLERS),
     ),
 }
 

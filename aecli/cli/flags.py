@@ -199,6 +199,13 @@ CONVERTED = Flag(
     "Run whose codec is converted: its folder, its name as `aecli ls` prints it, or latest, the"
     " newest finished run of a plain network (default: that of the config).",
 )
+PER_CLASS = Flag(
+    "--per-class",
+    "per_class",
+    bool,
+    None,
+    "Draw images of each class too; the images must have labels.",
+)
 ENDS = (
     _end("from_digit", "D", "Digit, or class by its index, to start at (default: any)."),
     _end("to_digit", "D", "Digit, or class by its index, to end at (default: another)."),
@@ -215,7 +222,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "pca-compare": (_code_dims("2 8 16 32"), *MANY, *TRAINING_OF_MANY),
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),
-    "sample": (RUN, SAMPLES, _code_dim(32), *TRAINING_ON_THE_SPOT),
+    "sample": (RUN, SAMPLES, PER_CLASS, _code_dim(32), *TRAINING_ON_THE_SPOT),
     "to-vae": (CONVERTED, SAMPLES, EPOCHS_OF_CONVERSION),
 }
 """The flags of each experiment, besides those that all have."""

@@ -38,6 +38,11 @@ class Whitening:
         """Codes (N, k) whitened to (N, r)."""
         return (codes - self.mean) @ self.matrix
 
+    def undo(self, points: Tensor) -> Tensor:
+        """Codes (N, k) float32 of whitened points (N, r)."""
+        back = torch.linalg.pinv(self.matrix.double())
+        return (points.double() @ back + self.mean.double()).float()
+
 
 @dataclass(frozen=True)
 class OccupiedRegion:

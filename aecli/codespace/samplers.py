@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 from torch import Generator, Tensor
 
+from aecli.codespace.flow import steps_for, trained_flow
 from aecli.codespace.region import Whitening
 from aecli.measure.distances import nearest_distances
 
@@ -30,10 +31,16 @@ class Drawn:
     """(n, k) float32."""
     found: Mapping[str, float] = field(default_factory=dict)
     """Numbers for the user, such as `mixture_components`."""
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors trained for them, which the run's folder keeps; empty where nothing was."""
 
 
 Sampler = Callable[[Tensor, int, Generator], Drawn]
 """(training codes (N, k), n, generator) -> n codes; the same seed gives the same codes."""
+
+ClassSampler = Callable[[Tensor, Tensor, Tensor, Generator], Drawn]
+"""(training codes (N, k), their classes (N,), classes to draw (n,), generator) -> n codes, one of
+each class that is asked for; the same seed gives the same codes."""
 
 
 def standard_normal(training: Tensor, n: int, generator: Generator) -> Drawn:
@@ -51,7 +58,7 @@ def full_gaussian(training: Tensor, n: int, generator: Generator) -> Drawn:
     """Codes from a Gaussian with the codes' mean and full covariance."""
     whitening = Whitening.of(training)
     noise = torch.randn((n, whitening.matrix.shape[1]), generator=generator)
-    return Drawn(_unwhiten(noise, whitening))
+    return Drawn(whitening.undo(noise))
 
 
 def mixture(training: Tensor, n: int, generator: Generator) -> Drawn:
@@ -63,7 +70,7 @@ def mixture(training: Tensor, n: int, generator: Generator) -> Drawn:
     model.random_state = seeds[1]  # else the draw would repeat the stream that began the fit
     points = torch.from_numpy(model.sample(n)[0]).float()
     shuffled = points[torch.randperm(n, generator=generator)]  # they come sorted by component
-    return Drawn(_unwhiten(shuffled, whitening), {"mixture_components": model.n_components})
+    return Drawn(whitening.undo(shuffled), {"mixture_components": model.n_components})
 
 
 def jittered(training: Tensor, n: int, generator: Generator) -> Drawn:
@@ -78,9 +85,39 @@ def jittered(training: Tensor, n: int, generator: Generator) -> Drawn:
     # at k = 32 half a neighbour's distance in every unit would be almost three of them.
     moves = torch.randn((n, rank), generator=generator) * (length / rank**0.5)
     sources = training[torch.randint(len(training), (n,), generator=generator)]
-    return Drawn(
-        sources + _unwhiten(moves, whitening) - whitening.mean, {"jitter_length": float(length)}
-    )
+    return Drawn(sources + whitening.undo(moves) - whitening.mean, {"jitter_length": float(length)})
+
+
+def flow(training: Tensor, n: int, generator: Generator) -> Drawn:
+    """Codes that a trained flow carries N(0, I) to (`codespace.flow`)."""
+    trained = trained_flow(training, generator)
+    found = {
+        "flow_parts": len(trained.parts.counts),
+        "flow_steps": steps_for(len(training), trained.network.products),
+    }
+    return Drawn(trained.draw(n, generator), found, trained.tensors())
+
+
+def flow_of_classes(
+    training: Tensor, labels: Tensor, wanted: Tensor, generator: Generator
+) -> Drawn:
+    """Codes by one flow for all classes, which is told the class of each code."""
+    trained = trained_flow(training, generator, labels)
+    return Drawn(trained.draw(len(wanted), generator, wanted), kept=trained.tensors())
+
+
+def of_each_class(sampler: Sampler) -> ClassSampler:
+    """The sampler that draws each class by `sampler` from the codes of this class alone."""
+
+    def draw(training: Tensor, labels: Tensor, wanted: Tensor, generator: Generator) -> Drawn:
+        codes = training.new_empty((len(wanted), training.shape[1]))
+        for label in wanted.unique().tolist():
+            of_class = wanted == label
+            alone = training[labels == label]
+            codes[of_class] = sampler(alone, int(of_class.sum()), generator).codes
+        return Drawn(codes)
+
+    return draw
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -89,7 +126,21 @@ SAMPLERS: dict[str, Sampler] = {
     "full-gaussian": full_gaussian,
     "mixture": mixture,
     "jittered": jittered,
+    "flow": flow,
 }
+
+CLASS_SAMPLERS: dict[str, ClassSampler | None] = {
+    "standard-normal": None,
+    "flow": flow_of_classes,
+}
+"""Those of SAMPLERS that draw a class in another way than from its codes alone; None: not at all,
+for N(0, I) is the same for all classes."""
+
+
+def class_samplers() -> dict[str, ClassSampler]:
+    """The samplers that draw codes of a class, by name."""
+    every = {name: of_each_class(sampler) for name, sampler in SAMPLERS.items()} | CLASS_SAMPLERS
+    return {name: sampler for name, sampler in every.items() if sampler is not None}
 
 
 def fit_mixture(points: Tensor, seed: int) -> GaussianMixture:
@@ -121,9 +172,3 @@ def neighbour_distance(points: Tensor, generator: Generator) -> Tensor:
     order = torch.randperm(len(points), generator=generator)
     probes = min(_PROBES, len(points) // 2)
     return nearest_distances(points[order[:probes]], points[order[probes:]]).median()
-
-
-def _unwhiten(points: Tensor, whitening: Whitening) -> Tensor:
-    """Codes (N, k) float32 of whitened points (N, r)."""
-    back = torch.linalg.pinv(whitening.matrix.double())
-    return (points.double() @ back + whitening.mean.double()).float()

@@ -293,6 +293,9 @@ class SampleConfig(TrainedConfig):
     experiment: Literal["sample"] = "sample"
     samples: Annotated[int, Field(ge=10, le=100_000)] = 2000
     """Number of codes that each sampler draws."""
+    per_class: bool = False
+    """Draw images of each class too, where the images have labels: what is drawn of a class is told
+    from the codes of its images."""
 
 
 class ToVaeConfig(NetworkConfig):

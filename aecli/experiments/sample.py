@@ -1,8 +1,10 @@
 """`aecli sample`: what decodes from codes that no image was encoded to, and how real it is."""
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch import Tensor
 from aecli import chapter, figures
 from aecli.codecs.base import Codec
 from aecli.codespace.region import OccupiedRegion
-from aecli.codespace.samplers import SAMPLERS
+from aecli.codespace.samplers import SAMPLERS, Drawn, class_samplers
 from aecli.config import SampleConfig
 from aecli.data import facts
 from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
@@ -23,6 +25,7 @@ from aecli.experiments.possible import (
     require_images,
 )
 from aecli.experiments.result import Result
+from aecli.experiments.sample_classes import classes_to_draw, draw_classes, require_labels
 from aecli.experiments.subject import (
     Subject,
     load_subject,
@@ -34,6 +37,7 @@ from aecli.measure import metrics, sample_metrics
 from aecli.measure.distances import nearest_distances, rms_differences
 from aecli.measure.judge import Judge
 from aecli.measure.sample_metrics import Moments, frechet_distance
+from aecli.measure.texture import Texture, TextureSums, channel_distance, spectrum_difference
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
 from aecli.runs.subject import settled
@@ -43,6 +47,7 @@ _HELD_OUT = {
     "half-of-test": "test images, and measured on the other half: there are no validation images",
 }
 REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untrained decoder"
+_MOVED = "jittered"
 _SHOWN = 12  # samples drawn per row of the figure
 _FEWEST = 50  # training images, from which a sampler and the references can be made
 _MASKED_AT_ONCE = 256  # masked images whose distances to all references are held at once
@@ -54,6 +59,7 @@ def check(config: SampleConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after training; images: the number, if known."""
     require_held_out(config.data.val)
     require_trainable(config)
+    require_labels(config)
     held_out = facts.n_held_out(config.data)
     if held_out is not None:
         require_calibration(*held_out, settable=config.run is None)
@@ -99,7 +105,9 @@ def measure_samples(
     with context.terminal.working("calibrating holes on held-out codes"):
         references = _References.of(subject, judge)
     found: dict[str, float] = {}
-    sets = _sets(subject, references, config, found, context)
+    sets = _sets(subject, references, config, found, run_dir, context)
+    if config.per_class:
+        sets += _sets_by_class(subject, references, config, run_dir, context)
     judged = []
     with context.terminal.working("judging the samples", len(sets), "sets") as advance:
         for each in sets:
@@ -111,6 +119,7 @@ def measure_samples(
     ranges = _code_ranges(references.codes)
     with context.terminal.working("drawing the figures"):
         _draw(judged, judge, ranges, subject, run_dir)
+        _draw_best_by_class(judged, subject, run_dir)
     numbers = _numbers(subject, judge, rows, found, ranges)
     return rows, numbers | {"nearest_images_among": len(references.images)}
 
@@ -126,17 +135,23 @@ class _References:
     """(N, k): the codes of the training images."""
     moments: Moments
     """Moments of the judge's features of the training images."""
+    texture: Texture
+    """Texture of the training images."""
     region: OccupiedRegion
 
     @classmethod
     def of(cls, subject: Subject, judge: Judge) -> "_References":
         splits = subject.images
         codes = metrics.encode(subject.codec, splits.train)
-        features = torch.cat([judge.features(batch) for batch in splits.train.batches()])
+        features, sums = [], TextureSums(splits.shape)
+        for batch in splits.train.batches():
+            features.append(judge.features(batch))
+            sums.add(batch)
         return cls(
             splits.train.first(batch_size(splits.train.pixels, _REFERENCE_BYTES)).all(),
             codes,
-            Moments.of(features),
+            Moments.of(torch.cat(features)),
+            sums.texture(),
             OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val)),
         )
 
@@ -154,6 +169,10 @@ class _Set:
     """(n, k)."""
     placed: bool = True
     """False if the codes mean nothing in the trained code space."""
+    labels: Tensor | None = None
+    """(n,): the class that each is of, or was drawn of; None where there is none."""
+    by_class: bool = False
+    """True for what was drawn class by class."""
 
     def batches(self) -> Iterator[Batch]:
         """All of them in order, a bounded number at once; a linear codec's may leave [0, 1]."""
@@ -179,10 +198,16 @@ class _Row:
     in_holes: float
     """The share of the codes outside the occupied region."""
     nearest_image_rms: float
+    channel_distance: float
+    """Distance to the training images of the pixels' channel means and covariances."""
+    spectrum_db: float
+    """Difference to the training images of the mean power spectrum by radius."""
     confidence: float | None
     entropy_bits: float | None
     classes_covered: int | None
     class_entropy_bits: float | None
+    class_accuracy: float | None
+    """The share that the classifier reads as the class that they are of, or were drawn of."""
     frechet_distance: float
     frechet_features: str
     """Features that the Frechet distance is taken in: `classifier`, or `pca-64`."""
@@ -190,10 +215,14 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A set's numbers, and its first images for the figure."""
+    """A set's numbers, and what is drawn of it."""
 
     row: _Row
+    each: _Set
     first: Batch
+    """Its first images."""
+    right: Tensor | None
+    """(n,) bool, where the classifier reads the class that it is of; None without classes."""
 
 
 def _sets(
@@ -201,23 +230,63 @@ def _sets(
     references: _References,
     config: SampleConfig,
     found: dict[str, float],
+    run_dir: RunDir,
     context: Context,
 ) -> list[_Set]:
-    """The sets to judge, real images first; what the samplers found out goes into `found`."""
+    """The sets to judge, real images first; what the samplers found out goes into `found`, and what
+    they trained into `run_dir`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
     codes = metrics.encode(codec, test)
-    sets = [_Set(REAL, test, codec, codes), _Set(DECODED, None, codec, codes)]
+    labels = test.labels if subject.images.labelled else None
+    sets = [
+        _Set(REAL, test, codec, codes, labels=labels),
+        _Set(DECODED, None, codec, codes, labels=labels),
+    ]
     for name, sampler in SAMPLERS.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
         generator = torch.Generator().manual_seed(config.seed)
-        with context.terminal.working(f"drawing {n:,} codes: {name}"):
-            drawn = sampler(references.codes, n, generator)
+        draw = partial(sampler, references.codes, n, generator)
+        drawn = _drawn(name, n, draw, run_dir, context)
         found |= drawn.found
         sets.append(_Set(name, None, codec, drawn.codes))
         if name == "standard-normal" and not codec.settings.solved:
             sets.append(_Set(UNTRAINED, None, subject.untrained, drawn.codes, placed=False))
     return sets
+
+
+def _sets_by_class(
+    subject: Subject,
+    references: _References,
+    config: SampleConfig,
+    run_dir: RunDir,
+    context: Context,
+) -> list[_Set]:
+    """A set of images of all classes by each sampler that can draw one of a class."""
+    labels = subject.images.train.require_labels("drawing by class")
+    wanted = classes_to_draw(labels, config.samples)
+    sets = []
+    for name, sampler in class_samplers().items():
+        name = _by_class(name)
+        generator = torch.Generator().manual_seed(config.seed)
+        draw = partial(sampler, references.codes, labels, wanted, generator)
+        drawn = _drawn(name, len(wanted), draw, run_dir, context)
+        sets.append(_Set(name, None, subject.codec, drawn.codes, labels=wanted, by_class=True))
+    return sets
+
+
+def _drawn(
+    name: str, n: int, draw: Callable[[], Drawn], run_dir: RunDir, context: Context
+) -> Drawn:
+    """n codes by `draw`; what it trained for them, if anything, is left as NAME.safetensors."""
+    began = time.monotonic()
+    with context.terminal.working(f"drawing {n:,} codes: {name}"):
+        drawn = draw()
+    if drawn.kept:
+        context.terminal.say(f"{name}: trained and drawn in {time.monotonic() - began:.0f} s")
+        file = name.replace(", ", "-").replace(" ", "-")
+        run_dir.save_tensors(file, drawn.kept, {"sampler": name, **drawn.found})
+    return drawn
 
 
 def _some_test_images(images: Images, config: SampleConfig) -> Source:
@@ -230,6 +299,7 @@ def _some_test_images(images: Images, config: SampleConfig) -> Source:
 
 def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
     lows, highs, nearest, features, seen = [], [], [], [], []
+    sums = TextureSums(each.codec.image_shape)
     pixels, total, valid = references.images.images[0].numel(), 0.0, 0
     first: Batch | None = None
     for batch in each.batches():
@@ -243,6 +313,7 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
         judged = Batch(shown, batch.mask)
         nearest.append(_nearest(judged, references.images))
         features.append(judge.features(judged))
+        sums.add(judged)
         if judge.classifier is not None:
             seen.append(judge.classifier.probabilities(shown))
         if first is None:
@@ -255,6 +326,11 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
         whitened = region.whitening(each.codes)
         code_distance = nearest_distances(whitened, region.references).mean().item()
         in_holes = region.in_hole(each.codes).double().mean().item()
+    probabilities = torch.cat(seen) if seen else None
+    right = None
+    if probabilities is not None and each.labels is not None:
+        right = probabilities.argmax(dim=1) == each.labels
+    texture = sums.texture()
     row = _Row(
         sampler=each.name,
         samples=len(each.codes),
@@ -264,11 +340,14 @@ def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
         nearest_code_distance=code_distance,
         in_holes=in_holes,
         nearest_image_rms=sample_metrics.rms(torch.cat(nearest), pixels),
-        **_seen(torch.cat(seen) if seen else None),
+        channel_distance=channel_distance(texture, references.texture),
+        spectrum_db=spectrum_difference(texture, references.texture),
+        **_seen(probabilities),
+        class_accuracy=None if right is None else right.double().mean().item(),
         frechet_distance=frechet_distance(Moments.of(torch.cat(features)), references.moments),
         frechet_features=judge.features_name,
     )
-    return _Judged(row, first)
+    return _Judged(row, each, first, right)
 
 
 def _nearest(batch: Batch, references: Batch) -> Tensor:
@@ -325,12 +404,12 @@ def _numbers(
         "frechet_features": judge.features_name,
         "frechet_floor": by_name[REAL].frechet_distance,
         "frechet_decoded": by_name[DECODED].frechet_distance,
-        **{
-            f"frechet_{name.replace('-', '_')}": by_name[name].frechet_distance for name in SAMPLERS
-        },
+        **{f"frechet_{_key(name)}": by_name[name].frechet_distance for name in SAMPLERS},
         "frechet_untrained": None if untrained is None else untrained.frechet_distance,
         "mixture_components": found["mixture_components"],
         "jitter_length": found["jitter_length"],
+        "flow_parts": found["flow_parts"],
+        "flow_steps": found["flow_steps"],
         "in_holes_standard_normal": normal.in_holes,
         "in_holes_real": by_name[REAL].in_holes,
         "smear_low_trained": normal.pixel_low,
@@ -339,18 +418,46 @@ def _numbers(
         "smear_high_untrained": None if untrained is None else untrained.pixel_high,
         "code_range_smallest": widths.min().item(),
         "code_range_largest": widths.max().item(),
+        **{
+            f"{column}_{_key(name)}": getattr(by_name[row], column)
+            for column in ("nearest_image_rms", "channel_distance", "spectrum_db")
+            for name, row in {"real": REAL, **{name: name for name in SAMPLERS}}.items()
+        },
+        **_numbers_by_class(by_name),
     }
+
+
+def _numbers_by_class(by_name: dict[str, _Row]) -> dict[str, float | None]:
+    """Numbers of what was drawn class by class; None where nothing was."""
+    numbers: dict[str, float | None] = {"class_accuracy_decoded": by_name[DECODED].class_accuracy}
+    for name in class_samplers():
+        row = by_name.get(_by_class(name))
+        numbers[f"class_accuracy_{_key(name)}"] = None if row is None else row.class_accuracy
+        numbers[f"frechet_by_class_{_key(name)}"] = None if row is None else row.frechet_distance
+    return numbers
+
+
+def _by_class(sampler: str) -> str:
+    """The name of the set that a sampler draws class by class."""
+    return f"{sampler}, by class"
+
+
+def _key(name: str) -> str:
+    """A sampler's name in a metric's."""
+    return name.replace("-", "_")
 
 
 def _check_images(config: SampleConfig, images: Images) -> None:
     """Raises UsageError for settings that these images cannot fulfil."""
     check(config, len(images.train))
+    require_labels(config, images)
     require_calibration(len(images.val), len(images.test), settable=config.run is None)
 
 
 def _draw(
     judged: list[_Judged], judge: Judge, ranges: Tensor, subject: Subject, run_dir: RunDir
 ) -> None:
+    judged = [each for each in judged if not each.each.by_class]
     rows, title = [each.row for each in judged], subject.title
     head = "Frechet\ndistance"
     if judge.pca is not None:
@@ -365,6 +472,12 @@ def _draw(
         note += (
             "\nConfidence says nothing of likeness: the classifier has learned real images only,"
             " and names one of its labels, often surely, whatever it is shown, flat grey too."
+        )
+    else:
+        scores["spectrum,\ndB off"] = [f"{row.spectrum_db:.1f}" for row in rows]
+        note += (
+            "\nThe power spectrum by radius is off by so many decibels (rms) from that of the"
+            " training images."
         )
     run_dir.save_figure(
         "sample_grids",
@@ -384,6 +497,19 @@ def _draw(
             ranges.numpy(), f"Where the training codes lie, and where N(0, I) looks ({title})"
         ),
     )
+
+
+def _draw_best_by_class(judged: list[_Judged], subject: Subject, run_dir: RunDir) -> None:
+    """Draw images of each class by the sampler of the lowest Frechet distance, if there are any;
+    jittered codes are not in it, which are those of real images."""
+    drawn = [each for each in judged if each.each.by_class and each.each.name != _by_class(_MOVED)]
+    if not drawn:
+        return
+    best = min(drawn, key=lambda each: each.row.frechet_distance)
+    assert best.right is not None  # there are labels, and so a classifier
+    assert best.each.labels is not None
+    name = best.each.name.removesuffix(_by_class(""))
+    draw_classes(name, best.each.codes, best.each.labels, best.right, subject, run_dir)
 
 
 def _masks(judged: list[_Judged]) -> list[NDArray[np.bool_] | None]:
@@ -423,6 +549,13 @@ def _frechet(row: _Row) -> str:
 
 
 def _seen_in_words(row: _Row) -> str:
+    """Words on a set by the classifier; without one, by what needs no labels."""
     if row.confidence is None:
-        return ""
-    return f"  confidence {row.confidence:.2f}  classes covered {row.classes_covered:2d}"
+        return (
+            f"  spectrum {row.spectrum_db:.1f} dB  channels {row.channel_distance:.3f}"
+            f"  nearest image {row.nearest_image_rms:.3f}"
+        )
+    words = f"  confidence {row.confidence:.2f}  classes covered {row.classes_covered:2d}"
+    if row.class_accuracy is None:
+        return words
+    return f"{words}  of its class {100 * row.class_accuracy:.0f}%"

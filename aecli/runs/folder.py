@@ -165,6 +165,16 @@ class RunDir:
         except (*storage.MALFORMED, SafetensorError) as error:
             raise DataError(f"{folder}: not a kept job: {error}") from None
 
+    def save_tensors(
+        self, name: str, tensors: Mapping[str, "Tensor"], description: Mapping[str, Any]
+    ) -> None:
+        """`name`.safetensors; its header has the description, as JSON, under `description`."""
+        from safetensors.torch import save
+
+        contiguous = {key: tensor.detach().contiguous() for key, tensor in tensors.items()}
+        header = {"description": strictjson.dump(description)}
+        self._write(f"{name}.safetensors", save(contiguous, header))
+
     def save_checkpoint(
         self, state: Mapping[str, "Tensor"], history: Sequence[Mapping[str, Any]]
     ) -> None:
