@@ -287,7 +287,7 @@ def test_no_command_reads_all_images_at_once(put, inside, monkeypatch, command, 
     put(classes=classes, n_train=300, n_test=220)
     pixels = 12 * 10
     monkeypatch.setattr(classifier, "BATCH_SIZE", 50)
-    monkeypatch.setattr("aecli.experiments.sample._REFERENCE_BYTES", 50 * pixels * 4)
+    monkeypatch.setattr("aecli.experiments.sample_sets._REFERENCE_BYTES", 50 * pixels * 4)
     monkeypatch.setattr("aecli.experiments.sweep_codedim._PROBED_PIXELS", 1)
     monkeypatch.setattr("aecli.experiments.sweep_codedim._DECODED_BYTES", 50 * pixels * 4)
     batches = Source.batches

@@ -16,7 +16,7 @@ from aecli.config import DataConfig, PcaConfig
 from aecli.data import datasets
 from aecli.data.images import Batch, InMemory, filled, mean_image, squared_errors, weighted_mean
 from aecli.data.sources import Places
-from aecli.experiments import sample, sweep_codedim
+from aecli.experiments import sample_sets, sweep_codedim
 from aecli.measure import metrics
 from aecli.measure.distances import rms_differences
 from aecli.training.loop import corrupt
@@ -262,5 +262,5 @@ def test_differences_are_of_what_is_valid_in_both(masks):
         both = np.broadcast_to(x_valid[i] & y_valid[j], x[i].shape)
         expected = np.sqrt(((x[i] - y[j])[both] ** 2).mean())
         assert found[i, j].item() == pytest.approx(expected, rel=1e-4)
-        distance = sample._nearest(images, references)[i].item() / np.sqrt(40)
+        distance = sample_sets._nearest(images, references)[i].item() / np.sqrt(40)
         assert distance == pytest.approx(found[i].min().item(), rel=1e-4)

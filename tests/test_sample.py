@@ -322,7 +322,7 @@ def test_a_run_is_looked_into_and_the_same_seed_repeats_it(inside):
 
 def test_no_image_calibrates_the_holes_that_it_is_measured_with(inside, monkeypatch):
     seen = {}
-    calibrated, judged = OccupiedRegion.calibrated, sample._judged
+    calibrated, judged = OccupiedRegion.calibrated, sample.judge_set
 
     def watch(training, held_out):
         seen["held_out"] = held_out
@@ -333,7 +333,7 @@ def test_no_image_calibrates_the_holes_that_it_is_measured_with(inside, monkeypa
         return judged(each, references, judge)
 
     monkeypatch.setattr(OccupiedRegion, "calibrated", watch)
-    monkeypatch.setattr(sample, "_judged", watch_judged)
+    monkeypatch.setattr(sample, "judge_set", watch_judged)
     codec = ("--codec", "pca", "--code-dim", "4")
     done = inside("sample", *FEW_IMAGES, *codec, "--set", "data.val=0")
     assert done.code == 0, done.stderr

@@ -1,9 +1,8 @@
 """`aecli sample`: what decodes from codes that no image was encoded to, and how real it is."""
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -13,12 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import chapter, figures
-from aecli.codecs.base import Codec
-from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS, Drawn, class_samplers
 from aecli.config import SampleConfig
 from aecli.data import facts
-from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
+from aecli.data.images import Images, Source, with_held_out
 from aecli.experiments.possible import (
     require_calibration,
     require_held_out,
@@ -26,6 +23,7 @@ from aecli.experiments.possible import (
 )
 from aecli.experiments.result import Result
 from aecli.experiments.sample_classes import classes_to_draw, draw_classes, require_labels
+from aecli.experiments.sample_sets import Judged, References, Row, SampleSet, judge_set
 from aecli.experiments.subject import (
     Subject,
     load_subject,
@@ -33,11 +31,8 @@ from aecli.experiments.subject import (
     require_trainable,
     training_in_words,
 )
-from aecli.measure import metrics, sample_metrics
-from aecli.measure.distances import nearest_distances, rms_differences
+from aecli.measure import metrics
 from aecli.measure.judge import Judge
-from aecli.measure.sample_metrics import Moments, frechet_distance
-from aecli.measure.texture import Texture, TextureSums, channel_distance, spectrum_difference
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
 from aecli.runs.subject import settled
@@ -48,11 +43,7 @@ _HELD_OUT = {
 }
 REAL, DECODED, UNTRAINED = "real test images", "test images, decoded", "untrained decoder"
 _MOVED = "jittered"
-_SHOWN = 12  # samples drawn per row of the figure
 _FEWEST = 50  # training images, from which a sampler and the references can be made
-_MASKED_AT_ONCE = 256  # masked images whose distances to all references are held at once
-_REFERENCE_BYTES = 2**28
-"""Bytes of the training images among which the nearest one is looked for; all of MNIST's fit."""
 
 
 def check(config: SampleConfig, images: int | None) -> None:
@@ -97,13 +88,13 @@ def run(config: SampleConfig, context: Context) -> Result:
 def measure_samples(
     config: SampleConfig,
     subject: Subject,
-    judge: "Judge",
+    judge: Judge,
     run_dir: RunDir,
     context: Context,
-) -> tuple[list["_Row"], dict[str, Any]]:
+) -> tuple[list[Row], dict[str, Any]]:
     """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
     with context.terminal.working("calibrating holes on held-out codes"):
-        references = _References.of(subject, judge)
+        references = References.of(subject, judge)
     found: dict[str, float] = {}
     sets = _sets(subject, references, config, found, run_dir, context)
     if config.per_class:
@@ -111,7 +102,7 @@ def measure_samples(
     judged = []
     with context.terminal.working("judging the samples", len(sets), "sets") as advance:
         for each in sets:
-            judged.append(_judged(each, references, judge))
+            judged.append(judge_set(each, references, judge))
             advance()
     rows = [each.row for each in judged]
     named = {"dataset": subject.images.name}
@@ -124,115 +115,14 @@ def measure_samples(
     return rows, numbers | {"nearest_images_among": len(references.images)}
 
 
-@dataclass(frozen=True)
-class _References:
-    """The real images that samples are compared with; the region is calibrated on the validation
-    split, which must not be empty."""
-
-    images: Batch
-    """The first training images, all if memory allows."""
-    codes: Tensor
-    """(N, k): the codes of the training images."""
-    moments: Moments
-    """Moments of the judge's features of the training images."""
-    texture: Texture
-    """Texture of the training images."""
-    region: OccupiedRegion
-
-    @classmethod
-    def of(cls, subject: Subject, judge: Judge) -> "_References":
-        splits = subject.images
-        codes = metrics.encode(subject.codec, splits.train)
-        features, sums = [], TextureSums(splits.shape)
-        for batch in splits.train.batches():
-            features.append(judge.features(batch))
-            sums.add(batch)
-        return cls(
-            splits.train.first(batch_size(splits.train.pixels, _REFERENCE_BYTES)).all(),
-            codes,
-            Moments.of(torch.cat(features)),
-            sums.texture(),
-            OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val)),
-        )
-
-
-@dataclass(frozen=True)
-class _Set:
-    """Images to judge, real ones or what a codec decodes codes to; read or decoded when they are
-    looked at, since all together may not fit in memory."""
-
-    name: str
-    source: Source | None
-    """Real images; None for decoded ones."""
-    codec: Codec
-    codes: Tensor
-    """(n, k)."""
-    placed: bool = True
-    """False if the codes mean nothing in the trained code space."""
-    labels: Tensor | None = None
-    """(n,): the class that each is of, or was drawn of; None where there is none."""
-    by_class: bool = False
-    """True for what was drawn class by class."""
-
-    def batches(self) -> Iterator[Batch]:
-        """All of them in order, a bounded number at once; a linear codec's may leave [0, 1]."""
-        if self.source is not None:
-            yield from self.source.batches()
-            return
-        for some in self.codes.split(batch_size(self.codec.pixels)):
-            yield Batch(metrics.decode(self.codec, some))
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A line of samplers.csv; None is what cannot be said without labels."""
-
-    sampler: str
-    samples: int
-    pixel_low: float
-    """The median over the samples of the darkest pixel; `pixel_high` of the brightest."""
-    pixel_high: float
-    ink: float
-    nearest_code_distance: float
-    """The mean distance to the nearest training code, after whitening."""
-    in_holes: float
-    """The share of the codes outside the occupied region."""
-    nearest_image_rms: float
-    channel_distance: float
-    """Distance to the training images of the pixels' channel means and covariances."""
-    spectrum_db: float
-    """Difference to the training images of the mean power spectrum by radius."""
-    confidence: float | None
-    entropy_bits: float | None
-    classes_covered: int | None
-    class_entropy_bits: float | None
-    class_accuracy: float | None
-    """The share that the classifier reads as the class that they are of, or were drawn of."""
-    frechet_distance: float
-    frechet_features: str
-    """Features that the Frechet distance is taken in: `classifier`, or `pca-64`."""
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A set's numbers, and what is drawn of it."""
-
-    row: _Row
-    each: _Set
-    first: Batch
-    """Its first images."""
-    right: Tensor | None
-    """(n,) bool, where the classifier reads the class that it is of; None without classes."""
-
-
 def _sets(
     subject: Subject,
-    references: _References,
+    references: References,
     config: SampleConfig,
     found: dict[str, float],
     run_dir: RunDir,
     context: Context,
-) -> list[_Set]:
+) -> list[SampleSet]:
     """The sets to judge, real images first; what the samplers found out goes into `found`, and what
     they trained into `run_dir`."""
     codec, n = subject.codec, config.samples
@@ -240,8 +130,8 @@ def _sets(
     codes = metrics.encode(codec, test)
     labels = test.labels if subject.images.labelled else None
     sets = [
-        _Set(REAL, test, codec, codes, labels=labels),
-        _Set(DECODED, None, codec, codes, labels=labels),
+        SampleSet(REAL, test, codec, codes, labels=labels),
+        SampleSet(DECODED, None, codec, codes, labels=labels),
     ]
     for name, sampler in SAMPLERS.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
@@ -249,19 +139,19 @@ def _sets(
         draw = partial(sampler, references.codes, n, generator)
         drawn = _drawn(name, n, draw, run_dir, context)
         found |= drawn.found
-        sets.append(_Set(name, None, codec, drawn.codes))
+        sets.append(SampleSet(name, None, codec, drawn.codes))
         if name == "standard-normal" and not codec.settings.solved:
-            sets.append(_Set(UNTRAINED, None, subject.untrained, drawn.codes, placed=False))
+            sets.append(SampleSet(UNTRAINED, None, subject.untrained, drawn.codes, placed=False))
     return sets
 
 
 def _sets_by_class(
     subject: Subject,
-    references: _References,
+    references: References,
     config: SampleConfig,
     run_dir: RunDir,
     context: Context,
-) -> list[_Set]:
+) -> list[SampleSet]:
     """A set of images of all classes by each sampler that can draw one of a class."""
     labels = subject.images.train.require_labels("drawing by class")
     wanted = classes_to_draw(labels, config.samples)
@@ -271,7 +161,7 @@ def _sets_by_class(
         generator = torch.Generator().manual_seed(config.seed)
         draw = partial(sampler, references.codes, labels, wanted, generator)
         drawn = _drawn(name, len(wanted), draw, run_dir, context)
-        sets.append(_Set(name, None, subject.codec, drawn.codes, labels=wanted, by_class=True))
+        sets.append(SampleSet(name, None, subject.codec, drawn.codes, labels=wanted, by_class=True))
     return sets
 
 
@@ -297,85 +187,6 @@ def _some_test_images(images: Images, config: SampleConfig) -> Source:
     return images.test.part(order[: config.samples])
 
 
-def _judged(each: _Set, references: _References, judge: Judge) -> _Judged:
-    lows, highs, nearest, features, seen = [], [], [], [], []
-    sums = TextureSums(each.codec.image_shape)
-    pixels, total, valid = references.images.images[0].numel(), 0.0, 0
-    first: Batch | None = None
-    for batch in each.batches():
-        low, high = sample_metrics.pixel_extremes(batch.images, batch.mask)
-        lows.append(low)
-        highs.append(high)
-        shown = batch.images.clamp(0, 1)  # a linear codec's pixels may leave [0, 1]
-        total += shown.double().sum().item()  # 0 where not valid
-        channels = batch.images.shape[1]
-        valid += shown.numel() if batch.mask is None else channels * int(batch.mask.sum())
-        judged = Batch(shown, batch.mask)
-        nearest.append(_nearest(judged, references.images))
-        features.append(judge.features(judged))
-        sums.add(judged)
-        if judge.classifier is not None:
-            seen.append(judge.classifier.probabilities(shown))
-        if first is None:
-            mask = None if batch.mask is None else batch.mask[:_SHOWN].clone()
-            first = Batch(shown[:_SHOWN].clone(), mask)
-    assert first is not None
-    code_distance = in_holes = math.nan
-    if each.placed:
-        region = references.region
-        whitened = region.whitening(each.codes)
-        code_distance = nearest_distances(whitened, region.references).mean().item()
-        in_holes = region.in_hole(each.codes).double().mean().item()
-    probabilities = torch.cat(seen) if seen else None
-    right = None
-    if probabilities is not None and each.labels is not None:
-        right = probabilities.argmax(dim=1) == each.labels
-    texture = sums.texture()
-    row = _Row(
-        sampler=each.name,
-        samples=len(each.codes),
-        pixel_low=torch.cat(lows).median().item(),
-        pixel_high=torch.cat(highs).median().item(),
-        ink=total / valid,
-        nearest_code_distance=code_distance,
-        in_holes=in_holes,
-        nearest_image_rms=sample_metrics.rms(torch.cat(nearest), pixels),
-        channel_distance=channel_distance(texture, references.texture),
-        spectrum_db=spectrum_difference(texture, references.texture),
-        **_seen(probabilities),
-        class_accuracy=None if right is None else right.double().mean().item(),
-        frechet_distance=frechet_distance(Moments.of(torch.cat(features)), references.moments),
-        frechet_features=judge.features_name,
-    )
-    return _Judged(row, each, first, right)
-
-
-def _nearest(batch: Batch, references: Batch) -> Tensor:
-    """The Euclidean distance of each image of a batch (n,) to its nearest reference; where pixels
-    are not valid, that of images as far apart in all pixels as these are in the valid ones."""
-    pixels = batch.images.shape[1:].numel()
-    if batch.mask is None and references.mask is None:
-        return nearest_distances(batch.images.flatten(1), references.images.flatten(1))
-    some = torch.arange(len(batch)).split(_MASKED_AT_ONCE)
-    parts = [Batch(batch.images[i], None if batch.mask is None else batch.mask[i]) for i in some]
-    rms = [rms_differences(part, references).amin(dim=1) for part in parts]
-    return torch.cat(rms) * pixels**0.5
-
-
-def _seen(probabilities: Tensor | None) -> dict[str, Any]:
-    """Summary of a classifier's probabilities (n, classes), by the fields of _Row; None of None."""
-    readers = {
-        "confidence": sample_metrics.confidence,
-        "entropy_bits": sample_metrics.entropy_bits,
-        "classes_covered": sample_metrics.classes_covered,
-        "class_entropy_bits": sample_metrics.class_entropy_bits,
-    }
-    return {
-        name: None if probabilities is None else read(probabilities)
-        for name, read in readers.items()
-    }
-
-
 _QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
@@ -388,7 +199,7 @@ def _code_ranges(codes: Tensor) -> Tensor:
 def _numbers(
     subject: Subject,
     judge: Judge,
-    rows: list[_Row],
+    rows: list[Row],
     found: dict[str, float],
     ranges: Tensor,
 ) -> dict[str, Any]:
@@ -427,7 +238,7 @@ def _numbers(
     }
 
 
-def _numbers_by_class(by_name: dict[str, _Row]) -> dict[str, float | None]:
+def _numbers_by_class(by_name: dict[str, Row]) -> dict[str, float | None]:
     """Numbers of what was drawn class by class; None where nothing was."""
     numbers: dict[str, float | None] = {"class_accuracy_decoded": by_name[DECODED].class_accuracy}
     for name in class_samplers():
@@ -455,7 +266,7 @@ def _check_images(config: SampleConfig, images: Images) -> None:
 
 
 def _draw(
-    judged: list[_Judged], judge: Judge, ranges: Tensor, subject: Subject, run_dir: RunDir
+    judged: list[Judged], judge: Judge, ranges: Tensor, subject: Subject, run_dir: RunDir
 ) -> None:
     judged = [each for each in judged if not each.each.by_class]
     rows, title = [each.row for each in judged], subject.title
@@ -499,7 +310,7 @@ def _draw(
     )
 
 
-def _draw_best_by_class(judged: list[_Judged], subject: Subject, run_dir: RunDir) -> None:
+def _draw_best_by_class(judged: list[Judged], subject: Subject, run_dir: RunDir) -> None:
     """Draw images of each class by the sampler of the lowest Frechet distance, if there are any;
     jittered codes are not in it, which are those of real images."""
     drawn = [each for each in judged if each.each.by_class and each.each.name != _by_class(_MOVED)]
@@ -512,13 +323,13 @@ def _draw_best_by_class(judged: list[_Judged], subject: Subject, run_dir: RunDir
     draw_classes(name, best.each.codes, best.each.labels, best.right, subject, run_dir)
 
 
-def _masks(judged: list[_Judged]) -> list[NDArray[np.bool_] | None]:
+def _masks(judged: list[Judged]) -> list[NDArray[np.bool_] | None]:
     """The masks of each set's first images; decoded test images have those of the real ones."""
     real = next(each.first.valid for each in judged if each.row.sampler == REAL)
     return [real if each.row.sampler in (REAL, DECODED) else None for each in judged]
 
 
-def _summary(rows: list[_Row], numbers: dict[str, Any]) -> list[tuple[str, str]]:
+def _summary(rows: list[Row], numbers: dict[str, Any]) -> list[tuple[str, str]]:
     table = [(row.sampler, f"Frechet {_frechet(row):>6}{_seen_in_words(row)}") for row in rows]
     for which in ("trained", "untrained"):
         low, high = numbers[f"smear_low_{which}"], numbers[f"smear_high_{which}"]
@@ -540,7 +351,7 @@ def _summary(rows: list[_Row], numbers: dict[str, Any]) -> list[tuple[str, str]]
     ]
 
 
-def _frechet(row: _Row) -> str:
+def _frechet(row: Row) -> str:
     """A Frechet distance in features of deviations near 1, or, in PCA's codes, far from it."""
     value = row.frechet_distance
     return (
@@ -548,7 +359,7 @@ def _frechet(row: _Row) -> str:
     )
 
 
-def _seen_in_words(row: _Row) -> str:
+def _seen_in_words(row: Row) -> str:
     """Words on a set by the classifier; without one, by what needs no labels."""
     if row.confidence is None:
         return (
