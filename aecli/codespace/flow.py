@@ -102,7 +102,8 @@ class Parts:
         if labels is None:
             labels = torch.zeros(len(codes), dtype=torch.long)
         part = torch.empty_like(labels)
-        classes, means, roots = [], [], []
+        classes: list[int] = []
+        means, roots = [], []
         for label in labels.unique().tolist():
             of_class = (labels == label).nonzero().flatten()
             cut = _cut(points[of_class], generator)
