@@ -111,7 +111,8 @@ def test_every_command_takes_any_number_of_classes(put, inside, command, classes
 @pytest.mark.parametrize(
     ("command", "shape"), [("interpolate", (6, 8, 20)), ("sample", (2, 8, 8)), ("train", (2, 8, 8))]
 )
-def test_masked_images_of_other_channels_are_drawn(put, inside_drawn, command, shape):
+def test_masked_images_of_other_channels_are_drawn(put, inside_drawn, monkeypatch, command, shape):
+    monkeypatch.setattr("aecli.codespace.flow.PRODUCTS", 1)
     put(shape=shape, masked=True)
     arguments = {**COMMANDS, "train": ("train", "--code-dim", "2")}[command]
     done = inside_drawn(*arguments, *PCA)

@@ -253,6 +253,12 @@ def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") 
         is_plain = config.experiment == "train" and not config.codec.is_variational
         if is_plain and expectation.metric in OF_VARIATIONAL:
             raise UsageError(f"--expect {expectation.text!r}: the codec is not variational")
+        if expectation.metric == "ordered_rank_correlation" and not config.train.ordered:
+            raise UsageError(f"--expect {expectation.text!r}: train.ordered is false")
+        of_class = expectation.metric.startswith(("class_accuracy_", "frechet_by_class_"))
+        if of_class and not expectation.metric.endswith("_decoded"):
+            if not getattr(config, "per_class", True):
+                raise UsageError(f"--expect {expectation.text!r}: per_class is false")
     _require_rows(expectations, config)
 
 

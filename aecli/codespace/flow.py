@@ -299,14 +299,14 @@ def _cut_into(parts: int, points: Tensor, generator: Generator) -> _Cut:
     means = torch.zeros((len(counts), rank), dtype=torch.float64)
     means = means.index_add_(0, part, points.double()) / counts.unsqueeze(1)
     apart = points.double() - means[part]
-    within = apart.T @ apart / n
+    products = torch.zeros((len(counts), rank, rank), dtype=torch.float64)
+    for i in range(len(counts)):
+        own = apart[part == i]
+        products[i] = own.T @ own
+    within = products.sum(dim=0) / n
     floor = FLOOR * torch.eye(rank, dtype=torch.float64)
-    products = [apart[part == i].T @ apart[part == i] for i in range(len(counts))]
-    covariances = [
-        (product + PRIOR * within) / (count + PRIOR) + floor
-        for product, count in zip(products, counts, strict=True)
-    ]
-    return _Cut(part, means, torch.stack(covariances))
+    covariances = (products + PRIOR * within) / (counts + PRIOR)[:, None, None] + floor
+    return _Cut(part, means, covariances)
 
 
 def _roots(covariances: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ def mixture(training: Tensor, n: int, generator: Generator) -> Drawn:
     seeds = torch.randint(2**31, (2,), generator=generator).tolist()
     chosen = training[torch.randperm(len(training), generator=generator)[:MIXTURE_CODES]]
     whitening = Whitening.of(chosen)
+    if not whitening.matrix.shape[1]:  # all codes are the same one
+        return Drawn(training[:1].repeat(n, 1), {"mixture_components": 1})
     model = fit_mixture(whitening(chosen), seeds[0])
     model.random_state = seeds[1]  # else the draw would repeat the stream that began the fit
     points = torch.from_numpy(model.sample(n)[0]).float()
@@ -90,6 +92,8 @@ def jittered(training: Tensor, n: int, generator: Generator) -> Drawn:
 
 def flow(training: Tensor, n: int, generator: Generator) -> Drawn:
     """Codes that a trained flow carries N(0, I) to (`codespace.flow`)."""
+    if bool((training == training[:1]).all()):
+        return Drawn(training[:1].repeat(n, 1), {"flow_parts": 1, "flow_steps": 0})
     trained = trained_flow(training, generator)
     found = {
         "flow_parts": len(trained.parts.counts),

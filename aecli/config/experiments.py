@@ -344,6 +344,11 @@ class ReproduceConfig(ManyConfig):
                 f"codec.name={self.codec.name}: the claims are about a network with hidden layers;"
                 " reproduce judges codec.name=mlp only",
             )
+        if self.train.ordered:
+            raise PydanticCustomError(
+                "ordered",
+                "train.ordered=true: the claims are about codes whose units have no order",
+            )
         if self.data.binarise != "none":
             raise PydanticCustomError(
                 "binarise",

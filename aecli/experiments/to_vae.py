@@ -89,7 +89,8 @@ def run(config: ToVaeConfig, context: Context) -> Result:
         with context.terminal.working("drawing the figures"):
             _draw(both, before, after, scales, title, run_dir)
             line = (PLAIN, before.test_mse)
-            draw_training(records, after.test_mse, line, title, run_dir, drawn=True)
+            cut = config.train.ordered
+            draw_training(records, after.test_mse, line, title, run_dir, drawn=True, cut=cut)
         others = _along_betas(config, ancestor.codec, scales, where, context)
         curve = sorted([after, *others], key=lambda row: row.beta or 0)
         run_dir.write_csv("conversion.csv", [asdict(row) for row in (before, *curve)])

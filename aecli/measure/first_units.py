@@ -41,10 +41,12 @@ def first_units_mse(codec: Codec, source: Source, counts: Sequence[int]) -> list
 
 def unit_order(codes: Tensor) -> float:
     """The rank correlation (Spearman) of a unit's index and its variance over codes (N, k): -1 if
-    each unit varies less than the one before, as PCA's do; nan of a single unit."""
+    each unit varies less than the one before, as PCA's do; nan where all vary alike, as a single
+    unit does, or none of a single image."""
     from scipy.stats import spearmanr  # takes half a second to import, and few runs need it
 
-    if codes.shape[1] < 2:
+    variances = codes.var(dim=0, correction=0)
+    if bool((variances == variances[0]).all()):
         return float("nan")
-    order = spearmanr(np.arange(codes.shape[1]), codes.var(dim=0).numpy())
+    order = spearmanr(np.arange(codes.shape[1]), variances.numpy())
     return float(order.statistic)
