@@ -256,9 +256,9 @@ def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") 
         if expectation.metric == "ordered_rank_correlation" and not config.train.ordered:
             raise UsageError(f"--expect {expectation.text!r}: train.ordered is false")
         of_class = expectation.metric.startswith(("class_accuracy_", "frechet_by_class_"))
-        if of_class and not expectation.metric.endswith("_decoded"):
-            if not getattr(config, "per_class", True):
-                raise UsageError(f"--expect {expectation.text!r}: per_class is false")
+        is_drawn = of_class and not expectation.metric.endswith("_decoded")
+        if is_drawn and not getattr(config, "per_class", True):
+            raise UsageError(f"--expect {expectation.text!r}: per_class is false")
     _require_rows(expectations, config)
 
 
