@@ -17,7 +17,7 @@ from PIL import Image
 
 from aecli.cli import look
 from aecli.cli.help import EXAMPLES
-from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, train
+from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, to_vae, train
 
 README = Path(__file__).parents[1] / "README.md"
 DATA = ("--dataset", "mnist-5k", "--offline")
@@ -28,6 +28,7 @@ SMALLER = {
     "pca-compare": (*TINY, "--seeds", "1", "--jobs", "1"),
     "interpolate": (*TINY, "--pairs", "5"),
     "sample": (*TINY, "--samples", "40"),
+    "to-vae": ("--offline", "--epochs", "1", "--samples", "40"),
     "reproduce": ("--dry-run",),  # tests/test_reproduce.py runs it
     "resume": (),
 }
@@ -90,7 +91,7 @@ def write_photos(folder):
 @pytest.fixture
 def quick(monkeypatch):
     """Nothing is drawn, and the probes read little."""
-    for module in (look, pca_compare, sample, train):
+    for module in (look, pca_compare, sample, to_vae, train):
         monkeypatch.setattr(module, "_draw", lambda *_: None)
     for module in (interpolate, sweep_codedim):
         monkeypatch.setattr(module, "draw", lambda *_: None)

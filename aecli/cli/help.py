@@ -63,7 +63,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Convert the codec of the newest finished run.", "aecli to-vae latest"),
         (
             "Convert it with several weights of N(0, I), for the curve of what they cost.",
-            "aecli to-vae latest --set 'betas=[1, 4, 16, 40, 100]'",
+            "aecli to-vae latest --set 'betas=[4, 16]'",
         ),
     ),
     "resume": (
