@@ -50,7 +50,8 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         (
             "c.yaml:1:1: unknown key 'sede'; did you mean 'seed'?",
             "c.yaml:3:3: unknown key 'train.epoch'; did you mean 'train.epochs'?",
-            "c.yaml:4:9: unknown key 'codec.wdith'; the keys here are name, code_dim, variational, hidden",
+            "c.yaml:4:9: unknown key 'codec.wdith'; the keys here are name, code_dim, variational,"
+            " hidden",
         ),
     ),
     "an unknown key with control characters": (
