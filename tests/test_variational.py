@@ -400,14 +400,13 @@ def test_a_term_that_is_not_finite_is_named():
         go_on(training, 2)
 
 
-@pytest.mark.parametrize("command", ["sample", "interpolate", "sweep-codedim", "pca-compare"])
+@pytest.mark.parametrize("command", ["sample", "interpolate", "sweep-codedim"])
 def test_every_command_takes_one(inside, command):
     few = (*FEW_IMAGES, "--epochs", "1", "--variational")
     more = {
         "sample": ("--samples", "20"),
         "interpolate": ("--pairs", "5"),
         "sweep-codedim": ("2", "--seeds", "1", "--jobs", "1"),
-        "pca-compare": ("2", "--seeds", "1", "--jobs", "1"),
     }
     done = inside(command, *more[command], *few)
     assert done.code == 0, done.stderr
