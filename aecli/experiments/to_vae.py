@@ -302,11 +302,11 @@ def _draw(
     for name, row in ((PLAIN, before), (VARIATIONAL, after)):
         with torch.no_grad():
             decoded = both[name].reconstruct(batch)
-        rows.append((f"{name},\ndecoded", decoded, f"mse\n{row.test_mse:.5f}"))
+        rows.append((f"{name}, decoded", decoded, f"mse {row.test_mse:.5f}"))
     for name, row in ((PLAIN, before), (VARIATIONAL, after)):
         found = metrics.decode(both[name], noise)
-        distance = f"Frechet\n{row.frechet_standard_normal:.1f}"
-        rows.append((f"{name},\nN(0, I)", found, distance))
+        distance = f"Frechet {row.frechet_standard_normal:.1f}"
+        rows.append((f"{name}, N(0, I)", found, distance))
     run_dir.save_figure(
         "before_after",
         figures.sample_grids(
