@@ -15,7 +15,7 @@ from aecli.training.loop import Training, engine_for, fit
 from aecli.training.optimizers import orthogonalized
 from aecli.training.parameters import FlatParameters
 from tests.conftest import FEW_IMAGES, digits, source
-from tests.twins import go_on
+from tests.twins import require_same_bits_after_a_stop
 
 SMALL = ConvConfig(code_dim=5, width=6)
 PATHS = ["none", "pca", "rotated-dct"]
@@ -180,15 +180,7 @@ def test_it_resumes_after_any_step_to_the_same_bits(path, stop):
         order = torch.Generator().manual_seed(0)
         return codec, Training(codec, images, images.first(10), config, order)
 
-    whole, first = training()
-    go_on(first, stop)
-    state = {name: tensor.clone() for name, tensor in first.state().items()}
-    go_on(first, 6)
-    resumed, second = training()
-    second.restore(state)
-    go_on(second, 6)
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    require_same_bits_after_a_stop(training, stop, 6)
 
 
 @pytest.mark.parametrize("path", PATHS)

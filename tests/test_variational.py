@@ -33,7 +33,7 @@ from aecli.training.loop import Training, engine_for, fit
 from aecli.training.ordered import Cut
 from aecli.training.parameters import FlatParameters
 from tests.conftest import FEW_IMAGES, SMALL, digits, source
-from tests.twins import go_on, left_behind
+from tests.twins import go_on, left_behind, require_same_bits_after_a_stop
 
 MLP = MlpConfig(code_dim=4, hidden=(24, 9), variational=True)
 CONV = ConvConfig(code_dim=4, width=4, variational=True)
@@ -212,15 +212,7 @@ def test_it_resumes_in_the_warm_up_to_the_same_bits(settings, stop):
         order = torch.Generator().manual_seed(0)
         return codec, Training(codec, images, images.first(10), config, order)
 
-    whole, first = training()
-    go_on(first, stop)
-    state = {key: tensor.clone() for key, tensor in first.state().items()}
-    go_on(first, 6)
-    resumed, second = training()
-    second.restore(state)
-    go_on(second, 6)
-    for key, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[key]), key
+    require_same_bits_after_a_stop(training, stop, 6)
 
 
 def test_masks_train_by_autograd_and_what_is_behind_them_counts_for_nothing():

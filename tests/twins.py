@@ -3,6 +3,7 @@ equal."""
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ def go_on(training: Any, steps: int) -> None:
         training.take_step()
         if training.is_epoch_over:
             training.end_epoch()
+
+
+def require_same_bits_after_a_stop(
+    training: Callable[[], tuple[Any, Any]], stop: int, steps: int
+) -> None:
+    """Asserts that a training restored from its state after `stop` steps ends, after `steps`, with
+    the numbers of its twin that went on. training: makes a codec and a new training of it."""
+    whole, first = training()
+    go_on(first, stop)
+    state = {name: tensor.clone() for name, tensor in first.state().items()}
+    go_on(first, steps)
+    resumed, second = training()
+    second.restore(state)
+    go_on(second, steps)
+    for name, tensor in whole.state_dict().items():
+        assert (tensor == resumed.state_dict()[name]).all(), name
 
 
 def _without_times(row: dict[str, Any]) -> dict[str, Any]:
