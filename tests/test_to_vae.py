@@ -134,7 +134,7 @@ def test_the_command_leaves_both_codecs_numbers_and_pictures(inside):
     assert found["plain_test_mse"] == first.metrics()["test_mse"]
     assert found["error_ratio"] == found["test_mse"] / found["plain_test_mse"]
     rows = list(csv.DictReader((done.run / "conversion.csv").read_text().splitlines()))
-    assert [row["beta"] for row in rows] == ["", "8.0", "100000.0"]
+    assert [row["beta"] for row in rows] == ["", "10.0", "100000.0"]
     assert float(rows[1]["test_mse"]) == found["test_mse"]
     for name in ("before_after", "beta_curve", "code_maps", "training_curve"):
         assert (done.run / f"{name}.png").is_file()
@@ -146,6 +146,15 @@ def test_the_command_leaves_both_codecs_numbers_and_pictures(inside):
     assert seen.code == 0, seen.stderr
     repeated = inside("sample", "--config", str(seen.run / "config.yaml"), *ONLY_LOOK)
     assert repeated.code == 0, repeated.stderr
+    walked = inside("interpolate", "--run", done.run.name, "--set", "pairs=5", "--offline")
+    assert walked.code == 0, walked.stderr
+    assert 0 <= walked.metrics()["before_pairs_leaving"] <= 5
+    assert "; before the conversion: " in walked.stdout
+    first.run.rename(first.run.with_name("moved"))
+    again = inside("interpolate", "--run", done.run.name, "--set", "pairs=5", "--offline")
+    assert "nothing is shown from before the conversion: " in again.stderr
+    assert again.metrics()["before_pairs_leaving"] is None
+    first.run.with_name("moved").rename(first.run)
     for told, message in (
         ((done.run.name,), "variational already"),
         ((first.run.name, "--set", "codec.code_dim=3"), f"the run {first.run.name} has 2"),
@@ -168,7 +177,7 @@ def test_a_run_on_all_images_and_beside_a_path_is_converted(inside):
     codec = ("--codec", "conv", "--set", "codec.path=pca", "--set", "codec.width=4")
     first = inside("train", *few, *codec, "--code-dim", "3", "--epochs", "1", "--batch-size", "100")
     assert first.code == 0, first.stderr
-    told = ("--set", "train.batch_size=100", "--samples", "20", "--epochs", "1", "--offline")
+    told = ("--samples", "20", "--epochs", "1", "--offline")
     done = inside("to-vae", "latest", *told)
     assert done.code == 0, done.stderr
     found = done.metrics()

@@ -10,6 +10,7 @@ from torch import distributions
 from aecli import codecs
 from aecli.codecs.base import MAX_LOG_VARIANCE
 from aecli.codecs.gaussians import drawn, kl_nats, pixels_nats
+from aecli.codespace.region import codes_of
 from aecli.config import (
     AdamConfig,
     ConvConfig,
@@ -412,3 +413,17 @@ def test_a_model_and_a_run_come_back(inside):
     ours, theirs = left_behind(first.run), left_behind(again.run)
     assert ours["model/model.safetensors"] == theirs["model/model.safetensors"]
     assert ours["metrics.json"] == theirs["metrics.json"]
+
+
+def test_images_occupy_the_code_space_by_draws_and_a_plain_codecs_by_their_codes():
+    images = source(400)
+    codec = built(MlpConfig(code_dim=6, hidden=(8,), variational=True))
+    (codes,), (occupying,) = codes_of(codec, [images])
+    means, log_variances = codec.posterior(images.all().images)
+    torch.testing.assert_close(codes, means)
+    noise = (occupying - means) / (0.5 * log_variances).exp()
+    assert noise.mean().abs() < 0.1
+    assert noise.var().item() == pytest.approx(1, abs=0.1)
+    plain = built(MlpConfig(code_dim=6, hidden=(8,)))
+    (codes,), (occupying,) = codes_of(plain, [images])
+    assert occupying is codes

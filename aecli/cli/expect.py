@@ -122,6 +122,13 @@ METRICS: dict[str, tuple[str, ...]] = {
         "pca_confidence_middle",
         "pca_cycle_error_ends",
         "pca_cycle_error_middle",
+        "before_pairs_leaving",
+        "before_in_hole_rate_ends",
+        "before_in_hole_rate_middle",
+        "before_confidence_ends",
+        "before_confidence_middle",
+        "before_cycle_error_ends",
+        "before_cycle_error_middle",
         "classifier_accuracy",
     ),
     "sample": (

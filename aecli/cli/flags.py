@@ -98,10 +98,18 @@ EPOCHS_OF_CONVERSION = Flag(
     "train.epochs",
     int,
     "N",
-    "Number of passes over the training images (default: 8).",
+    "Number of passes over the training images (default: 20).",
 )
 BATCH_SIZE = Flag(
     "--batch-size", "train.batch_size", int, "N", "Number of images in a step (default: 256)."
+)
+BATCH_SIZE_OF_CONVERSION = Flag(
+    "--batch-size",
+    "train.batch_size",
+    int,
+    "N",
+    "Number of images in a step (default: 512, or all if there are fewer; beside a linear path as"
+    " in the run).",
 )
 BATCH_SIZE_OF_MANY = Flag(
     "--batch-size",
@@ -223,6 +231,6 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),
     "sample": (RUN, SAMPLES, PER_CLASS, _code_dim(32), *TRAINING_ON_THE_SPOT),
-    "to-vae": (CONVERTED, SAMPLES, EPOCHS_OF_CONVERSION),
+    "to-vae": (CONVERTED, SAMPLES, EPOCHS_OF_CONVERSION, BATCH_SIZE_OF_CONVERSION),
 }
 """The flags of each experiment, besides those that all have."""

@@ -34,7 +34,7 @@ BATCH = 512
 PRODUCTS = 5e11
 """Products of a training's matrices, forwards, at most: some 45 seconds on two cores with AVX2."""
 PASSES = 100  # over the codes, at most: few codes are learned by heart
-LR, WARMUP = 5e-3, 0.05
+LR, WARMUP = 2e-3, 0.05
 EMA = 0.99
 HEUN_STEPS = 25
 _ROUNDS = 15  # of k-means

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.codespace.region import OccupiedRegion, straight_path
+from aecli.codespace.region import OccupiedRegion, codes_of, straight_path
 from aecli.data.images import Images, batch_size
 from aecli.measure import metrics
 from aecli.measure.classifier import Classifier
@@ -23,15 +23,16 @@ class CodeSpace:
     """(n_train, k)."""
     test_codes: Tensor
     """(n_test, k)."""
+    test_occupying: Tensor
+    """(n_test, k): the codes by which they occupy the space, others only of a variational codec."""
     region: OccupiedRegion
     """Calibrated on the validation images."""
 
     @classmethod
     def of(cls, codec: Codec, images: Images) -> "CodeSpace":
-        training, held_out, test = (
-            metrics.encode(codec, split) for split in (images.train, images.val, images.test)
-        )
-        return cls(codec, training, test, OccupiedRegion.calibrated(training, held_out))
+        parts = (images.train, images.val, images.test)
+        (training, _, test), (occupying, held_out, of_test) = codes_of(codec, parts)
+        return cls(codec, training, test, of_test, OccupiedRegion.calibrated(occupying, held_out))
 
     def path(self, ends: Tensor, steps: int) -> Tensor:
         """The codes (steps, k) on the line between two test images: ends (2,), their indices."""
@@ -41,7 +42,7 @@ class CodeSpace:
     @cached_property
     def test_in_hole(self) -> float:
         """The share of test images whose codes are in a hole."""
-        return self.region.in_hole(self.test_codes).double().mean().item()
+        return self.region.in_hole(self.test_occupying).double().mean().item()
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images (N, C, H, W) as they are looked at, clipped to [0, 1]."""

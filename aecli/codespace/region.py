@@ -1,14 +1,21 @@
 """A code space: distances in it, the region that images occupy, and paths through it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from aecli.codecs.base import Codec
+from aecli.codecs.gaussians import drawn
+from aecli.data.images import Source
+from aecli.measure import metrics
 from aecli.measure.distances import nearest_distances
+from aecli.training.losses import with_noise
 
 NEIGHBOURS = 5
 HOLE_QUANTILE = 0.99
+_DRAWS = 2**20  # seed of the codes drawn for images: another than that of N(0, I)'s
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,23 @@ class OccupiedRegion:
     def in_hole(self, codes: Tensor) -> Tensor:
         """(N,) bool."""
         return self.distances(codes) > self.threshold
+
+
+@torch.no_grad()
+def codes_of(codec: Codec, parts: Sequence[Source]) -> tuple[list[Tensor], list[Tensor]]:
+    """The codes (N, k) of each part's images, and those by which they occupy the code space: what
+    the decoder has learned from, so of a variational codec one drawn from each image's Gaussian."""
+    codes = [metrics.encode(codec, part) for part in parts]
+    if not codec.settings.is_variational:
+        return codes, codes
+    occupying = []
+    for seed, part in enumerate(parts, start=_DRAWS):
+        found = []
+        for batch in with_noise(codec, part, seed):
+            assert batch.noise is not None
+            found.append(drawn(*codec.posterior(codec.seen(batch)), batch.noise))
+        occupying.append(torch.cat(found))
+    return codes, occupying
 
 
 def straight_path(start: Tensor, end: Tensor, steps: int) -> tuple[Tensor, Tensor]:

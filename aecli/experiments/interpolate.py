@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from aecli.codecs.base import Codec
 from aecli.codespace.lines import CodeSpace, Paths, walk
 from aecli.codespace.region import NEIGHBOURS
 from aecli.config import InterpolateConfig
@@ -34,6 +35,7 @@ from aecli.experiments.subject import (
     Subject,
     load_subject,
     noted_classifier,
+    plain_ancestor,
     require_trainable,
     training_in_words,
 )
@@ -74,7 +76,8 @@ def run(config: InterpolateConfig, context: Context) -> Result:
             config, context, run_dir, lambda images: _check_images(config, images)
         )
         classifier = noted_classifier(subject.images, context, run_dir)
-        outcome = measure_paths(config, subject, classifier, run_dir, context)
+        before = plain_ancestor(config, context)
+        outcome = measure_paths(config, subject, classifier, run_dir, context, before)
         numbers = outcome.numbers()
         run_dir.write_metrics(numbers)
     title = f"{subject.images.name}: {config.codec.name} with a code of {subject.codec.code_dim}"
@@ -88,16 +91,19 @@ def measure_paths(
     classifier: Classifier | None,
     run_dir: RunDir,
     context: Context,
+    before: Codec | None = None,
 ) -> "Outcome":
     """The path and the many that `config` asks for; tables and figures go to `run_dir`.
 
-    classifier: None where labels tell nothing apart.
+    classifier: None where labels tell nothing apart. before: the plain codec that a variational one
+    was converted from, to walk the same paths by.
     """
     images = subject.images
     pairs = pairs_of(config, images)
     with context.terminal.working("calibrating holes on held-out codes, beside PCA's"):
         own = CodeSpace.of(subject.codec, images)
         pca = _pca_space(own, images)
+        former = None if before is None else CodeSpace.of(before, images)
 
     def read_decoded(index: int) -> int:
         assert classifier is not None  # asked for where there are labels to compare with
@@ -106,15 +112,20 @@ def measure_paths(
 
     ends = ends_of(config, images, read_decoded)
     journey = walk(own, ends.unsqueeze(0), config.steps, classifier)
-    spaces = [own] if pca is None or pca is own else [own, pca]
-    walks = len(pairs) * len(spaces)
+    beside = [space for space in (pca, former) if space is not None and space is not own]
+    walks = len(pairs) * (1 + len(beside))
     with context.terminal.working("walking between pairs of images", walks, "paths") as advance:
-        several = [walk(space, pairs, PAIR_STEPS, classifier, advance) for space in spaces]
-    many, pca_many = several[0], None if pca is None else several[-1]
-    outcome = Outcome(images, classifier, ends, own, pca, journey, many, pca_many)
+        many, *others = (
+            walk(space, pairs, PAIR_STEPS, classifier, advance) for space in (own, *beside)
+        )
+    former_many = None if former is None else others.pop()
+    pca_many = many if pca is own else others.pop() if others else None
+    outcome = Outcome(
+        images, classifier, ends, own, pca, journey, many, pca_many, former, former_many
+    )
     named = {"dataset": images.name}
     run_dir.write_csv("path.csv", [row | named for row in _path_rows(outcome)])
-    run_dir.write_csv("rates.csv", [row | named for row in _rate_rows(many, pca_many)])
+    run_dir.write_csv("rates.csv", [row | named for row in _rate_rows(outcome)])
     with context.terminal.working("drawing the figures"):
         draw(outcome, subject.title, run_dir)
     return outcome
@@ -135,6 +146,9 @@ class Outcome:
     journey: Paths
     many: Paths
     pca_many: Paths | None
+    before: CodeSpace | None = None
+    """Space of the plain codec that a variational one was converted from."""
+    before_many: Paths | None = None
 
     @property
     def end_labels(self) -> tuple[int, int] | tuple[None, None]:
@@ -158,8 +172,8 @@ class Outcome:
         region, many = self.own.region, self.many
         in_holes, outside = _confidence_by_hole(many)
         from_label, to_label = self.end_labels
-        pca = None if self.pca_many is None else _at_ends_and_middle(self.pca_many)
         own = _at_ends_and_middle(many)
+        others = {"pca": self.pca_many, "before": self.before_many}
         return {
             "dataset": self.images.name,
             "code_dim": self.own.codec.code_dim,
@@ -182,7 +196,13 @@ class Outcome:
             "confidence_middle": own["confidence_middle"],
             "cycle_error_ends": own["cycle_error_ends"],
             "cycle_error_middle": own["cycle_error_middle"],
-            **{f"pca_{name}": None if pca is None else pca[name] for name in own},
+            **{
+                f"{which}_{name}": value
+                for which, paths in others.items()
+                for name, value in (
+                    dict.fromkeys(own) if paths is None else _at_ends_and_middle(paths)
+                ).items()
+            },
             "classifier_accuracy": None
             if self.classifier is None
             else self.classifier.test_accuracy,
@@ -284,10 +304,11 @@ def _path_rows(outcome: Outcome) -> list[dict[str, Any]]:
     ]
 
 
-def _rate_rows(many: Paths, pca_many: Paths | None) -> list[dict[str, Any]]:
+def _rate_rows(outcome: Outcome) -> list[dict[str, Any]]:
     """A row per t: rates and means over all pairs."""
-    columns: dict[str, Sequence[float | None]] = {"t": _t(many)}
-    for prefix, paths in (("", many), ("pca_", pca_many)):
+    columns: dict[str, Sequence[float | None]] = {"t": _t(outcome.many)}
+    by_prefix = {"": outcome.many, "pca_": outcome.pca_many, "before_": outcome.before_many}
+    for prefix, paths in by_prefix.items():
         if paths is not None:
             columns[f"{prefix}in_hole_rate"] = paths.hole_rates.tolist()
             columns[f"{prefix}nearest_code_distance"] = (
@@ -319,12 +340,16 @@ def _summary(outcome: Outcome, numbers: dict[str, Any]) -> list[tuple[str, str]]
         (
             "paths that leave the region",
             f"{numbers['pairs_leaving']} of {pairs:,} pairs"
-            + _beside(numbers, numbers["pca_pairs_leaving"]),
+            + _beside(outcome, str(numbers["pca_pairs_leaving"]), numbers["before_pairs_leaving"]),
         ),
         (
             "in a hole at t = 0.5",
             _percent(numbers["in_hole_rate_middle"])
-            + _beside(numbers, _percent(numbers["pca_in_hole_rate_middle"])),
+            + _beside(
+                outcome,
+                _percent(numbers["pca_in_hole_rate_middle"]),
+                _percent(numbers["before_in_hole_rate_middle"]),
+            ),
         ),
         (
             "most often in holes between the ends",
@@ -362,11 +387,13 @@ def _confidence_in_words(outcome: Outcome, numbers: dict[str, Any]) -> str:
     )
 
 
-def _beside(numbers: dict[str, Any], pca: object) -> str:
-    code_dim = numbers["code_dim"]
-    if numbers["pca_pairs_leaving"] is None:
-        return f" (PCA-{code_dim}: none, more components than pixels or images)"
-    return f" (PCA-{code_dim}: {pca})"
+def _beside(outcome: Outcome, pca: str, before: object) -> str:
+    """Words on what other codecs' paths have in the same place; on PCA also where there is none."""
+    code_dim = outcome.own.codec.code_dim
+    if outcome.pca_many is None:
+        pca = "none, more components than pixels or images"
+    former = "" if outcome.before is None else f"; before the conversion: {before}"
+    return f" (PCA-{code_dim}: {pca}{former})"
 
 
 def _percent(fraction: float | None) -> str:

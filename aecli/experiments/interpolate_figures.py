@@ -32,9 +32,14 @@ def draw(outcome: "Outcome", title: str, run_dir: RunDir) -> None:
     steps = len(outcome.journey.t)
     rows = [_row("this codec", own, outcome.journey, outcome)]
     rows.append(_nearest_row(images, rows[0]))
-    if pca is not None and pca is not own:
-        beside = walk(pca, outcome.ends.unsqueeze(0), steps, outcome.classifier)
-        rows.append(_row(f"PCA-{pca.codec.code_dim}", pca, beside, outcome))
+    beside: dict[str, tuple[CodeSpace, Paths]] = {}
+    if pca is not None and pca is not own and outcome.pca_many is not None:
+        beside[f"PCA-{pca.codec.code_dim}"] = pca, outcome.pca_many
+    if outcome.before is not None and outcome.before_many is not None:
+        beside["before"] = outcome.before, outcome.before_many
+    for name, (space, _) in beside.items():
+        path = walk(space, outcome.ends.unsqueeze(0), steps, outcome.classifier)
+        rows.append(_row(name, space, path, outcome))
     originals = images.test.read(outcome.ends)
     run_dir.save_figure(
         "interpolation",
@@ -49,11 +54,9 @@ def draw(outcome: "Outcome", title: str, run_dir: RunDir) -> None:
             originals.valid,
         ),
     )
-    rates = {"this codec": outcome.many.hole_rates.numpy()}
-    real = {"this codec": own.test_in_hole}
-    if pca is not None and pca is not own and outcome.pca_many is not None:
-        name = f"PCA-{own.codec.code_dim}"
-        rates[name], real[name] = outcome.pca_many.hole_rates.numpy(), pca.test_in_hole
+    walked_by = {"this codec": (own, outcome.many)} | beside
+    rates = {name: many.hole_rates.numpy() for name, (_, many) in walked_by.items()}
+    real = {name: space.test_in_hole for name, (space, _) in walked_by.items()}
     run_dir.save_figure(
         "hole_rates",
         figures.hole_rates(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import chapter, figures
+from aecli.codespace.region import codes_of
 from aecli.codespace.samplers import SAMPLERS, Drawn, class_samplers
 from aecli.config import SampleConfig
 from aecli.data import facts
@@ -127,10 +128,10 @@ def _sets(
     they trained into `run_dir`."""
     codec, n = subject.codec, config.samples
     test = _some_test_images(subject.images, config)
-    codes = metrics.encode(codec, test)
+    (codes,), (occupying,) = codes_of(codec, [test])
     labels = test.labels if subject.images.labelled else None
     sets = [
-        SampleSet(REAL, test, codec, codes, labels=labels),
+        SampleSet(REAL, test, codec, occupying, labels=labels),
         SampleSet(DECODED, None, codec, codes, labels=labels),
     ]
     for name, sampler in SAMPLERS.items():

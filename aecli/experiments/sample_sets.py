@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.codespace.region import OccupiedRegion
+from aecli.codespace.region import OccupiedRegion, codes_of
 from aecli.data.images import Batch, Source, batch_size
 from aecli.experiments.subject import Subject
 from aecli.measure import metrics, sample_metrics
@@ -42,7 +42,7 @@ class References:
     @classmethod
     def of(cls, subject: Subject, judge: Judge) -> "References":
         splits = subject.images
-        codes = metrics.encode(subject.codec, splits.train)
+        (codes, _), occupying = codes_of(subject.codec, (splits.train, splits.val))
         features, sums = [], TextureSums(splits.shape)
         for batch in splits.train.batches():
             features.append(judge.features(batch))
@@ -52,7 +52,7 @@ class References:
             codes,
             Moments.of(torch.cat(features)),
             sums.texture(),
-            OccupiedRegion.calibrated(codes, metrics.encode(subject.codec, splits.val)),
+            OccupiedRegion.calibrated(*occupying),
         )
 
 

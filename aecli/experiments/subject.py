@@ -14,7 +14,7 @@ from aecli.config import (
 )
 from aecli.data import facts
 from aecli.data.images import Images, ImageShape
-from aecli.errors import UsageError
+from aecli.errors import DataError, UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.wording import recipe_in_words
 from aecli.measure.classifier import Classifier, trained_classifier
@@ -74,6 +74,19 @@ def load_subject(
     run_dir.note(subject=config.run)
     context.terminal.warn(other_images(run, images))
     return Subject(run.codec, images, title, untrained)
+
+
+def plain_ancestor(config: TrainedConfig, context: Context) -> Codec | None:
+    """The plain codec that the variational one of `config` was converted from; None for any other
+    codec, and, with a warning, where the ancestor's run cannot be read any more."""
+    if config.train.init_from is None or not config.codec.is_variational:
+        return None
+    try:
+        codec = Run(Path(config.train.init_from)).codec
+    except DataError as error:
+        context.terminal.warn([f"nothing is shown from before the conversion: {error}"])
+        return None
+    return None if codec.settings.is_variational else codec
 
 
 def other_images(run: Run, images: Images) -> list[str]:

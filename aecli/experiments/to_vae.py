@@ -10,8 +10,7 @@ from torch import Tensor
 
 from aecli import codecs, figures
 from aecli.codecs.base import Codec
-from aecli.codecs.gaussians import drawn
-from aecli.codespace.region import OccupiedRegion
+from aecli.codespace.region import OccupiedRegion, codes_of
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import ElboLoss, ToVaeConfig, with_values
 from aecli.data import facts
@@ -33,7 +32,7 @@ from aecli.runs.subject import converted
 from aecli.training import device
 from aecli.training.inheritance import inherit
 from aecli.training.loop import fit
-from aecli.training.losses import evaluate, with_noise
+from aecli.training.losses import evaluate
 from aecli.training.session import train_codec
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 PLAIN, VARIATIONAL = "plain", "variational"
 _SHOWN = 12  # images in a row of the picture
 _GRID = 120  # codes along each side of the map of two units
-_DRAWS = 2**20  # seed of the codes drawn for images: another than that of N(0, I)'s
 _NORMAL = 3.0  # the map reaches at least so far to each side: nearly all of N(0, 1)
 
 
@@ -169,7 +167,8 @@ class _Row:
 
 def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
     images, parts = scales.images, (scales.images.train, scales.held_out)
-    by_means = scales.in_holes(*(metrics.encode(codec, part) for part in parts))
+    codes, occupying = codes_of(codec, parts)
+    by_means = scales.in_holes(*codes)
     is_variational = codec.settings.is_variational
     terms = evaluate(ElboLoss(), codec, images.test) if is_variational else {}
     return _Row(
@@ -180,22 +179,9 @@ def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
         codec.log_sigma.exp().item() if is_variational else None,
         active_units(metrics.encode(codec, images.test)) if is_variational else None,
         by_means,
-        scales.in_holes(*_draws(codec, parts)) if is_variational else by_means,
+        scales.in_holes(*occupying) if is_variational else by_means,
         scales.frechet(codec, scales.noise),
     )
-
-
-@torch.no_grad()
-def _draws(codec: Codec, parts: Sequence[Source]) -> list[Tensor]:
-    """A code (N, k) drawn for each image of each part, from the Gaussian that it is encoded to."""
-    found = []
-    for seed, part in enumerate(parts, start=_DRAWS):
-        codes = []
-        for batch in with_noise(codec, part, seed):
-            assert batch.noise is not None
-            codes.append(drawn(*codec.posterior(codec.seen(batch)), batch.noise))
-        found.append(torch.cat(codes))
-    return found
 
 
 def _by_sampler(both: Mapping[str, Codec], scales: _Scales, seed: int) -> Iterator[dict[str, Any]]:
@@ -351,11 +337,7 @@ def _code_map(name: str, codec: Codec, scales: _Scales) -> figures.CodeMap:
     images = scales.images
     codes = metrics.encode(codec, images.test)
     parts = (images.train, scales.held_out)
-    if codec.settings.is_variational:
-        occupied = _draws(codec, parts)
-    else:
-        occupied = [metrics.encode(codec, part) for part in parts]
-    region = OccupiedRegion.calibrated(*occupied)
+    region = OccupiedRegion.calibrated(*codes_of(codec, parts)[1])
     low, high = torch.quantile(codes, torch.tensor([0.002, 0.998]), dim=0)
     low, high = low.clamp_max(-_NORMAL), high.clamp_min(_NORMAL)
     x, y = (torch.linspace(float(a), float(b), _GRID) for a, b in zip(low, high, strict=True))
