@@ -32,7 +32,6 @@ from aecli.experiments.subject import (
     require_trainable,
     training_in_words,
 )
-from aecli.measure import metrics
 from aecli.measure.judge import Judge
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir, new_run
