@@ -134,7 +134,7 @@ def test_the_command_leaves_both_codecs_numbers_and_pictures(inside):
     assert found["plain_test_mse"] == first.metrics()["test_mse"]
     assert found["error_ratio"] == found["test_mse"] / found["plain_test_mse"]
     rows = list(csv.DictReader((done.run / "conversion.csv").read_text().splitlines()))
-    assert [row["beta"] for row in rows] == ["", "10.0", "100000.0"]
+    assert [row["beta"] for row in rows] == ["", "12.0", "100000.0"]
     assert float(rows[1]["test_mse"]) == found["test_mse"]
     for name in ("before_after", "beta_curve", "code_maps", "training_curve"):
         assert (done.run / f"{name}.png").is_file()

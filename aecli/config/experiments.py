@@ -308,9 +308,7 @@ class ToVaeConfig(NetworkConfig):
     """Run whose codec is converted: its folder, its name in the folder of the runs, or `latest`."""
     codec: CodecConfig = MlpConfig(variational=True)
     """Codec: that of the run, variational."""
-    train: FitConfig = FitConfig(
-        epochs=20, batch_size=512, optimizer=MuonConfig(lr=0.04), loss=ElboLoss(beta=10.0)
-    )
+    train: FitConfig = FitConfig(epochs=20, optimizer=MuonConfig(lr=0.02), loss=ElboLoss(beta=12.0))
     """Training of the converted codec."""
     samples: Annotated[int, Field(ge=10, le=100_000)] = 2000
     """Number of codes that each sampler draws."""
