@@ -10,21 +10,18 @@ from torch import Tensor
 
 from aecli import codecs, figures
 from aecli.codecs.base import Codec
-from aecli.codecs.gaussians import drawn
 from aecli.codespace.region import OccupiedRegion
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import ElboLoss, ToVaeConfig, with_values
 from aecli.data import facts
-from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
 from aecli.errors import DivergedError
+from aecli.experiments.conversion import Scales, occupied
 from aecli.experiments.possible import require_calibration, require_held_out
 from aecli.experiments.result import Result
 from aecli.experiments.subject import noted_classifier, other_images
 from aecli.experiments.training_figure import draw_training
 from aecli.experiments.wording import COLLAPSED, mse_in_words, recipe_in_words
 from aecli.measure import metrics
-from aecli.measure.judge import Judge
-from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.measure.variational import active_by_unit, active_units, kl_by_unit
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
@@ -33,7 +30,7 @@ from aecli.runs.subject import converted
 from aecli.training import device
 from aecli.training.inheritance import inherit
 from aecli.training.loop import fit
-from aecli.training.losses import evaluate, with_noise
+from aecli.training.losses import evaluate
 from aecli.training.session import train_codec
 
 if TYPE_CHECKING:
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
 PLAIN, VARIATIONAL = "plain", "variational"
 _SHOWN = 12  # images in a row of the picture
 _GRID = 120  # codes along each side of the map of two units
-_DRAWS = 2**20  # seed of the codes drawn for images: another than that of N(0, I)'s
 _NORMAL = 3.0  # the map reaches at least so far to each side: nearly all of N(0, 1)
 
 
@@ -75,7 +71,8 @@ def run(config: ToVaeConfig, context: Context) -> Result:
         codec = codec.cpu().eval()
         run_dir.save_model(codec, config, images.scale)
 
-        scales = _Scales.of(images, config, context, run_dir)
+        classifier = noted_classifier(images, context, run_dir)
+        scales = Scales.of(images, classifier, config.samples, config.codec.code_dim, config.seed)
         both = {PLAIN: ancestor.codec, VARIATIONAL: codec}
         with context.terminal.working("measuring both codecs, and samplers of their codes"):
             before = _measured(ancestor.codec, None, scales)
@@ -106,49 +103,6 @@ def run(config: ToVaeConfig, context: Context) -> Result:
 
 
 @dataclass(frozen=True)
-class _Scales:
-    """Images and measures that both codecs are held against."""
-
-    images: Images
-    held_out: Source
-    """Images that holes are calibrated on: those of validation, or half of the test."""
-    calibrated_on: str
-    """Their name in metrics.json: `val`, or `half-of-test`."""
-    judge: Judge
-    moments: Moments
-    """Moments of the judge's features of the training images."""
-    noise: Tensor
-    """(n, k) from N(0, I): the same codes for every codec."""
-
-    @classmethod
-    def of(
-        cls, images: Images, config: ToVaeConfig, context: Context, run_dir: RunDir
-    ) -> "_Scales":
-        calibrated_on, held_out = "val", images.val
-        if not len(images.val):  # all training images train
-            calibrated_on, held_out = "half-of-test", with_held_out(images).val
-        judge = Judge.of(images, noted_classifier(images, context, run_dir))
-        features = torch.cat([judge.features(batch) for batch in images.train.batches()])
-        generator = torch.Generator().manual_seed(config.seed)
-        noise = torch.randn((config.samples, config.codec.code_dim), generator=generator)
-        return cls(images, held_out, calibrated_on, judge, Moments.of(features), noise)
-
-    def frechet(self, codec: Codec, codes: Tensor) -> float:
-        """The Frechet distance to the training images of what codes (n, k) decode to."""
-        found = [
-            self.judge.features(Batch(metrics.decode(codec, some).clamp(0, 1)))
-            for some in codes.split(batch_size(codec.pixels))
-        ]
-        return frechet_distance(Moments.of(torch.cat(found)), self.moments)
-
-    def in_holes(self, training: Tensor, held_out: Tensor) -> float:
-        """The share of N(0, I) in holes of the region that training codes (N, k) occupy, by other
-        codes (M, k)."""
-        region = OccupiedRegion.calibrated(training, held_out)
-        return region.in_hole(self.noise).double().mean().item()
-
-
-@dataclass(frozen=True)
 class _Row:
     """A line of conversion.csv: a codec, and how its N(0, I) decodes."""
 
@@ -167,9 +121,9 @@ class _Row:
     frechet_standard_normal: float
 
 
-def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
-    images, parts = scales.images, (scales.images.train, scales.held_out)
-    by_means = scales.in_holes(*(metrics.encode(codec, part) for part in parts))
+def _measured(codec: Codec, beta: float | None, scales: Scales) -> _Row:
+    images = scales.images
+    by_means = scales.in_holes(*(metrics.encode(codec, part) for part in scales.parts))
     is_variational = codec.settings.is_variational
     terms = evaluate(ElboLoss(), codec, images.test) if is_variational else {}
     return _Row(
@@ -180,25 +134,12 @@ def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
         codec.log_sigma.exp().item() if is_variational else None,
         active_units(metrics.encode(codec, images.test)) if is_variational else None,
         by_means,
-        scales.in_holes(*_draws(codec, parts)) if is_variational else by_means,
+        scales.in_holes(*occupied(codec, scales.parts)) if is_variational else by_means,
         scales.frechet(codec, scales.noise),
     )
 
 
-@torch.no_grad()
-def _draws(codec: Codec, parts: Sequence[Source]) -> list[Tensor]:
-    """A code (N, k) drawn for each image of each part, from the Gaussian that it is encoded to."""
-    found = []
-    for seed, part in enumerate(parts, start=_DRAWS):
-        codes = []
-        for batch in with_noise(codec, part, seed):
-            assert batch.noise is not None
-            codes.append(drawn(*codec.posterior(codec.seen(batch)), batch.noise))
-        found.append(torch.cat(codes))
-    return found
-
-
-def _by_sampler(both: Mapping[str, Codec], scales: _Scales, seed: int) -> Iterator[dict[str, Any]]:
+def _by_sampler(both: Mapping[str, Codec], scales: Scales, seed: int) -> Iterator[dict[str, Any]]:
     """Lines of samplers.csv: the Frechet distance of each sampler with each codec."""
     for name, codec in both.items():
         codes = metrics.encode(codec, scales.images.train)
@@ -210,7 +151,7 @@ def _by_sampler(both: Mapping[str, Codec], scales: _Scales, seed: int) -> Iterat
 
 
 def _along_betas(
-    config: ToVaeConfig, plain: Codec, scales: _Scales, where: torch.device, context: Context
+    config: ToVaeConfig, plain: Codec, scales: Scales, where: torch.device, context: Context
 ) -> Iterator[_Row]:
     """The same conversion with each other weight that was asked for; none of one that diverged."""
     loss, images = config.train.loss, scales.images
@@ -239,7 +180,7 @@ def _beta(config: ToVaeConfig) -> float:
 
 
 def _numbers(
-    before: _Row, after: _Row, samplers: list[dict[str, Any]], scales: _Scales
+    before: _Row, after: _Row, samplers: list[dict[str, Any]], scales: Scales
 ) -> dict[str, Any]:
     """The content of metrics.json."""
     return {
@@ -293,7 +234,7 @@ def _draw(
     both: Mapping[str, Codec],
     before: _Row,
     after: _Row,
-    scales: _Scales,
+    scales: Scales,
     title: str,
     run_dir: RunDir,
 ) -> None:
@@ -346,16 +287,11 @@ def _beta_curve(rows: Sequence[_Row], title: str) -> "Figure":
     return figures.beta_curve(points, f"What the weight of N(0, I) costs and gains ({title})")
 
 
-def _code_map(name: str, codec: Codec, scales: _Scales) -> figures.CodeMap:
+def _code_map(name: str, codec: Codec, scales: Scales) -> figures.CodeMap:
     """The codes of test images in two dimensions, and where none lie: by draws if there are any."""
     images = scales.images
     codes = metrics.encode(codec, images.test)
-    parts = (images.train, scales.held_out)
-    if codec.settings.is_variational:
-        occupied = _draws(codec, parts)
-    else:
-        occupied = [metrics.encode(codec, part) for part in parts]
-    region = OccupiedRegion.calibrated(*occupied)
+    region = OccupiedRegion.calibrated(*occupied(codec, scales.parts))
     low, high = torch.quantile(codes, torch.tensor([0.002, 0.998]), dim=0)
     low, high = low.clamp_max(-_NORMAL), high.clamp_min(_NORMAL)
     x, y = (torch.linspace(float(a), float(b), _GRID) for a, b in zip(low, high, strict=True))
