@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aecli import chapter
 from aecli.chapter import CodeReading
+from aecli.codecs.base import Codec
 from aecli.codecs.ordered import FirstUnits
 from aecli.config import (
     AdamConfig,
@@ -58,7 +59,8 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "ordered": {"ordered": True},
 }
 _WIDE = {"optimizer": AdamConfig(lr=5e-3), "warmup": 0.2, "batch_size": 256}
-_DENOISING = GaussianNoise(level=0.3)  # noise that every row's denoising is tested with
+DENOISING = GaussianNoise(level=0.3)
+"""Noise that every row's denoising is tested with."""
 
 
 @dataclass(frozen=True)
@@ -358,7 +360,7 @@ def _measure(
         trained,
         test_mse,
         [metrics.mse(t.codec, images.train) for t in trained],
-        [_denoising_mse(t, test) for t in trained],
+        [denoising_mse(t.codec, test) for t in trained],
         baselines.beside(trained[0].codec.code_dim),
         _mean_reading(readings),
     )
@@ -378,15 +380,15 @@ def _mean_reading(readings: Sequence[CodeReading]) -> CodeReading:
 
 
 @torch.no_grad()
-def _denoising_mse(trained: Trained, test: Source) -> float:
+def denoising_mse(codec: Codec, test: Source) -> float:
     """The error against the clean images of what is decoded from noisy ones (Gaussian, sd 0.3)."""
     generator = torch.Generator().manual_seed(0)
     errors, weights = [], []
     for batch in test.batches():
-        noisy = corrupt(batch.images, _DENOISING, generator)
+        noisy = corrupt(batch.images, DENOISING, generator)
         if batch.mask is not None:
             noisy = noisy * batch.mask
-        decoded = trained.codec.reconstruct(replace(batch, images=noisy))
+        decoded = codec.reconstruct(replace(batch, images=noisy))
         error, weight = squared_errors(decoded, batch)
         errors.append(error)
         weights.append(weight)
