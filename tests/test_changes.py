@@ -141,7 +141,7 @@ def test_a_scarce_class_is_measured_for_each_seed(
     images, few, undrawn, run_dir, context, monkeypatch
 ):
     monkeypatch.setattr(reproduce_changes, "_EPOCHS_OF_FEW", (1, 1))
-    config = ReproduceConfig(seeds=2, jobs=1)
+    config = ReproduceConfig(seeds=2, jobs=1, codec=MlpConfig(hidden=(16,)))
     found = measure_scarce_class(images, config, run_dir, context)
     assert len(found) == 2
     assert all(0 <= each.repeated <= 1 for each in found)

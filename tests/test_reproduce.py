@@ -46,6 +46,8 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     verdicts = {entry["claim"]: entry["verdict"] for entry in ledger}
     assert {verdicts[name] for name in BY_CONSTRUCTION} == {"holds by construction"}
     assert verdicts["sanity-check"] == "not judged (mnist-5k)"
+    unseen = [entry["claim"] for entry in ledger if not entry["figure"]]
+    assert set(unseen) == {*BY_CONSTRUCTION, "scarce-class"}  # 300 images are too few to cut one
     metrics = done.metrics()
     assert next(iter(metrics)) == "dataset"
     counted = [name for name in metrics if name.startswith("claims_")]

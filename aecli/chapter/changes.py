@@ -162,7 +162,7 @@ def can_be_ordered(e: Evidence) -> Judgement:
         f" random in training, {over_seeds(plain, 2)} where not; test mse of the whole code"
         f" {over_seeds(e.ordered_test_mse)} and {over_seeds(e.test_mse[32])}"
     )
-    if not max(ordered) < IN_ORDER:
+    if max(ordered) >= IN_ORDER:
         reason = f"in one seed at least, it is not below {IN_ORDER:g}"
         return Judgement(FAILS, measured, reason)
     if fmean(abs(value) for value in plain) >= 0.5:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from aecli import chapter, codecs, figures
-from aecli.chapter import Evidence, ledger
+from aecli.chapter import Claim, Evidence, ledger
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codespace.samplers import SAMPLERS
@@ -83,7 +83,8 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         check(config, len(images.train))
         _check_images(images)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
-        judged = chapter.judge_all(_gather(config, images, run_dir, context))
+        evidence = _gather(config, images, run_dir, context)
+        judged = [(_as_drawn(c, run_dir), j) for c, j in chapter.judge_all(evidence)]
         run_dir.write_json("claims.json", ledger.entries(judged, images.name))
         about = _about(config, images)
         run_dir.save_text("claims.md", ledger.markdown(judged, images.name, about))
@@ -94,6 +95,11 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     title = f"{images.title}: the chapter's claims, {count(config.seeds, 'seed')}"
     notes = [about, ledger.counts_in_words(judged)]
     return Result(run_dir.path, numbers, title, rows, header, notes)
+
+
+def _as_drawn(claim: Claim, run_dir: RunDir) -> Claim:
+    """The claim without its figure where that was not drawn: there was nothing to see."""
+    return claim if (run_dir.path / claim.figure).is_file() else replace(claim, figure="")
 
 
 def _check_images(images: Images) -> None:

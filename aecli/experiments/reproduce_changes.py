@@ -15,7 +15,6 @@ from aecli.codespace.samplers import SAMPLERS, class_samplers
 from aecli.config import (
     FitConfig,
     MuonConfig,
-    NoNoise,
     ReproduceConfig,
     ToVaeConfig,
     with_values,
@@ -76,7 +75,7 @@ def measure_conversions(
             found.append(_conversion(before.codec, after.codec, fitted, scales))
             if len(found) == 1:
                 rows = _rows_of_both(before.codec, after.codec, fitted, found[0], scales)
-                title = f"A codec made variational ({scales.images.title}, mlp, code 32)"
+                title = f"Codec {before.job.codec.name} made variational ({scales.images.title})"
                 note = (
                     "The first test images, and the first codes drawn. Frechet distance in"
                     f" {scales.judge.features_in_words}: 0 is best."
@@ -132,7 +131,7 @@ def measure_noise(
 ) -> list[NoiseTraining]:
     """Errors of the same overcomplete codecs trained without noise, as they are, and with it;
     nothing where `config` has noise in every training. A picture of the first."""
-    if not isinstance(config.train.noise, NoNoise):
+    if config.train.noise.name != "none":
         return []
     jobs = [
         replace(trained.job, fit=trained.job.fit.model_copy(update={"noise": DENOISING}))
@@ -150,7 +149,8 @@ def measure_noise(
         for without, with_it in zip(plain, noisy, strict=True)
     ]
     rows = _rows_of_noise(plain[0].codec, noisy[0].codec, found[0], images, others)
-    title = f"A code of 784 trained with noise and without ({images.title})"
+    code = f"A code of {plain[0].codec.code_dim}"
+    title = f"{code}, trained with noise and without ({images.title})"
     note = (
         "The first test images with Gaussian noise, and with the pixels that often have ink"
         " shuffled among each other; what is decoded from them, and its mse over all test images."
