@@ -127,20 +127,21 @@ def learns_by_noise(e: Evidence) -> Judgement:
         reason = "the training without noise of its own has some too (train.noise)"
         return Judgement(f"{NOT_JUDGED} (noise in every training)", "no comparison", reason)
     measured = (
-        f"error of what noisy test images decode to {over_seeds([s.plain_restored for s in seeds])}"
-        f" without noise in training, {over_seeds([s.restored for s in seeds])} with it;"
-        f" on shuffled pixels {over_seeds([s.plain_shuffled for s in seeds])} without,"
+        "mse of what test images with half of the pixels masked decode to"
+        f" {over_seeds([s.plain_restored for s in seeds])} without noise in training,"
+        f" {over_seeds([s.restored for s in seeds])} with it; on images cut up and shuffled"
+        f" {over_seeds([s.plain_shuffled for s in seeds])} without,"
         f" {over_seeds([s.shuffled for s in seeds])} with it"
     )
     wrong = [
         what
         for what, is_so in (
             (
-                "noisy digits come out no better than at half the error",
+                "masked digits come out at more than half the error",
                 lambda s: s.restored >= s.plain_restored / 2,
             ),
             (
-                "what is no digit is copied as well, or nearly",
+                "what is no digit is copied as well, or nearly so",
                 lambda s: s.shuffled <= 1.5 * s.plain_shuffled,
             ),
         )

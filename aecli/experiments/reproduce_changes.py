@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from aecli import figures
@@ -14,6 +15,7 @@ from aecli.codecs.base import Codec
 from aecli.codespace.samplers import SAMPLERS, class_samplers
 from aecli.config import (
     FitConfig,
+    MaskingNoise,
     MuonConfig,
     ReproduceConfig,
     ToVaeConfig,
@@ -21,7 +23,7 @@ from aecli.config import (
 )
 from aecli.data.images import Batch, Images, InMemory, Source, mean_image
 from aecli.experiments.conversion import Scales, occupied
-from aecli.experiments.sweep_codedim import DENOISING, denoising_mse
+from aecli.experiments.sweep_codedim import denoising_mse
 from aecli.experiments.wording import in_words, mse_in_words
 from aecli.measure import metrics
 from aecli.measure.classifier import recall
@@ -31,15 +33,17 @@ from aecli.training.augmentation import elastic
 from aecli.training.jobs import Job, Trained, train_all
 from aecli.training.loop import corrupt
 
+NOISE = MaskingNoise(level=0.5)
+"""Noise that a code is trained with not to copy: half of the pixels are 0, and no copy brings them
+back."""
 FITTED = "mixture"
-"""Sampler that is fitted to codes; the flow draws better still, but its numbers depend on this
-machine's threads."""
+"""Sampler that is fitted to codes: not the flow, whose numbers depend on this machine's threads."""
 SCARCE, FEW = 8, 50
 """Class that is cut, by its index, and the number of its training images that are left."""
 OTHERS, _QUICK_OTHERS = 500, 100  # training images of each other class, at most
 _EPOCHS_OF_FEW = 30, 20  # of the plain codec of these images, and of its conversion
 _BENT = 1.0  # pixels by which images of the scarce class are distorted, as configs/best32 does
-_WITH_INK = 0.1  # of the brightest pixel's mean, from which a pixel counts as one with ink
+_SQUARE, _WITH_INK = 4, 0.1  # pixels along its side; ink, as a share of the brightest one's
 _SHOWN = 12  # images in a row of a picture
 
 Rows = Sequence[tuple[str, Tensor, str]]
@@ -134,15 +138,15 @@ def measure_noise(
     if config.train.noise.name != "none":
         return []
     jobs = [
-        replace(trained.job, fit=trained.job.fit.model_copy(update={"noise": DENOISING}))
+        replace(trained.job, fit=trained.job.fit.model_copy(update={"noise": NOISE}))
         for trained in plain
     ]
     noisy = _trained(jobs, images, config, run_dir, context)
     others = shuffled(images)
     found = [
         NoiseTraining(
-            plain_restored=denoising_mse(without.codec, images.test),
-            restored=denoising_mse(with_it.codec, images.test),
+            plain_restored=denoising_mse(without.codec, images.test, NOISE),
+            restored=denoising_mse(with_it.codec, images.test, NOISE),
             plain_shuffled=metrics.mse(without.codec, others),
             shuffled=metrics.mse(with_it.codec, others),
         )
@@ -152,8 +156,8 @@ def measure_noise(
     code = f"A code of {plain[0].codec.code_dim}"
     title = f"{code}, trained with noise and without ({images.title})"
     note = (
-        "The first test images with Gaussian noise, and with the pixels that often have ink"
-        " shuffled among each other; what is decoded from them, and its mse over all test images."
+        "The first test images with half of their pixels at 0, and with squares of 4x4 pixels in"
+        " another order; what is decoded from them, and its mse over all test images."
     )
     _draw("noise", rows, title, note, images, run_dir)
     return found
@@ -175,15 +179,23 @@ def train_ordered(
 
 
 def shuffled(images: Images) -> Source:
-    """The test images with their pixels shuffled, all in the same way, and only among those that
-    often have ink: so each pixel alone could be copied as a digit's is."""
-    mean = mean_image(images.train).flatten()
-    with_ink = (mean > _WITH_INK * mean.max()).nonzero().flatten()
-    order = torch.arange(len(mean))
+    """The test images with their squares of 4x4 pixels in another order, the same for all, and only
+    those that often have ink: strokes are cut, and yet any pixel could be copied as a digit's is.
+    """
+    height, width = images.shape[1:]
+    means = F.avg_pool2d(mean_image(images.train).mean(dim=0, keepdim=True), _SQUARE)[0]
+    with_ink = (means > _WITH_INK * means.max()).nonzero() * _SQUARE
     generator = torch.Generator().manual_seed(0)
-    order[with_ink] = with_ink[torch.randperm(len(with_ink), generator=generator)]
-    pixels = images.test.all().images.flatten(start_dim=1)[:, order]
-    return InMemory(pixels.unflatten(1, images.shape))
+    there = with_ink[torch.randperm(len(with_ink), generator=generator)]
+    before = torch.arange(height * width).view(height, width)
+    after = before.clone()
+    for (row, column), (other_row, other_column) in zip(
+        with_ink.tolist(), there.tolist(), strict=True
+    ):
+        square = before[other_row : other_row + _SQUARE, other_column : other_column + _SQUARE]
+        after[row : row + _SQUARE, column : column + _SQUARE] = square
+    pixels = images.test.all().images.flatten(start_dim=2)[:, :, after.flatten()]
+    return InMemory(pixels.unflatten(2, (height, width)))
 
 
 def _trained(
@@ -320,7 +332,7 @@ def _rows_of_noise(
     plain: Codec, noisy: Codec, found: NoiseTraining, images: Images, others: Source
 ) -> Rows:
     digits, rest = (part.first(_SHOWN).all().images for part in (images.test, others))
-    seen = corrupt(digits, DENOISING, torch.Generator().manual_seed(0))
+    seen = corrupt(digits, NOISE, torch.Generator().manual_seed(0))
     with torch.no_grad():
         decoded = {
             (codec, what): codec(pixels)
@@ -328,10 +340,10 @@ def _rows_of_noise(
             for what, pixels in (("noisy", seen), ("shuffled", rest))
         }
     return [
-        ("noisy digits", seen, ""),
+        ("digits, half masked", seen, ""),
         ("without noise", decoded[plain, "noisy"], mse_in_words(found.plain_restored)),
         ("with noise", decoded[noisy, "noisy"], mse_in_words(found.restored)),
-        ("shuffled pixels", rest, ""),
+        ("shuffled squares", rest, ""),
         ("without noise", decoded[plain, "shuffled"], mse_in_words(found.plain_shuffled)),
         ("with noise", decoded[noisy, "shuffled"], mse_in_words(found.shuffled)),
     ]

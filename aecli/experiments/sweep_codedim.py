@@ -23,6 +23,7 @@ from aecli.config import (
     SweepConfig,
     without_layers,
 )
+from aecli.config.sections import NoiseConfig
 from aecli.counts import count
 from aecli.data import facts
 from aecli.data.images import (
@@ -59,8 +60,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "ordered": {"ordered": True},
 }
 _WIDE = {"optimizer": AdamConfig(lr=5e-3), "warmup": 0.2, "batch_size": 256}
-DENOISING = GaussianNoise(level=0.3)
-"""Noise that every row's denoising is tested with."""
+_DENOISING = GaussianNoise(level=0.3)  # noise that every row's denoising is tested with
 
 
 @dataclass(frozen=True)
@@ -380,12 +380,12 @@ def _mean_reading(readings: Sequence[CodeReading]) -> CodeReading:
 
 
 @torch.no_grad()
-def denoising_mse(codec: Codec, test: Source) -> float:
-    """The error against the clean images of what is decoded from noisy ones (Gaussian, sd 0.3)."""
+def denoising_mse(codec: Codec, test: Source, noise: NoiseConfig = _DENOISING) -> float:
+    """The error against the clean images of what is decoded from noisy ones."""
     generator = torch.Generator().manual_seed(0)
     errors, weights = [], []
     for batch in test.batches():
-        noisy = corrupt(batch.images, DENOISING, generator)
+        noisy = corrupt(batch.images, noise, generator)
         if batch.mask is not None:
             noisy = noisy * batch.mask
         decoded = codec.reconstruct(replace(batch, images=noisy))
