@@ -4,12 +4,33 @@ import dataclasses
 
 import pytest
 
-from aecli.chapter import CLAIMS, Advantage, Evidence, LinearCheck, judge_all, ledger
+from aecli.chapter import (
+    CLAIMS,
+    Advantage,
+    Conversion,
+    Evidence,
+    LinearCheck,
+    NoiseTraining,
+    ScarceClass,
+    judge_all,
+    ledger,
+)
 from aecli.chapter.claims import judge
 from aecli.chapter.evidence import agrees, over_seeds
 
 CHECK = LinearCheck(8, 0.0372, 0.03721, 0.0372, 1.0, 3.0, 0.4)
 EXACT = dataclasses.replace(CHECK, tail_mse=0.0)
+CONVERSION = Conversion(
+    plain_test_mse=0.005,
+    test_mse=0.006,
+    plain_in_holes=0.96,
+    in_holes=0.02,
+    plain_frechet=400.0,
+    frechet=30.0,
+    fitted_frechet=40.0,
+)
+SCARCE = ScarceClass(repeated=0.80, distorted=0.85, drawn=0.90)
+NOISE = NoiseTraining(plain_restored=0.04, restored=0.01, plain_shuffled=0.02, shuffled=0.06)
 EPOCHS = [0.0461, 0.0292, 0.025, 0.022, 0.0204]
 
 
@@ -62,6 +83,12 @@ AS_PRINTED = Evidence(
     leaving_32=0.5,
     leaving_pca_2=0.1,
     frechet={"floor": 1.0, "standard-normal": 90.0, "mixture": 20.0},
+    conversions=[CONVERSION, dataclasses.replace(CONVERSION, test_mse=0.0062)],
+    scarce_class="digit 8 cut to 50 training images",
+    scarce=[SCARCE, dataclasses.replace(SCARCE, drawn=0.92)],
+    noise_trainings=[NOISE, NOISE],
+    ordered_unit_order=[-0.95, -0.97],
+    ordered_test_mse=[0.006, 0.007],
 )
 
 
@@ -75,6 +102,12 @@ def aecli(**measured):
     """The evidence in which aecli's training ends at other test errors."""
     changed = {int(key[1:]): mse for key, mse in measured.items()}
     return {"test_mse": {**AS_PRINTED.test_mse, **changed}}
+
+
+def second(field, **measured):
+    """The evidence in which the second seed of a list has other numbers."""
+    first, other = getattr(AS_PRINTED, field)
+    return {field: [first, dataclasses.replace(other, **measured)]}
 
 
 BY_CONSTRUCTION = ("shapes", "compression")
@@ -115,6 +148,13 @@ OTHERWISE = {
     "grey-smear": ({"chapter_smear": (0.0, 0.9)}, "holds only if the decoder was never trained"),
     "cannot-sample": ({"frechet": AS_PRINTED.frechet | {"standard-normal": 2.0}}, "does not hold"),
     "holes-on-the-path": ({"leaving_2": 0.01, "leaving_32": 0.0}, "does not hold"),
+    "noise": (second("noise_trainings", restored=0.03), "does not hold"),
+    "order-by-training": ({"ordered_unit_order": [-0.95, -0.85]}, "does not hold"),
+    "softer": (second("conversions", test_mse=0.0076), "does not hold"),
+    "samplable": (second("conversions", in_holes=0.06), "does not hold"),
+    "still-compresses": (second("conversions", test_mse=0.025), "does not hold"),
+    "must-be-variational": (second("conversions", fitted_frechet=29.0), "does not hold"),
+    "scarce-class": (second("scarce", drawn=0.80), "does not hold"),
 }
 
 
@@ -167,6 +207,16 @@ def test_a_claim_holds_on_the_chapters_numbers_and_not_on_others(claim):
         ("holes-on-the-path", {"leaving_2": 0.0}, "holds only if the code dimension is 32"),
         ("grey-smear", {"chapter_smear": (0, 1), "smear_untrained": (0, 1)}, "does not hold"),
         ("grey-smear", {"smear_trained": (0.0, 1.0)}, "holds"),  # the chapter's own is judged
+        ("noise", second("noise_trainings", shuffled=0.025), "does not hold"),
+        ("noise", {"noise_trainings": []}, "not judged (noise in every training)"),
+        ("order-by-training", {"unit_order": [-0.7]}, "does not hold"),
+        ("order-by-training", {"ordered_unit_order": [-0.95, -0.9]}, "does not hold"),
+        ("softer", second("conversions", test_mse=0.005), "does not hold"),
+        ("softer", second("conversions", test_mse=0.0075), "holds"),
+        ("samplable", second("conversions", frechet=201.0), "does not hold"),
+        ("samplable", second("conversions", plain_in_holes=0.4), "does not hold"),
+        ("scarce-class", {"scarce": []}, "not judged (too few images)"),
+        ("scarce-class", second("scarce", distorted=0.99), "holds"),
     ],
 )
 def test_the_other_ways_out(name, change, verdict):
@@ -190,6 +240,51 @@ def test_a_reason_follows_the_evidence():
     assert both.reason == "a linear probe and a vote of the 5 nearest read the code better"
     ordered = judged("unordered", unit_order=[0.9], unit_correlation=[0.0])
     assert ordered.reason == "the units are ordered and uncorrelated after all"
+
+
+def test_a_reason_says_in_which_seeds():
+    assert judged("softer").reason.endswith("at most 1.5 times it, in all 2 seeds")
+    one = judged("softer", conversions=[CONVERSION])
+    assert (one.verdict, one.reason[-16:]) == ("holds", "in the only seed")
+    assert "1.20 (1 seed) times the plain codec's error: 0.0050 (1 seed) before" in one.measured
+    assert judged("must-be-variational", **second("conversions", fitted_frechet=29.0)).reason == (
+        "the plain codec under a mixture fitted to its codes draws better, or as well, in 1 of 2"
+        " seeds"
+    )
+    both = judged("samplable", **second("conversions", in_holes=0.06, frechet=201.0))
+    assert both.reason == (
+        "in one seed at least, more than 5% are in holes after and the Frechet distance does not"
+        " fall to less than half"
+    )
+    assert judged("scarce-class").measured == (
+        "digit 8 cut to 50 training images: a classifier recognises 91.0 ± 1.4% of its test images"
+        " with drawn ones added, 85.0 ± 0.0% with distorted ones, 80.0 ± 0.0% with the same ones"
+        " repeated"
+    )
+
+
+@pytest.mark.parametrize(
+    ("distorted", "beside"),
+    [
+        ((0.85, 0.85), "more than by distorting, too"),
+        ((0.85, 0.95), "more than by distorting in 1 of 2 seeds"),
+        ((0.90, 0.95), "distorting the few does as much or more, and needs no codec"),
+    ],
+)
+def test_drawn_images_stand_beside_distorted_ones(distorted, beside):
+    seeds = [
+        dataclasses.replace(seed, distorted=share)
+        for seed, share in zip(AS_PRINTED.scarce, distorted, strict=True)
+    ]
+    found = judged("scarce-class", scarce=seeds)
+    assert (found.verdict, found.reason) == (
+        "holds",
+        f"more than by repeating, in all 2 seeds; {beside}",
+    )
+    seeds = [dataclasses.replace(seed, repeated=0.99) for seed in seeds]
+    assert judged("scarce-class", scarce=seeds).reason == (
+        f"no more than by repeating, in all 2 seeds; {beside}"
+    )
 
 
 # Claims that a few images and epochs can decide.
@@ -230,15 +325,15 @@ def test_the_ledger_counts_every_claim_once_and_its_table_is_the_readmes():
     assert len(judged) == len({claim.name for claim, _ in judged}) == len(OTHERWISE)
     counts = ledger.counts(judged)
     assert counts == {
-        "claims": 21,
-        "claims_that_hold": 19,
+        "claims": 28,
+        "claims_that_hold": 26,
         "claims_that_hold_only_if": 0,
         "claims_that_do_not_hold": 0,
         "claims_by_construction": 2,
         "claims_not_judged": 0,
     }
     quick = judge_all(dataclasses.replace(AS_PRINTED, quick=True))
-    assert ledger.counts(quick)["claims_not_judged"] == 17
+    assert ledger.counts(quick)["claims_not_judged"] == 24
     table = ledger.table(judged).splitlines()
     assert table[0] == "| § | claim | chapter | measured | verdict |"
     assert len(table) == 2 + len(judged)

@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -243,7 +242,7 @@ def test_noisy_images_are_decoded_as_a_codec_sees_them(masked):
     noisy = corrupt(batch.images, sweep_codedim._DENOISING, generator)
     seen = filled(replace(batch, images=noisy), pca.mean.view(images.shape))
     expected = weighted_mean(*squared_errors(pca(seen), batch))
-    found = sweep_codedim._denoising_mse(SimpleNamespace(codec=pca), images.test)
+    found = sweep_codedim.denoising_mse(pca, images.test)
     assert found == pytest.approx(expected)
 
 

@@ -1,6 +1,8 @@
 """Needs of a run are reported before anything is loaded."""
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +16,9 @@ from aecli.config import (
     TrainConfig,
 )
 from aecli.errors import JobsFailedError
-from aecli.experiments import pca_compare, reproduce, sweep_codedim
+from aecli.experiments import pca_compare, reproduce, reproduce_changes, sweep_codedim
 from aecli.runs import preflight, storage
+from aecli.training.jobs import Trained
 
 
 @pytest.mark.parametrize(
@@ -112,8 +115,8 @@ def test_a_quota_is_counted_as_the_jobs_count_it(monkeypatch):
 @pytest.mark.parametrize(
     ("config", "trained"),
     [
-        (ReproduceConfig(), 40),
-        (ReproduceConfig(seeds=1), 16),
+        (ReproduceConfig(), 55),
+        (ReproduceConfig(seeds=1), 21),
         (SweepConfig(), 15),
         (SweepConfig(code_dims=(2, 32), variants=("plain", "sparse")), 12),
         (PcaCompareConfig(), 16),
@@ -150,21 +153,32 @@ def test_reproduce_trains_as_many_as_are_counted(monkeypatch, images):
     asked = set()
 
     def note(jobs, *_):
-        asked.update(jobs)
+        asked.update(jobs, [job.ancestor for job in jobs if job.ancestor is not None])
         raise JobsFailedError
 
-    monkeypatch.setattr(reproduce, "train_all", note)
-    monkeypatch.setattr(sweep_codedim, "train_all", note)
-    monkeypatch.setattr(pca_compare, "train_all", note)
+    for module in (reproduce, reproduce_changes, sweep_codedim, pca_compare):
+        monkeypatch.setattr(module, "train_all", note)
+    monkeypatch.setattr(reproduce_changes, "FEW", 5)
     config = ReproduceConfig(seeds=2)
     shared = {"seeds": 2, "train": config.train}
     sweep = SweepConfig(code_dims=reproduce.CODE_DIMS, **shared)
     compare = PcaCompareConfig(code_dims=reproduce.COMPARED_DIMS, **shared)
+    [row, wide] = [
+        [Trained(job, None, []) for job in sweep_codedim._jobs(spec, sweep)]
+        for spec in sweep_codedim.row_specs(sweep)
+        if spec.key in ("32", "784_wide")
+    ]
+    of_run = config, None, None
+    each = [ReproduceConfig(seed=seed, seeds=1) for seed in (0, 1)]
     for part in (
+        lambda: reproduce_changes.measure_conversions(row, SimpleNamespace(images=images), *of_run),
+        lambda: reproduce_changes.measure_noise(wide, images, *of_run),
+        lambda: reproduce_changes.train_ordered(row, images, *of_run),
+        *(partial(reproduce_changes.measure_scarce_class, images, one, None, None) for one in each),
         lambda: reproduce._train_as_the_chapter(config, images, None, None),
         lambda: sweep_codedim.measure_sweep(sweep, images, None, None),
         lambda: pca_compare.measure_comparison(compare, images, None, None),
     ):
         with pytest.raises(JobsFailedError):
             part()
-    assert len(asked) == preflight.trainings(config) == 28
+    assert len(asked) == preflight.trainings(config) == 38

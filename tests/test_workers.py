@@ -87,10 +87,11 @@ def failing(monkeypatch):
     """Makes the training of code 3 fail."""
     train = jobs._train
 
-    def fail(shared, job):
+    def fail(shared, task):
+        job, _ = task
         if job.codec.code_dim == 3:
             raise MemoryError
-        return train(shared, job)
+        return train(shared, task)
 
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "_train", fail)

@@ -3,7 +3,7 @@
 from aecli.chapter import ledger
 from aecli.chapter.claims import CLAIMS, Claim, judge_all
 from aecli.chapter.codes import CodeReading, describe_code
-from aecli.chapter.evidence import Evidence
+from aecli.chapter.evidence import Conversion, Evidence, NoiseTraining, ScarceClass
 from aecli.chapter.linear import (
     Advantage,
     LinearCheck,
@@ -45,9 +45,12 @@ __all__ = [
     "Advantage",
     "Claim",
     "CodeReading",
+    "Conversion",
     "Evidence",
     "Judgement",
     "LinearCheck",
+    "NoiseTraining",
+    "ScarceClass",
     "Trend",
     "Verdict",
     "compare_linear",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aecli.chapter import judges
+from aecli.chapter import changes, judges
 from aecli.chapter.evidence import Evidence
 from aecli.chapter.table import MNIST
 from aecli.chapter.verdict import NOT_JUDGED, Judgement
@@ -14,6 +14,7 @@ _ERROR = "how low an error gets depends on how long and on how much was trained"
 _ARRIVAL = "the linear autoencoder needs all its steps to arrive at PCA's subspace"
 _CODES = "where codes lie, and how they cluster, depends on how long was trained"
 _DECODED = "what a code decodes to depends on how long was trained"
+_LEARNED = "what a change of the training does depends on how long and on how much was trained"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,15 @@ CLAIMS: tuple[Claim, ...] = (
         "sweep/decoded.png",
         _CODES,
     ),
+    Claim(
+        "noise",
+        2,
+        "a change of the training, noise, forces an overcomplete code to learn (exercise 1)",
+        "forces",
+        changes.learns_by_noise,
+        "noise.png",
+        _LEARNED,
+    ),
     Claim("compression", 2, "compression ratios of the table", "392, 98, 24.5, 1", judges.ratios),
     Claim(
         "diminishing",
@@ -173,6 +183,15 @@ CLAIMS: tuple[Claim, ...] = (
         "code_units.png",
     ),
     Claim(
+        "order-by-training",
+        3,
+        "order is not for free, but training can give it",
+        "must be pursued",
+        changes.can_be_ordered,
+        "order/code_units.png",
+        _LEARNED,
+    ),
+    Claim(
         "no-scale",
         4,
         "codes have no fixed place or scale",
@@ -216,5 +235,50 @@ CLAIMS: tuple[Claim, ...] = (
         judges.holes,
         "interpolate/hole_rates.png",
         _CODES,
+    ),
+    Claim(
+        "softer",
+        4,
+        "made variational, a codec reconstructs slightly softer",
+        "slightly softer",
+        changes.softer,
+        "conversion.png",
+        _LEARNED,
+    ),
+    Claim(
+        "samplable",
+        4,
+        "made variational, its code space can be sampled by N(0, I)",
+        "samplable",
+        changes.samplable,
+        "conversion.png",
+        _LEARNED,
+    ),
+    Claim(
+        "still-compresses",
+        4,
+        "made variational, it still compresses",
+        "still worked",
+        changes.still_compresses,
+        "conversion.png",
+        _LEARNED,
+    ),
+    Claim(
+        "must-be-variational",
+        4,
+        "a codec draws only if its code space is constrained",
+        "only when",
+        changes.must_be_variational,
+        "conversion.png",
+        _LEARNED,
+    ),
+    Claim(
+        "scarce-class",
+        4,
+        "drawn images fill up a scarce class",
+        "useful",
+        changes.fills_up_a_scarce_class,
+        "scarce_class.png",
+        _LEARNED,
     ),
 )

@@ -11,6 +11,53 @@ FULL = 50_000
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """A plain codec of one seed and the variational one that it became, both of code 32."""
+
+    plain_test_mse: float
+    test_mse: float
+    """Error of what the means decode to."""
+    plain_in_holes: float
+    """The share of N(0, I) codes in a hole of the region that the codes of images occupy."""
+    in_holes: float
+    """The same of the variational codec, where the codes are drawn, one for each image."""
+    plain_frechet: float
+    """Frechet distance to the training images of what the plain codec decodes N(0, I) to."""
+    frechet: float
+    """The same of the variational codec."""
+    fitted_frechet: float
+    """The same of the plain codec, from a mixture of Gaussians fitted to its codes."""
+
+
+@dataclass(frozen=True)
+class ScarceClass:
+    """Shares of a class's test images that are recognised as such by classifiers of one seed, in
+    [0, 1]. Few training images of the class are there; a classifier sees as many as of any other
+    class, and all but the few are what its field says."""
+
+    repeated: float
+    """The few again."""
+    distorted: float
+    """The few, each time bent in another way."""
+    drawn: float
+    """Images decoded from codes drawn of the class."""
+
+
+@dataclass(frozen=True)
+class NoiseTraining:
+    """Errors of an overcomplete codec of one seed that was trained with noise on its input, and of
+    the same one trained without (`plain_`)."""
+
+    plain_restored: float
+    restored: float
+    """Error against clean test images of what is decoded from those with half of the pixels at 0,
+    the noise of the training."""
+    plain_shuffled: float
+    shuffled: float
+    """Error on images that are no digits: test images cut into squares, in another order."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that was measured; a sequence has a value per seed.
 
@@ -65,6 +112,17 @@ class Evidence:
     leaving_pca_2: float
     frechet: Mapping[str, float]
     """Sampler -> Frechet distance in the classifier's features; `floor`: real test images."""
+    conversions: Sequence[Conversion]
+    scarce_class: str
+    """The class that was cut, as a sentence names it, and to how many training images."""
+    scarce: Sequence[ScarceClass]
+    """None where the class has too few training images to be cut."""
+    noise_trainings: Sequence[NoiseTraining]
+    """None where the trainings without noise of its own have some too."""
+    ordered_unit_order: Sequence[float]
+    """The same as `unit_order`, of codes that were trained to be ordered."""
+    ordered_test_mse: Sequence[float]
+    """Code 32, the whole of it."""
 
     @property
     def short(self) -> str:
@@ -85,6 +143,11 @@ def over_seeds(values: Sequence[float], digits: int = 4) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f} (1 seed)"
     return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def in_all(seeds: int) -> str:
+    """The seeds in which something is so, in words: `in all 3 seeds`."""
+    return "in the only seed" if seeds == 1 else f"in all {seeds} seeds"
 
 
 def agrees(printed: float, values: Sequence[float], rounding: float = 0.00005) -> bool:

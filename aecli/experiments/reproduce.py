@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from aecli import chapter, codecs, figures
-from aecli.chapter import Evidence, ledger
+from aecli.chapter import Claim, Evidence, ledger
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codespace.samplers import SAMPLERS
@@ -25,9 +25,18 @@ from aecli.config import (
 from aecli.counts import count
 from aecli.data.images import Images, with_held_out
 from aecli.errors import JobsFailedError, UsageError
+from aecli.experiments.conversion import Scales
 from aecli.experiments.interpolate import measure_paths
 from aecli.experiments.pca_compare import measure_comparison
 from aecli.experiments.possible import require_held_out_images, require_images
+from aecli.experiments.reproduce_changes import (
+    conversion_fit,
+    measure_conversions,
+    measure_noise,
+    measure_scarce_class,
+    scarce_in_words,
+    train_ordered,
+)
 from aecli.experiments.result import Result
 from aecli.experiments.sample import measure_samples
 from aecli.experiments.subject import Subject, noted_classifier
@@ -74,7 +83,8 @@ def run(config: ReproduceConfig, context: Context) -> Result:
         check(config, len(images.train))
         _check_images(images)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
-        judged = chapter.judge_all(_gather(config, images, run_dir, context))
+        evidence = _gather(config, images, run_dir, context)
+        judged = [(_as_drawn(c, run_dir), j) for c, j in chapter.judge_all(evidence)]
         run_dir.write_json("claims.json", ledger.entries(judged, images.name))
         about = _about(config, images)
         run_dir.save_text("claims.md", ledger.markdown(judged, images.name, about))
@@ -85,6 +95,11 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     title = f"{images.title}: the chapter's claims, {count(config.seeds, 'seed')}"
     notes = [about, ledger.counts_in_words(judged)]
     return Result(run_dir.path, numbers, title, rows, header, notes)
+
+
+def _as_drawn(claim: Claim, run_dir: RunDir) -> Claim:
+    """The claim without its figure where that was not drawn: there was nothing to see."""
+    return claim if (run_dir.path / claim.figure).is_file() else replace(claim, figure="")
 
 
 def _check_images(images: Images) -> None:
@@ -100,9 +115,10 @@ def _check_images(images: Images) -> None:
 def _about(config: ReproduceConfig, images: Images) -> str:
     """Sentences on the data and the training."""
     quick = "Few images and epochs: a look, not a result. " if config.quick else ""
+    others = [_CHAPTERS, ("codecs made variational", conversion_fit(config))]
     return (
         f"{quick}{images.name}: {len(images.train):,} training and {len(images.test):,} test"
-        f" images, mse per pixel in [0, 1]. {settings_in_words(config, images, [_CHAPTERS])}"
+        f" images, mse per pixel in [0, 1]. {settings_in_words(config, images, others)}"
     )
 
 
@@ -111,18 +127,18 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     shared = {**common, "data": config.data, "codec": config.codec, "train": config.train}
     say = context.terminal.say
 
-    say("reproduce 1/5: the chapter's own training")
+    say("reproduce 1/6: the chapter's own training")
     own = _train_as_the_chapter(config, images, run_dir, context)
-    say("reproduce 2/5: the table")
+    say("reproduce 2/6: the table")
     sweep_config = SweepConfig(code_dims=CODE_DIMS, **shared)
     sweep = measure_sweep(sweep_config, images, run_dir.section("sweep"), context)
     if sweep.failures:
         raise JobsFailedError(failure_text(sweep.failures))
-    say("reproduce 3/5: PCA")
+    say("reproduce 3/6: PCA")
     compare_config = PcaCompareConfig(code_dims=COMPARED_DIMS, **shared)
     comparison = measure_comparison(compare_config, images, run_dir.section("pca-compare"), context)
 
-    say("reproduce 4/5: paths")
+    say("reproduce 4/6: paths")
     networks = {row.spec.key: row for row in sweep.rows}
     halves = with_held_out(images)
     subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
@@ -133,19 +149,29 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=subject_config(config, key))
         section = run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
         paths[key] = measure_paths(walk, subject, classifier, section, context).numbers()
-    say("reproduce 5/5: samples")
+    say("reproduce 5/6: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
     section = run_dir.section("sample")
     judge = Judge.of(halves, classifier)
     _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
 
+    say("reproduce 6/6: changes of the training")
+    plain = networks["32"].trained
+    of_run = config, run_dir, context
+    scales = Scales.of(images, classifier, samples, 32, config.seed)
+    conversions = measure_conversions(plain, scales, *of_run)
+    scarce = measure_scarce_class(images, *of_run)
+    noise_trainings = measure_noise(networks["784_wide"].trained, images, *of_run)
+    ordered = [trained.codec for trained in train_ordered(plain, images, *of_run)]
+
     say("reproduce: judging the claims")
-    thirty_two = [t.codec for t in networks["32"].trained]
+    thirty_two = [trained.codec for trained in plain]
     test = images.test
     pca = full_pca(images)
     pca_codes = metrics.encode(pca.truncated(32), test)
     _draw_units(thirty_two[0], pca, images, run_dir)
+    _draw_units(ordered[0], pca, images, run_dir.section("order"))
     codes_of_32 = [metrics.encode(c, test) for c in [*thirty_two, *(t.codec for t in own[32])]]
     code_shape, reconstruction_shape = _shapes(own[32][0].codec, images)
     wide = networks["784_wide"]
@@ -193,6 +219,12 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
             for name in SAMPLERS
             if name != "flow"  # its numbers depend on this machine's threads
         },
+        conversions=conversions,
+        scarce_class=scarce_in_words(images),
+        scarce=scarce,
+        noise_trainings=noise_trainings,
+        ordered_unit_order=[unit_order(metrics.encode(codec, test)) for codec in ordered],
+        ordered_test_mse=[metrics.mse(codec, test) for codec in ordered],
     )
 
 

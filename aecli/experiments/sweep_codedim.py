@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aecli import chapter
 from aecli.chapter import CodeReading
+from aecli.codecs.base import Codec
 from aecli.codecs.ordered import FirstUnits
 from aecli.config import (
     AdamConfig,
@@ -22,6 +23,7 @@ from aecli.config import (
     SweepConfig,
     without_layers,
 )
+from aecli.config.sections import NoiseConfig
 from aecli.counts import count
 from aecli.data import facts
 from aecli.data.images import (
@@ -358,7 +360,7 @@ def _measure(
         trained,
         test_mse,
         [metrics.mse(t.codec, images.train) for t in trained],
-        [_denoising_mse(t, test) for t in trained],
+        [denoising_mse(t.codec, test) for t in trained],
         baselines.beside(trained[0].codec.code_dim),
         _mean_reading(readings),
     )
@@ -378,15 +380,15 @@ def _mean_reading(readings: Sequence[CodeReading]) -> CodeReading:
 
 
 @torch.no_grad()
-def _denoising_mse(trained: Trained, test: Source) -> float:
-    """The error against the clean images of what is decoded from noisy ones (Gaussian, sd 0.3)."""
+def denoising_mse(codec: Codec, test: Source, noise: NoiseConfig = _DENOISING) -> float:
+    """The error against the clean images of what is decoded from noisy ones."""
     generator = torch.Generator().manual_seed(0)
     errors, weights = [], []
     for batch in test.batches():
-        noisy = corrupt(batch.images, _DENOISING, generator)
+        noisy = corrupt(batch.images, noise, generator)
         if batch.mask is not None:
             noisy = noisy * batch.mask
-        decoded = trained.codec.reconstruct(replace(batch, images=noisy))
+        decoded = codec.reconstruct(replace(batch, images=noisy))
         error, weight = squared_errors(decoded, batch)
         errors.append(error)
         weights.append(weight)

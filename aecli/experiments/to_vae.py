@@ -14,16 +14,14 @@ from aecli.codespace.region import OccupiedRegion, codes_of
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import ElboLoss, ToVaeConfig, with_values
 from aecli.data import facts
-from aecli.data.images import Batch, Images, Source, batch_size, with_held_out
 from aecli.errors import DivergedError
+from aecli.experiments.conversion import Scales
 from aecli.experiments.possible import require_calibration, require_held_out
 from aecli.experiments.result import Result
 from aecli.experiments.subject import noted_classifier, other_images
 from aecli.experiments.training_figure import draw_training
 from aecli.experiments.wording import COLLAPSED, mse_in_words, recipe_in_words
 from aecli.measure import metrics
-from aecli.measure.judge import Judge
-from aecli.measure.sample_metrics import Moments, frechet_distance
 from aecli.measure.variational import active_by_unit, active_units, kl_by_unit
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
@@ -73,7 +71,8 @@ def run(config: ToVaeConfig, context: Context) -> Result:
         codec = codec.cpu().eval()
         run_dir.save_model(codec, config, images.scale)
 
-        scales = _Scales.of(images, config, context, run_dir)
+        classifier = noted_classifier(images, context, run_dir)
+        scales = Scales.of(images, classifier, config.samples, config.codec.code_dim, config.seed)
         both = {PLAIN: ancestor.codec, VARIATIONAL: codec}
         with context.terminal.working("measuring both codecs, and samplers of their codes"):
             before = _measured(ancestor.codec, None, scales)
@@ -104,49 +103,6 @@ def run(config: ToVaeConfig, context: Context) -> Result:
 
 
 @dataclass(frozen=True)
-class _Scales:
-    """Images and measures that both codecs are held against."""
-
-    images: Images
-    held_out: Source
-    """Images that holes are calibrated on: those of validation, or half of the test."""
-    calibrated_on: str
-    """Their name in metrics.json: `val`, or `half-of-test`."""
-    judge: Judge
-    moments: Moments
-    """Moments of the judge's features of the training images."""
-    noise: Tensor
-    """(n, k) from N(0, I): the same codes for every codec."""
-
-    @classmethod
-    def of(
-        cls, images: Images, config: ToVaeConfig, context: Context, run_dir: RunDir
-    ) -> "_Scales":
-        calibrated_on, held_out = "val", images.val
-        if not len(images.val):  # all training images train
-            calibrated_on, held_out = "half-of-test", with_held_out(images).val
-        judge = Judge.of(images, noted_classifier(images, context, run_dir))
-        features = torch.cat([judge.features(batch) for batch in images.train.batches()])
-        generator = torch.Generator().manual_seed(config.seed)
-        noise = torch.randn((config.samples, config.codec.code_dim), generator=generator)
-        return cls(images, held_out, calibrated_on, judge, Moments.of(features), noise)
-
-    def frechet(self, codec: Codec, codes: Tensor) -> float:
-        """The Frechet distance to the training images of what codes (n, k) decode to."""
-        found = [
-            self.judge.features(Batch(metrics.decode(codec, some).clamp(0, 1)))
-            for some in codes.split(batch_size(codec.pixels))
-        ]
-        return frechet_distance(Moments.of(torch.cat(found)), self.moments)
-
-    def in_holes(self, training: Tensor, held_out: Tensor) -> float:
-        """The share of N(0, I) in holes of the region that training codes (N, k) occupy, by other
-        codes (M, k)."""
-        region = OccupiedRegion.calibrated(training, held_out)
-        return region.in_hole(self.noise).double().mean().item()
-
-
-@dataclass(frozen=True)
 class _Row:
     """A line of conversion.csv: a codec, and how its N(0, I) decodes."""
 
@@ -165,9 +121,9 @@ class _Row:
     frechet_standard_normal: float
 
 
-def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
-    images, parts = scales.images, (scales.images.train, scales.held_out)
-    codes, occupying = codes_of(codec, parts)
+def _measured(codec: Codec, beta: float | None, scales: Scales) -> _Row:
+    images = scales.images
+    codes, occupying = codes_of(codec, scales.parts)
     by_means = scales.in_holes(*codes)
     is_variational = codec.settings.is_variational
     terms = evaluate(ElboLoss(), codec, images.test) if is_variational else {}
@@ -184,7 +140,7 @@ def _measured(codec: Codec, beta: float | None, scales: _Scales) -> _Row:
     )
 
 
-def _by_sampler(both: Mapping[str, Codec], scales: _Scales, seed: int) -> Iterator[dict[str, Any]]:
+def _by_sampler(both: Mapping[str, Codec], scales: Scales, seed: int) -> Iterator[dict[str, Any]]:
     """Lines of samplers.csv: the Frechet distance of each sampler with each codec."""
     for name, codec in both.items():
         codes = metrics.encode(codec, scales.images.train)
@@ -196,7 +152,7 @@ def _by_sampler(both: Mapping[str, Codec], scales: _Scales, seed: int) -> Iterat
 
 
 def _along_betas(
-    config: ToVaeConfig, plain: Codec, scales: _Scales, where: torch.device, context: Context
+    config: ToVaeConfig, plain: Codec, scales: Scales, where: torch.device, context: Context
 ) -> Iterator[_Row]:
     """The same conversion with each other weight that was asked for; none of one that diverged."""
     loss, images = config.train.loss, scales.images
@@ -225,7 +181,7 @@ def _beta(config: ToVaeConfig) -> float:
 
 
 def _numbers(
-    before: _Row, after: _Row, samplers: list[dict[str, Any]], scales: _Scales
+    before: _Row, after: _Row, samplers: list[dict[str, Any]], scales: Scales
 ) -> dict[str, Any]:
     """The content of metrics.json."""
     return {
@@ -279,7 +235,7 @@ def _draw(
     both: Mapping[str, Codec],
     before: _Row,
     after: _Row,
-    scales: _Scales,
+    scales: Scales,
     title: str,
     run_dir: RunDir,
 ) -> None:
@@ -332,12 +288,11 @@ def _beta_curve(rows: Sequence[_Row], title: str) -> "Figure":
     return figures.beta_curve(points, f"What the weight of N(0, I) costs and gains ({title})")
 
 
-def _code_map(name: str, codec: Codec, scales: _Scales) -> figures.CodeMap:
+def _code_map(name: str, codec: Codec, scales: Scales) -> figures.CodeMap:
     """The codes of test images in two dimensions, and where none lie: by draws if there are any."""
     images = scales.images
     codes = metrics.encode(codec, images.test)
-    parts = (images.train, scales.held_out)
-    region = OccupiedRegion.calibrated(*codes_of(codec, parts)[1])
+    region = OccupiedRegion.calibrated(*codes_of(codec, scales.parts)[1])
     low, high = torch.quantile(codes, torch.tensor([0.002, 0.998]), dim=0)
     low, high = low.clamp_max(-_NORMAL), high.clamp_min(_NORMAL)
     x, y = (torch.linspace(float(a), float(b), _GRID) for a, b in zip(low, high, strict=True))

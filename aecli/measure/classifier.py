@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -105,7 +105,8 @@ def trained_classifier(images: Images, cache: Path, terminal: Terminal) -> Class
             return Classifier(network, _accuracy(network, images), name, kept, "cache")
         network = _untrained(images)  # a new one: reading may have changed half of the old
         with _threads(THREADS):
-            _train(network, images, terminal)
+            text = f"classifier: training one on {len(images.train):,} labels, once"
+            _train(network, images, terminal, SEED, text)
     weights = save(network.state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     accuracy = _accuracy(network, images)
@@ -117,8 +118,21 @@ def trained_classifier(images: Images, cache: Path, terminal: Terminal) -> Class
     return Classifier(network, accuracy, name, sha256, "trained")
 
 
-def _untrained(images: Images) -> _Network:
-    torch.manual_seed(SEED)
+def recall(images: Images, label: int, seed: int, terminal: Terminal, title: str) -> float:
+    """The share of a class's test images, in [0, 1], that a classifier recognises which is trained
+    now on the training split, with a seed of its own, and not kept; title: words on this split.
+
+    There must be some such images. The global random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]), _threads(THREADS):
+        network = _untrained(images, seed)
+        _train(network, images, terminal, seed, f"classifier: training one on {title}")
+        of_class = images.test.part((_labels(images.test) == label).nonzero().flatten())
+        return _accuracy(network, replace(images, test=of_class))
+
+
+def _untrained(images: Images, seed: int = SEED) -> _Network:
+    torch.manual_seed(seed)
     labels = _labels(images.train)
     return _Network(*images.shape, int(labels.max()) + 1)
 
@@ -153,14 +167,13 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train(network: _Network, images: Images, terminal: Terminal) -> None:
-    generator = torch.Generator().manual_seed(SEED)
+def _train(network: _Network, images: Images, terminal: Terminal, seed: int, text: str) -> None:
+    generator = torch.Generator().manual_seed(seed)
     batch_size = min(BATCH_SIZE, max(len(images.train) // _BATCHES, 8))
     steps = EPOCHS * -(-len(images.train) // batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=steps)
     network.train()
-    text = f"classifier: training one on {len(images.train):,} labels, once"
     with terminal.working(text, steps, "steps") as advance:
         for _ in range(EPOCHS):
             for index in torch.randperm(len(images.train), generator=generator).split(batch_size):

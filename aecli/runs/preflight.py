@@ -103,8 +103,10 @@ def trainings(config: NetworkConfig) -> int:
             return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
-        case _:  # reproduce: five codes as the chapter trains, seven rows of the table; linear ones
-            return config.seeds * (5 + 7) + 4
+        case _:
+            # reproduce: five codes as the chapter trains, seven rows of the table, five changed
+            # trainings (a conversion, two of a scarce class, noise, order); linear ones
+            return config.seeds * (5 + 7 + 5) + 4
 
 
 def largest_codec(config: NetworkConfig) -> CodecConfig:

@@ -21,6 +21,7 @@ from aecli.runs import provenance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training import device
+from aecli.training.inheritance import inherit
 from aecli.training.loop import fit
 from aecli.training.records import EpochRecord
 from aecli.training.workers import Failure
@@ -35,12 +36,15 @@ class Job:
     codec: CodecConfig
     fit: FitConfig
     seed: int
+    ancestor: "Job | None" = None
+    """Training whose codec this one starts from, as `inherit` has it (None: new weights)."""
 
     @property
     def title(self) -> str:
+        kind = f"variational {self.codec.name}" if self.codec.is_variational else self.codec.name
         hidden = "-".join(map(str, getattr(self.codec, "hidden", ())))
         layers = f" ({hidden})" if hidden else ""
-        return f"{self.codec.name} code {self.codec.code_dim}{layers}, seed {self.seed}"
+        return f"{kind} code {self.codec.code_dim}{layers}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,13 @@ def train_all(
     Each is trained on the CPU with a fixed number of threads (`config.threads`, or 1), so the
     numbers do not depend on `config.jobs`. A finished job is kept in the run's `jobs/` folder and
     read from there if it is asked for again; if it cannot be read, it is trained anew, with a
-    warning. A failed one does not stop the others, unless
+    warning. Jobs that others start from are done first, and the others only if all of these are
+    there: else it raises JobsFailedError. A failed one does not stop the others otherwise, unless
     `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an impossible job.
     """
     if not config.codec.solved:
         images.require_batch(config.train.batch_size)
+    begun = _ancestors(jobs, images, config, run_dir, context)
     threads = config.threads or 1
     names = {job: _name(job, images, threads) for job in jobs}
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
@@ -110,7 +116,8 @@ def train_all(
     text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
     with context.terminal.working(text, len(missing), "trainings") as advance:
         engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
-        outcomes = engine(_train, shared, missing, workers, context.job_timeout)
+        tasks = [(job, begun.get(job.ancestor)) for job in missing]
+        outcomes = engine(_train, shared, tasks, workers, context.job_timeout)
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
             job = missing[index]
@@ -129,6 +136,19 @@ def train_all(
             last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
             context.terminal.say(f"trained {so_far}{last}")
     return Trainings({job: found for job, found in done.items() if found is not None}, failed)
+
+
+def _ancestors(
+    jobs: Sequence[Job], images: Images, config: ManyConfig, run_dir: RunDir, context: Context
+) -> dict[Job | None, State]:
+    """The numbers of each job that one of `jobs` starts from, trained where they are not kept.
+    Raises JobsFailedError if one failed."""
+    first = dict.fromkeys(job.ancestor for job in jobs if job.ancestor is not None)
+    if not first:
+        return {}
+    trainings = train_all(list(first), images, config, run_dir, context)
+    trainings.require_all()
+    return {job: _state(trained.codec) for job, trained in trainings.done.items()}
 
 
 def _kept(
@@ -159,6 +179,7 @@ def _name(job: Job, images: Images, threads: int) -> str:
         "data": images.provenance(),
         "torch": torch.__version__,
         "program": provenance.program_sha256(),
+        "ancestor": None if job.ancestor is None else _name(job.ancestor, images, threads),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     return f"{job.codec.name}{job.codec.code_dim}-s{job.seed}-{digest}"
@@ -174,8 +195,12 @@ class _Shared:
     threads: int
 
 
-def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
-    """Train a job, in a worker process or in this one where there is but one job at a time."""
+def _train(shared: _Shared, task: tuple[Job, State | None]) -> tuple[State, list[EpochRecord]]:
+    """Train a job, in a worker process or in this one where there is but one job at a time.
+
+    task: the job, and the numbers that it starts from, its ancestor's, if it has one.
+    """
+    job, begun = task
     threads_before = torch.get_num_threads()
     device.seed_and_limit(job.seed, shared.threads)
     try:
@@ -184,11 +209,21 @@ def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
         if codec.settings.solved:
             codec.solve(shared.train)
         else:
+            if job.ancestor is not None:
+                assert begun is not None
+                ancestor = _trained(job.ancestor, begun, [], shared.image_shape).codec
+                inherit(codec, ancestor, shared.train)
             order = torch.Generator().manual_seed(job.seed)
-            records = list(fit(codec, shared.train, shared.val, job.fit, order))
+            warm = job.ancestor is not None
+            records = list(fit(codec, shared.train, shared.val, job.fit, order, warm))
     finally:
         torch.set_num_threads(threads_before)
-    return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}, records
+    return _state(codec), records
+
+
+def _state(codec: Codec) -> State:
+    """Its numbers as arrays, which travel to other processes as they are."""
+    return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}
 
 
 def _trained(
