@@ -1,6 +1,6 @@
 """`python -m docs.pictures`: the README's pictures, drawn by the code as it stands.
 
-python -m docs.pictures              make the runs, some 12 minutes on 2 cores, and take from them
+python -m docs.pictures              make the runs, most of an hour on 2 cores, and take from them
 python -m docs.pictures RUN RUN      take from these finished runs; what they lack is made
 """
 
@@ -30,11 +30,13 @@ class Picture:
 
 
 _TRAIN = ("train", "--code-dim", "32", "--seed", "0", "--dataset", "mnist")
+_TO_VAE = ("to-vae", "latest", "--samples", "10000")
 _REPRODUCE = ("reproduce", "--dataset", "mnist")
 PICTURES: Sequence[Picture] = (
     Picture("reconstructions", _TRAIN, "reconstructions.png"),
     Picture("tradeoff", _REPRODUCE, "sweep/tradeoff.png"),
     Picture("samples", _REPRODUCE, "sample/sample_grids.png"),
+    Picture("conversion", _TO_VAE, "before_after.png"),
 )
 
 
