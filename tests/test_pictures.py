@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import FEW_IMAGES, SMALL
+from tests.conftest import SMALL
 
 # The pictures are not installed. Appended, so that aecli stays the installed one.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -49,9 +49,17 @@ def test_a_picture_is_taken_from_a_run_that_is_named_or_made(
 
 
 def test_a_run_is_made_by_the_command(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    run = pictures._make(("train", *FEW_IMAGES, "--codec", "dct"), tmp_path / "runs")
-    assert (run / "reconstructions.png").is_file()
+    program = tmp_path / "python"
+    lines = ("#!/bin/sh", 'echo "$@" > told', "echo a table", "echo runs/made", "exit $ENDS_WITH")
+    program.write_text("\n".join(lines))
+    program.chmod(0o755)
+    monkeypatch.setattr(pictures.sys, "executable", str(program))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENDS_WITH", "0")
+    assert pictures._make(("train", "--codec", "dct"), tmp_path / "runs") == Path("runs/made")
+    told = Path("told").read_text().split()
+    assert told == ["-m", "aecli", "train", "--codec", "dct", "--runs-dir", str(tmp_path / "runs")]
+    monkeypatch.setenv("ENDS_WITH", "2")
     with pytest.raises(SystemExit, match="train --code-dim 0 ended with 2"):
         pictures._make(("train", "--code-dim", "0"), tmp_path / "runs")
 
