@@ -113,7 +113,8 @@ def measure_scarce_class(
                 (way, some[:_SHOWN], f"{100 * scores[way]:.1f}%" if way in scores else "")
                 for way, some in named.items()
             ]
-            title = f"{scarce_in_words(images)} ({images.title})"
+            cut = scarce_in_words(images)
+            title = f"{cut[0].upper()}{cut[1:]} ({images.title})"
             note = (
                 "The first images of each set, none picked. Recognised: the share of the class's"
                 " test images that a classifier calls so which has learned from the set."
