@@ -81,7 +81,7 @@ def read_toy(places, say):
         images[~mask.expand_as(images)] = float("nan")
         return InMemory(images, labels, mask)
 
-    return Raw(part(1300), part(120), "drawn", "0" * 64, None)
+    return Raw(part(450), part(120), "drawn", "0" * 64, None)
 """,
     "training/toy_loss.py": '''
 from typing import ClassVar, Literal
@@ -128,7 +128,7 @@ LINES = {
     ),
     "data/known.py": (
         "DATASETS: dict[str, Dataset] = {\n",
-        '    "toy": Dataset("toy", (3, 12, 16), 1300, 120, _lazily("aecli.data.toy:read_toy")),\n',
+        '    "toy": Dataset("toy", (3, 12, 16), 450, 120, _lazily("aecli.data.toy:read_toy")),\n',
     ),
     "config/sections.py": (
         r"LOSSES: dict.*\n",
@@ -177,7 +177,7 @@ def killed_at(step, *arguments):
     Training.take_step = take_step
     os._exit(call(*arguments))
 
-TOY = ("--dataset", "toy", "--codec", "toy", "--recipe", "toy", "--threads", "1", "-q")
+TOY = ("--dataset", "toy", "--set", "data.val=110", "--codec", "toy", "--recipe", "toy", "--threads", "1", "-q")
 MORE = ("--set", "codec.width=3", "--set", "train.loss=toy", "--set", "checkpoint_seconds=0")
 one, ordered = ("--code-dim", "4"), ("--set", "train.ordered=true")
 done = {
