@@ -177,7 +177,8 @@ def killed_at(step, *arguments):
     Training.take_step = take_step
     os._exit(call(*arguments))
 
-TOY = ("--dataset", "toy", "--set", "data.val=110", "--codec", "toy", "--recipe", "toy", "--threads", "1", "-q")
+TOY = ("--dataset", "toy", "--codec", "toy", "--recipe", "toy", "--threads", "1", "-q")
+TOY += ("--set", "data.val=110")
 MORE = ("--set", "codec.width=3", "--set", "train.loss=toy", "--set", "checkpoint_seconds=0")
 one, ordered = ("--code-dim", "4"), ("--set", "train.ordered=true")
 done = {
