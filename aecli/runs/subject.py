@@ -1,19 +1,31 @@
 """The run that an experiment looks into: its codec, training and data, taken over."""
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aecli.config import (
+    EXPERIMENTS,
+    DataConfig,
+    Layer,
     NetworkConfig,
     TrainedConfig,
+    flag_layer,
     flat_settings,
     idle_settings,
     is_given,
+    one_layer,
+    resolve,
+    set_layer,
     undecided,
     with_values,
 )
+from aecli.data.known import DATASETS
+from aecli.data.own.listing import ARRAYS
 from aecli.errors import UsageError
 from aecli.runs.registry import find_run
+from aecli.runs.run import Run
 
 Config = TypeVar("Config", bound=TrainedConfig)
 
@@ -33,6 +45,68 @@ def settled(config: Config, runs_dir: Path) -> Config:
     where = with_values(trained, {"data.dir": config.data.dir}).data
     update = {"run": str(run.path.resolve()), "codec": trained.codec, "train": trained.train}
     return with_values(config, {**update, "data": where})
+
+
+_NOT_TAKEN = {"test", "gap"}  # how a path is split, which what is encoded is not
+
+
+def data_of(
+    run: Run,
+    data: str,
+    assignments: Sequence[str] = (),
+    data_dir: str | None = None,
+    recorded: Mapping[str, Any] | None = None,
+) -> DataConfig:
+    """The config of images for the model of a run: those of a known dataset, or of a path, which
+    are read as the run read its own.
+
+    data: name or path, as typed. assignments: those of --set, which count first. recorded: settings
+    that count in place of the run's. Raises UsageError, DataError.
+    """
+    config = _resolved(run, data, assignments, data_dir, recorded)
+    if not config.is_own:
+        return config
+    update: dict[str, Any] = {"test": None, "val": None, "limit_train": None}
+    if config.channels is None and not config.bands:
+        update["channels"] = run.codec.image_shape[0]
+    if Path(config.dataset).suffix.lower() in ARRAYS:
+        update["size"] = None  # the images of an array are used as they are
+    return config.model_copy(update=update)
+
+
+def _resolved(
+    run: Run,
+    data: str,
+    assignments: Sequence[str],
+    data_dir: str | None,
+    recorded: Mapping[str, Any] | None,
+) -> DataConfig:
+    trained_on = run.config.data
+    known = data == "auto" or data in DATASETS
+    base: dict[str, Any] = {}
+    if not known and recorded is not None:
+        base = dict(recorded)
+    elif not known and trained_on.is_own:
+        base = reading_settings(trained_on)
+    if not known and "/" not in data and os.path.lexists(data):
+        data = f"./{data}"
+    flags = {"DATA": ("data.dataset", data), "--data-dir": ("data.dir", data_dir)}
+    layers = [Layer({"data": base}, {}), one_layer([set_layer(assignments), flag_layer(flags)])]
+    config = resolve(EXPERIMENTS["train"], layers)
+    others = sorted(config.model_fields_set - {"data"})
+    if others:
+        raise UsageError(f"--set {others[0]}: only data.* settings say how images are read")
+    for key in ("test", "gap", "val", "limit_train"):
+        if is_given(config, f"data.{key}"):
+            raise UsageError(f"--set data.{key}: nothing is held out here; leave it out")
+    return config.data
+
+
+def reading_settings(config: DataConfig) -> dict[str, Any]:
+    """The settings by which the images of a path are read, but for the defaults."""
+    values, defaults = config.model_dump(mode="json"), DataConfig().model_dump(mode="json")
+    keys = set(DataConfig.OF_OWN) - _NOT_TAKEN
+    return {key: values[key] for key in sorted(keys) if values[key] != defaults[key]}
 
 
 def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:
