@@ -47,12 +47,21 @@ def encode(
         raise UsageError(f"--part {part}: expected {', '.join(PARTS)} or all")
     run = open_trained(named, runs_dir)
     config = data_of(run, data, assignments, data_dir)
-    places = replace(default_places(data_dir, offline), working=terminal.working)
+    places = places_of(run, data_dir, offline, terminal)
     whole = whole_for(run, config, places, terminal)
     whole = whole if part == "all" else whole.only(part)
     job = job_of(run, config, whole, part, scores)
     made = make_archive(run, job, target, places, terminal)
     _tell(made, target, job, run, terminal)
+
+
+def places_of(run: Run, data_dir: str | None, offline: bool, terminal: Terminal) -> Places:
+    """Where known datasets are looked for: in the folder named, or else where the run found its
+    own, if that is still there. Raises DataError."""
+    own = run.config.data.dir
+    if data_dir is None and own is not None and own.is_dir():
+        data_dir = str(own)
+    return replace(default_places(data_dir, offline), working=terminal.working)
 
 
 def _target(output: str) -> Path:
@@ -145,6 +154,8 @@ def _require_free(target: Path) -> None:
 def _calibrated(run: Run, places: Places, terminal: Terminal) -> Oddness:
     """Oddness by the data that the run was trained on. Raises DataError where they are gone."""
     with terminal.working("calibrating on the run's own training data"):
+        if run.config.data.is_own:  # which no --data-dir is for
+            places = replace(places, named=False)
         images = datasets.load(run.config.data, places, lambda _: None, run.scale)
         learned_from = (run.record.get("dataset") or {}).get("sha256")
         if images.sha256 != learned_from:

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from aecli import figures, machine
-from aecli.cli.encode import caption_of, job_of, make_archive, whole_for
+from aecli.cli.encode import caption_of, job_of, make_archive, places_of, whole_for
 from aecli.codespace import indexes
 from aecli.codespace.archive import Archive, is_archive, require_finite
 from aecli.codespace.nearest import METRICS, are_copies, nearest
 from aecli.data.images import Batch, Source
 from aecli.data.own.opened import ALL
-from aecli.data.sources import Places, default_places
+from aecli.data.sources import Places
 from aecli.data.whole import Whole, load_whole, open_every, require_shape, whole_of
 from aecli.errors import AecliError, UsageError
 from aecli.pathnames import user_path
@@ -104,7 +104,7 @@ def search(
     asked.require_sound()
     run = open_trained(named, runs_dir)
     device.seed_and_limit(0, machine.usable_cores())
-    places = replace(default_places(data_dir, offline), working=terminal.working)
+    places = places_of(run, data_dir, offline, terminal)
     with _archive(run, asked, places, data_dir, terminal) as (archive, whole):
         query = _query(run, asked, archive, places, terminal)
         answer = _answer(asked, archive, query, terminal)
@@ -348,7 +348,7 @@ def _tell(
         told |= {"recall": answer.recall, "picture": asked.output}
         terminal.json(told)
         return
-    header = ("", f"distance ({answer.metric})", "index", "file", "label", "place")
+    header = ("rank", f"distance ({answer.metric})", "index", "file", "label", "place")
     table = []
     for n, (i, distance) in enumerate(zip(answer.indices, answer.distances, strict=True), start=1):
         row = rows.get(i, {})

@@ -146,8 +146,8 @@ class Unfinished:
 
     def _begin(self) -> None:
         progress = self.folder / "progress.json"
-        if progress.is_file():
-            self.done = self._read(progress)
+        self.done = self._read(progress) if progress.is_file() else 0
+        if self.done:
             return
         try:
             self._create("codes.npy", self._job.codec.code_shape)
@@ -161,7 +161,9 @@ class Unfinished:
         """The number of images done. Raises UsageError if they are another archive's."""
         try:
             found = json.loads(progress.read_bytes())
-            done, identity = int(found["done"]), found["job"]
+            done, identity = int(found["done"]), dict(found["job"])
+            if not done:  # whatever it was to be
+                return 0
             sizes = [(self.folder / name).stat().st_size for name in self._names]
         except (OSError, *storage.MALFORMED) as error:
             raise DataError(f"{progress}: damaged: {error}; remove {self.folder}") from None

@@ -66,8 +66,9 @@ class Whole:
     """Channels that figures show, from 0; empty for the rule of the figures."""
     scenes: Mapping[str, Scene] | None = None
     """Files that lie on the ground, by their names."""
-    _files: "_Files | _Known | None" = None
-    _chosen: NDArray[np.int64] | None = None
+    files: "_Files | _Known | None" = None
+    """Names and places of all images of the dataset."""
+    chosen: NDArray[np.int64] | None = None
     """Indices among all images of the dataset; None for all."""
 
     def __len__(self) -> int:
@@ -75,21 +76,21 @@ class Whole:
 
     def rows(self, first: int = 0, end: int | None = None) -> Iterator[tuple[Any, ...]]:
         """The values of COLUMNS for each image from `first` up to, not including, `end`."""
-        assert self._files is not None
-        chosen = np.arange(len(self)) if self._chosen is None else self._chosen
-        return self._files.rows(chosen[first:end])
+        assert self.files is not None
+        chosen = np.arange(len(self)) if self.chosen is None else self.chosen
+        return self.files.rows(chosen[first:end])
 
     def only(self, part: str) -> "Whole":
         """The images of one part. Raises UsageError if there are none."""
-        assert self._files is not None
-        chosen = np.flatnonzero(self._files.parts == part)
+        assert self.files is not None
+        chosen = np.flatnonzero(self.files.parts == part)
         if not len(chosen):
-            there = [each for each in PARTS if bool((self._files.parts == each).any())]
+            there = [each for each in PARTS if bool((self.files.parts == each).any())]
             has = f"it has {', '.join(there)}" if there else "it has no parts"
             raise UsageError(f"--part {part}: no image of {self.name} is in it; {has}")
         source = self.source.part(torch.from_numpy(chosen))
         identity = f"{self.sha256} {part}"
-        return replace(self, source=source, sha256=identity, _chosen=chosen)
+        return replace(self, source=source, sha256=identity, chosen=chosen)
 
 
 def load_whole(
