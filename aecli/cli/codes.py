@@ -69,8 +69,8 @@ def encode(
     from aecli.cli.encode import encode as carry_out
 
     terminal = Terminal(quiet, as_json)
-    wanted = {"part": part, "scores": scores, "assignments": assignments or ()}
-    carry_out(run, data, output, terminal, runs_dir, data_dir, offline, **wanted)
+    given = assignments or ()
+    carry_out(run, data, output, terminal, runs_dir, data_dir, offline, part, scores, given)
 
 
 def decode(

@@ -59,8 +59,8 @@ def places_of(run: Run, data_dir: str | None, offline: bool, terminal: Terminal)
     """Where known datasets are looked for: in the folder named, or else where the run found its
     own, if that is still there. Raises DataError."""
     own = run.config.data.dir
-    if data_dir is None and own is not None and own.is_dir():
-        data_dir = str(own)
+    if data_dir is None and own is not None and Path(own).is_dir():
+        data_dir = own
     return replace(default_places(data_dir, offline), working=terminal.working)
 
 
@@ -126,7 +126,7 @@ def make_archive(
             picture, about["oddest"] = _oddest(unfinished, job, about["typical"])
         with terminal.working("writing the rows"):
             unfinished.finish(about, picture)
-    return json.loads(beside(target, ".json").read_bytes())  # type: ignore[no-any-return]
+    return dict(json.loads(beside(target, ".json").read_bytes()))
 
 
 def _already(target: Path, job: Job) -> dict[str, Any] | None:

@@ -303,8 +303,8 @@ def _draw(
         label = f"\n{row['label']}" if row.get("label") else ""
         captions.append(f"{caption_of(row)}{label}\n{distance:.4g}")
     name = archive.path.name if whole is None else whole.name
-    title = f"The {len(answer.indices)} nearest of {len(archive):,} in {name}, {answer.metric}"
-    note = f"Under each image its distance, {answer.metric}, to the query's code; {answer.how}."
+    title = f"The {len(answer.indices)} nearest of {len(archive):,} in {name}"
+    note = f"Under each image its {answer.metric} distance to the query's code; {answer.how}."
     if whole is None:
         note += " The images are not there any more: these are decoded codes."
     shown = () if whole is None else whole.shown
@@ -341,7 +341,7 @@ def _tell(
             {"rank": n, "index": i, "distance": d, **_typed(rows.get(i, {}))}
             for n, (i, d) in enumerate(zip(answer.indices, answer.distances, strict=True), start=1)
         ]
-        told = {"run": str(run.path), "codes": asked.among, "query": asked.query}
+        told: dict[str, Any] = {"run": str(run.path), "codes": asked.among, "query": asked.query}
         told |= {"metric": answer.metric, "k": asked.k, "nearest": results}
         counted = "copies_counted" if asked.with_copies else "copies_left_out"
         told |= {counted: answer.copies, "label": own or None, "own_class_share": share}

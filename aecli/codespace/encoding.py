@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -317,7 +317,7 @@ def encode_all(unfinished: Unfinished, job: Job, measure: Oddness | None, workin
             advance(len(batch))
 
 
-def _batches(whole: Whole, first: int) -> Iterator[Batch]:
+def _batches(whole: Whole, first: int) -> Generator[Batch, None, None]:
     """The images from `first` on, the next batch being read while one is encoded. The batches are
     those of a job that was never interrupted, so that its bits are the same."""
     size = max(BATCH_BYTES // (4 * whole.source.pixels), 1)
