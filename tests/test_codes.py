@@ -195,7 +195,7 @@ def test_a_window_of_a_scene_finds_its_tile(call, tmp_path):
     for text in ("scene.tif[16,8]", "./scene.tif[16, 8, 8, 8]"):
         done = call("search", run, text, "--in", "codes.npy", "--with-copies", "-k", "1", "--json")
         [nearest] = json.loads(done.stdout)["nearest"]
-        assert (nearest["column"], nearest["row"], nearest["crs"]) == ("16", "8", "EPSG:32601")
+        assert (nearest["column"], nearest["row"], nearest["crs"]) == (16, 8, "EPSG:32601")
     for text, words in (
         ("scene.tif", "holds 48 tiles; name one of them"),
         ("scene.tif[63,0]", "a window is of 8x8 pixels"),

@@ -33,6 +33,8 @@ from aecli.training import device
 
 _WINDOW = re.compile(r"^(.+)\[(\d+),\s*(\d+)(?:,\s*(\d+),\s*(\d+))?\]$", re.DOTALL)
 
+_WHOLE, _REAL = ("column", "row", "width", "height"), ("x", "y", "mse", "code_distance")
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -155,7 +157,7 @@ def _query(run: Run, asked: Asked, archive: Archive, places: Places, terminal: T
         return Query(f"code {index}", code, index=index)
     recorded = dict(archive.about.get("data") or {})
     recorded.pop("dataset", None)
-    batch = _image(run, text, asked.assignments, recorded, places)
+    batch = _image(run, text, asked.assignments, recorded or None, places)
     with torch.no_grad():
         codes = run.codec.encode(run.codec.seen(batch)).flatten(start_dim=1).numpy()
     require_finite(codes, text)
@@ -166,7 +168,7 @@ def _image(
     run: Run,
     text: str,
     assignments: Sequence[str],
-    recorded: Mapping[str, Any],
+    recorded: Mapping[str, Any] | None,
     places: Places,
 ) -> Batch:
     """The one image, or the window of one, that QUERY names, as the model's images are read."""
@@ -371,8 +373,13 @@ def _tell(
 
 
 def _typed(row: Mapping[str, str]) -> dict[str, Any]:
-    """A row of codes.csv without its index and what is empty."""
-    return {key: value for key, value in row.items() if key != "index" and value != ""}
+    """A row of codes.csv without its index and what is empty, numbers as numbers."""
+    kinds = {**dict.fromkeys(_WHOLE, int), **dict.fromkeys(_REAL, float)}
+    return {
+        key: kinds.get(key, str)(value)
+        for key, value in row.items()
+        if key != "index" and value != ""
+    }
 
 
 def place_of(row: Mapping[str, str]) -> str:
