@@ -42,7 +42,7 @@ def _encode(folder: Path, run: str) -> Any:
     with (
         mock.patch("aecli.codespace.encoding.BATCH_BYTES", 4 * 784 * 1500),
         mock.patch("aecli.codespace.encoding.SECONDS_BETWEEN_SAVES", -1.0),
-        mock.patch("aecli.machine.usable_cores", lambda: 1),  # more do not outlive a fork
+        mock.patch("aecli.machine.usable_cores", return_value=1),  # more do not outlive a fork
     ):
         return inside(folder, "encode", run, "mnist-5k", "-o", "codes.npy", "-q")
 
