@@ -56,8 +56,8 @@ def encode(
 
 
 def places_of(run: Run, data_dir: str | None, offline: bool, terminal: Terminal) -> Places:
-    """Where known datasets are looked for: in the folder named, or else where the run found its
-    own, if that is still there. Raises DataError."""
+    """Places where known datasets are looked for: the folder named, or else that in which the run
+    found its own, if that is still there. Raises DataError."""
     own = run.config.data.dir
     if data_dir is None and own is not None and Path(own).is_dir():
         data_dir = own

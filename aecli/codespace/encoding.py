@@ -54,7 +54,7 @@ class Job:
     model_sha256: str
     with_scores: bool
     about: Mapping[str, Any]
-    """What codes.json says of their origin besides."""
+    """Further content of codes.json, on their origin."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -113,8 +113,8 @@ class Oddness:
 
 
 def oddness(scores: NDArray[np.float32], typical: Mapping[str, float]) -> NDArray[np.float64]:
-    """How often both scores (n, 2) are what is typical, multiplied: it depends on no other image
-    and on no unit."""
+    """(n,): the product of both scores (n, 2), each over its typical value; it depends on no other
+    image and on no unit of measurement."""
     by = np.array([typical["typical_mse"], typical["typical_distance"]])
     return np.prod(scores / np.maximum(by, 1e-30), axis=1)
 

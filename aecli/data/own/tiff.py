@@ -131,7 +131,7 @@ class Tiff:
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where on the ground a scene lies."""
+    """The place on the ground of a scene."""
 
     crs: str
     """Coordinate reference system, as `EPSG:32721` or in WKT; empty if the file names none."""
@@ -146,8 +146,8 @@ class Georeference:
 
 
 def georeference(path: Path) -> Georeference | None:
-    """Where a TIFF lies on the ground; None if it does not say it, or rasterio is not there to read
-    it. Raises UnreadableError."""
+    """The place on the ground of a TIFF; None if it does not say it, or rasterio is not there to
+    read it. Raises UnreadableError."""
     if not is_tiff(path) or not has_rasterio():
         return None
     with reasons():
