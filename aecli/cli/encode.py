@@ -100,11 +100,12 @@ def make_archive(
 ) -> Mapping[str, Any]:
     """Make the archive, or go on with it, unless it is there. The content of its codes.json.
     Raises UsageError if other files are there; DataError, StorageError."""
+    unfinished = Unfinished(target, job)
     found = _already(target, job)
     if found is not None:
+        unfinished.tidy()
         terminal.say(f"{target}: has these codes already; nothing is left to do")
         return found
-    unfinished = Unfinished(target, job)
     if not unfinished.folder.is_dir():
         _require_free(target)
     with unfinished.alone():

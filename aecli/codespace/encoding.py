@@ -162,20 +162,22 @@ class Unfinished:
         try:
             found = json.loads(progress.read_bytes())
             done, identity = int(found["done"]), dict(found["job"])
-            if not done:  # whatever it was to be
-                return 0
-            sizes = [(self.folder / name).stat().st_size for name in self._names]
         except (OSError, *storage.MALFORMED) as error:
             raise DataError(f"{progress}: damaged: {error}; remove {self.folder}") from None
+        if not done:  # whatever it was to be
+            return 0
         mine = json.loads(strictjson.dump(self._job.identity))
         if other := sorted(key for key in mine if mine[key] != identity.get(key)):
             raise UsageError(
                 f"{self.folder}: an archive was begun there with another {', '.join(other)}; remove"
                 " it to begin anew"
             )
-        least = [self._offset(name, done) for name in self._names]
-        if any(size < need for size, need in zip(sizes, least, strict=True)):
-            raise DataError(f"{self.folder}: damaged: files cut short; remove it to begin anew")
+        try:
+            for name in self._names:
+                if (self.folder / name).stat().st_size < self._offset(name, done):
+                    raise ValueError(f"{name} is cut short")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder}: damaged: {error}; remove it to begin anew") from None
         return done
 
     @property
@@ -257,6 +259,11 @@ class Unfinished:
         content = strictjson.dump({"done": done, "job": self._job.identity})
         storage.write_whole(self.folder / "progress.json", content.encode())
         self.done = done
+
+    def tidy(self) -> None:
+        """Remove what a kill after the last rename left."""
+        if not (self.folder / "codes.npy").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def scores(self) -> NDArray[np.float32] | None:
         """(N, 2), by memory map; None without scores."""
