@@ -22,7 +22,7 @@ from aecli.data.images import Batch, Source
 from aecli.data.own.opened import ALL
 from aecli.data.sources import Places
 from aecli.data.whole import Whole, load_whole, open_every, require_shape, whole_of
-from aecli.errors import AecliError, UsageError
+from aecli.errors import AecliError, DataError, UsageError
 from aecli.pathnames import user_path
 from aecli.runs import storage
 from aecli.runs.registry import open_trained
@@ -374,12 +374,15 @@ def _tell(
 
 def _typed(row: Mapping[str, str]) -> dict[str, Any]:
     """A row of codes.csv without its index and what is empty, numbers as numbers."""
-    kinds = {**dict.fromkeys(_WHOLE, int), **dict.fromkeys(_REAL, float)}
-    return {
-        key: kinds.get(key, str)(value)
-        for key, value in row.items()
-        if key != "index" and value != ""
-    }
+    return {key: _number(key, value) for key, value in row.items() if key != "index" and value}
+
+
+def _number(key: str, value: str) -> Any:
+    """A value of a row, as a number where its column has numbers. Raises DataError."""
+    try:
+        return int(value) if key in _WHOLE else float(value) if key in _REAL else value
+    except ValueError:
+        raise DataError(f"codes.csv: {key} is {value!r}, expected a number") from None
 
 
 def place_of(row: Mapping[str, str]) -> str:
@@ -388,5 +391,6 @@ def place_of(row: Mapping[str, str]) -> str:
         return ""
     words = f"column {row['column']}, row {row['row']}"
     if row.get("x"):
-        words += f"; {float(row['x']):.10g}, {float(row['y']):.10g} {row.get('crs', '')}".rstrip()
+        x, y = (_number(key, row[key]) for key in ("x", "y"))
+        words += f"; {x:.10g}, {y:.10g} {row.get('crs', '')}".rstrip()
     return words
