@@ -101,6 +101,8 @@ HEAVY = ("torch", "numpy", "matplotlib", "rich")
     [
         ["--help"],
         ["train", "--help"],
+        ["encode", "--help"],
+        ["search", "--help"],
         ["help", "expect"],
         ["--version"],
         ["trian"],

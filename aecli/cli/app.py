@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from aecli import __version__, interrupts
+from aecli.cli import codes
 from aecli.cli.flags import FLAGS
 from aecli.cli.help import Command, Group, explain
 from aecli.cli.house import configs_app, data_app, show_help, show_runs, show_schema
@@ -206,6 +207,9 @@ def resume_run(
 
 
 # Commands in the order in which `aecli --help` lists them.
+command("encode")(codes.encode)
+command("decode")(codes.decode)
+command("search")(codes.search)
 command("ls")(show_runs)
 app.add_typer(configs_app, name="configs")
 app.add_typer(data_app, name="data")

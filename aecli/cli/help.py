@@ -73,6 +73,27 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli resume runs/20261123T002049Z-train-mlp32 --json --expect 'test_mse<=0.006'",
         ),
     ),
+    "encode": (
+        ("Encode all images of a dataset.", "aecli encode latest mnist -o codes.npy"),
+        (
+            "Encode a folder of photographs and find the oddest of them.",
+            "aecli encode latest ./photos -o photos.npy --scores",
+        ),
+    ),
+    "decode": (
+        ("Decode codes into pictures.", "aecli decode latest codes.npy -o decoded"),
+        ("Decode them into one array.", "aecli decode latest codes.npy -o decoded --npy"),
+    ),
+    "search": (
+        (
+            "Find the digits nearest to the one of index 7.",
+            "aecli search latest 7 --in codes.npy",
+        ),
+        (
+            "Find what is nearest to an image, by the angle between codes.",
+            "aecli search latest digit.png --in codes.npy -k 5 --metric cosine",
+        ),
+    ),
     "ls": (
         ("List the runs.", "aecli ls"),
         ("List those in another folder, for a script.", "aecli ls --runs-dir old-runs --json"),

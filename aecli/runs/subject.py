@@ -1,19 +1,30 @@
 """The run that an experiment looks into: its codec, training and data, taken over."""
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aecli.config import (
+    EXPERIMENTS,
+    DataConfig,
     FitConfig,
+    Layer,
     NetworkConfig,
     ToVaeConfig,
     TrainedConfig,
+    flag_layer,
     flat_settings,
     idle_settings,
     is_given,
+    one_layer,
+    resolve,
+    set_layer,
     undecided,
     with_values,
 )
+from aecli.data.known import DATASETS
+from aecli.data.own.listing import ARRAYS
 from aecli.errors import DataError, UsageError
 from aecli.fields import NetworkSection
 from aecli.runs.registry import find_run
@@ -98,6 +109,63 @@ def with_ancestor(config: Network, runs_dir: Path) -> Network:
         return config
     run = find_run(config.train.init_from, runs_dir, "train.init_from")
     return with_values(config, {"train.init_from": str(run.path.resolve())})
+
+
+_READING = sorted({"binarise", *DataConfig.OF_OWN} - {"test", "gap"})  # those two are of the split
+
+
+def data_of(
+    run: Run,
+    data: str,
+    assignments: Sequence[str] = (),
+    data_dir: str | None = None,
+    recorded: Mapping[str, Any] | None = None,
+) -> DataConfig:
+    """The config of images for the model of a run, which are read as the run read its own, a known
+    dataset's as a known one's and a path's as a path's.
+
+    data: name or path, as typed. assignments: those of --set, which count first. recorded: settings
+    that count in place of the run's. Raises UsageError, DataError.
+    """
+    config = _resolved(run, data, assignments, data_dir, recorded)
+    if not config.is_own:
+        return config
+    update: dict[str, Any] = {"test": None, "val": None, "limit_train": None}
+    if config.channels is None and not config.bands:
+        update["channels"] = run.codec.image_shape[0]
+    if Path(config.dataset).suffix.lower() in ARRAYS:
+        update["size"] = None  # the images of an array are used as they are
+    return config.model_copy(update=update)
+
+
+def _resolved(
+    run: Run,
+    data: str,
+    assignments: Sequence[str],
+    data_dir: str | None,
+    recorded: Mapping[str, Any] | None,
+) -> DataConfig:
+    # Beside DATA in a layer above, settings for the other kind of dataset are passed over.
+    base = reading_settings(run.config.data) if recorded is None else dict(recorded)
+    known = data == "auto" or data in DATASETS
+    if not known and "/" not in data and os.path.lexists(data):
+        data = f"./{data}"
+    flags = {"DATA": ("data.dataset", data), "--data-dir": ("data.dir", data_dir)}
+    layers = [Layer({"data": base}, {}), one_layer([set_layer(assignments), flag_layer(flags)])]
+    config = resolve(EXPERIMENTS["train"], layers)
+    others = sorted(config.model_fields_set - {"data"})
+    if others:
+        raise UsageError(f"--set {others[0]}: only data.* settings say how images are read")
+    for key in ("test", "gap", "val", "limit_train"):
+        if is_given(config, f"data.{key}"):
+            raise UsageError(f"--set data.{key}: nothing is held out here; leave it out")
+    return config.data
+
+
+def reading_settings(config: DataConfig) -> dict[str, Any]:
+    """The settings by which images are read, but for the defaults."""
+    values, defaults = config.model_dump(mode="json"), DataConfig().model_dump(mode="json")
+    return {key: values[key] for key in _READING if values[key] != defaults[key]}
 
 
 def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.faults import (
     caches,
+    codes,
     configs,
     datasets,
     filesystems,
@@ -36,6 +37,7 @@ ROWS: dict[str, Row] = {
     "archives": datasets.archives,
     "caches": caches.caches,
     "files under other names": caches.names,
+    "archives of codes": codes.killed,
     "model folders": models.folders,
     "YAML": configs.table,
     "fuzz": configs.fuzz,

@@ -1,0 +1,332 @@
+"""Indexes beside an archive of codes, quicker to search and not exact; what each costs is measured.
+
+`codes.binary.npy` has a bit for each unit of a code, 1 above the unit's median, compared by Hamming
+distance. `codes.faiss` is FAISS's inverted file (Sivic and Zisserman 2003): codes in lists by their
+nearest of many centres, of which a query looks into the nearest few. Beside each, a `.json` names
+the codes that it was built of; an index of other codes is refused.
+"""
+
+import contextlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aecli import machine, strictjson
+from aecli.codespace.archive import Archive, beside, mapped, require_finite
+from aecli.codespace.nearest import Found, are_copies, distances_to, in_order, nearest
+from aecli.data.downloads import Working
+from aecli.errors import DataError, StorageError, UsageError
+from aecli.runs import storage
+
+KINDS = ("faiss", "binary")
+RECALL = 0.99
+"""Recall that FAISS's index is set to, on the sampled queries."""
+_QUERIES = 100  # codes of the archive, evenly spaced, that recall is measured on
+_FOR_MEDIANS = 2**17  # codes, evenly spaced, that medians are taken of
+_ROWS = 2**15  # codes at once
+_PER_CENTRE = 64  # codes that a centre of FAISS is found from
+_MAX_ABOUT = 2**24
+
+
+class Index(ABC):
+    """A quicker way to search an archive."""
+
+    kind: str
+    metric: str
+    """Name of the distance that the nearest are found and shown by."""
+
+    def __init__(self, archive: Archive, metric: str) -> None:
+        self.archive, self.metric = archive, metric
+        self.about: dict[str, Any] = {}
+
+    @abstractmethod
+    def search(self, queries: NDArray[np.float32], k: int, with_copies: bool = False) -> Found:
+        """The k nearest of each query (Q, d), as far as the index finds them."""
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[Path, Path]:
+        """The index and the description beside it."""
+
+    @abstractmethod
+    def build(self, k: int) -> None:
+        """Build it and write its file. Raises DataError, StorageError."""
+
+    @abstractmethod
+    def load(self) -> None:
+        """Read what `build` wrote. Raises DataError."""
+
+    @property
+    def settings(self) -> str:
+        """Words on what it was set to."""
+        return ""
+
+    def recall(self, k: int) -> tuple[float, int]:
+        """The share of the k nearest, by exact search, that it finds, the mean over queries, which
+        are codes of the archive without their copies; and the number of queries."""
+        exact_by = self.metric if self.kind == "faiss" else "euclidean"
+        queries = _spaced(self.archive, _QUERIES)
+        args = (self.archive.codes, queries, k, exact_by, False, self.archive.path)
+        exact, found = nearest(*args), self.search(queries, k)
+        shares = [
+            len(np.intersect1d(a, b)) / len(a)
+            for a, b in zip(exact.indices, found.indices, strict=True)
+            if len(a)
+        ]
+        return float(np.mean(shares)) if shares else 1.0, len(queries)
+
+
+def opened(kind: str, archive: Archive, metric: str | None, k: int, working: Working) -> Index:
+    """The index of a kind beside an archive, built if there is none.
+
+    metric: `euclidean` or `cosine`; None for the kind's own. Raises DataError for an index of other
+    codes, UsageError, StorageError.
+    """
+    index: Index
+    if kind == "binary":
+        if metric is not None:
+            raise UsageError(
+                f"--metric {metric}: binary codes are compared by Hamming distance; leave it out"
+            )
+        index = Binary(archive)
+    else:
+        index = Inverted(archive, metric or "euclidean")
+    file, description = index.files
+    if file.is_file() and description.is_file():
+        index.about = _described(description)
+        if not archive.is_same(index.about.get("codes") or {}):
+            raise DataError(
+                f"{file}: an index of other codes than {archive.path} has now; remove it, and the"
+                " next search builds it anew"
+            )
+        index.load()
+        return index
+    with working(f"building {file.name}"):
+        fingerprint = archive.fingerprint
+        index.build(k)
+        found, queries = index.recall(k)
+    index.about |= {"codes": fingerprint, "k": k, "recall": found, "queries": queries}
+    storage.write_whole(description, strictjson.dump(index.about).encode())
+    return index
+
+
+def measured_recall(index: Index, k: int, working: Working) -> tuple[float, int]:
+    """The recall of an index at k and the number of queries: as it was built, or measured now."""
+    if index.about.get("k") == k:
+        return float(index.about["recall"]), int(index.about["queries"])
+    with working(f"measuring recall@{k}"):
+        return index.recall(k)
+
+
+class Binary(Index):
+    """A bit for each unit: 1 above the unit's median."""
+
+    kind = "binary"
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__(archive, "hamming")
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        codes = self.archive.path
+        return beside(codes, ".binary.npy"), beside(codes, ".binary.json")
+
+    def build(self, k: int) -> None:
+        sample = _spaced(self.archive, _FOR_MEDIANS)
+        self.about["medians"] = np.median(sample, axis=0).astype(np.float64).tolist()
+        words = -(-self.archive.codes.shape[1] // 64)
+        with _replacing(self.files[0]) as part:
+            bits = np.lib.format.open_memmap(part, "w+", np.uint64, (len(self.archive), words))
+            for start, block in _blocks(self.archive):
+                bits[start : start + len(block)] = self._bits(block)
+            bits.flush()
+        self.load()
+
+    def load(self) -> None:
+        self._every = mapped(self.files[0])
+        words = -(-self.archive.codes.shape[1] // 64)
+        if self._every.shape != (len(self.archive), words) or self._every.dtype != np.uint64:
+            raise DataError(f"{self.files[0]}: not an index of {self.archive.path}")
+
+    def search(self, queries: NDArray[np.float32], k: int, with_copies: bool = False) -> Found:
+        found = Found([], [], [])
+        for query, bits in zip(queries, self._bits(queries), strict=True):
+            best, copies = self._nearest(query, bits, k, with_copies)
+            found.indices.append(best % len(self.archive))
+            found.distances.append((best // len(self.archive)).astype(np.float64))
+            found.copies.append(copies)
+        return found
+
+    def _nearest(
+        self, query: NDArray[np.float32], bits: NDArray[np.uint64], k: int, with_copies: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Distance times N plus index of the k nearest, ascending; the copies left out."""
+        n = len(self.archive)
+        best, copies = np.empty(0, np.int64), [np.empty(0, np.int64)]
+        rows = _ROWS * 8
+        for start in range(0, n, rows):
+            block = self._every[start : start + rows]
+            distances = np.bitwise_count(block ^ bits).sum(axis=1, dtype=np.int64)
+            keys = distances * n + np.arange(start, start + len(block))
+            if not with_copies and len(equal := np.flatnonzero(distances == 0)):
+                codes = self.archive.codes[equal + start]
+                copied = equal[are_copies(codes, query)]
+                copies.append(copied + start)
+                keys = np.delete(keys, copied)
+            best = np.concatenate([best, keys])
+            if len(best) > k:
+                best = np.partition(best, k - 1)[:k]
+        return np.sort(best), np.concatenate(copies)
+
+    def _bits(self, codes: NDArray[Any]) -> NDArray[np.uint64]:
+        """(n, words): the bits of codes (n, d)."""
+        above = codes > np.array(self.about["medians"], np.float32)
+        packed = np.packbits(above, axis=1)
+        spare = -packed.shape[1] % 8
+        return np.pad(packed, ((0, 0), (0, spare))).view(np.uint64)
+
+
+class Inverted(Index):
+    """FAISS's inverted file of whole codes."""
+
+    kind = "faiss"
+
+    def __init__(self, archive: Archive, metric: str) -> None:
+        super().__init__(archive, metric)
+        self._faiss = _faiss()
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        name = "" if self.metric == "euclidean" else f".{self.metric}"
+        codes = self.archive.path
+        return beside(codes, f"{name}.faiss"), beside(codes, f"{name}.faiss.json")
+
+    @property
+    def settings(self) -> str:
+        return f"{self.about['probes']:,} of {self.about['lists']:,} lists looked into"
+
+    def build(self, k: int) -> None:
+        n, dim = self.archive.codes.shape
+        lists = max(int(n**0.5), 1)
+        self._index = self._faiss.IndexIVFFlat(self._faiss.IndexFlatL2(dim), dim, lists)
+        self._index.cp.min_points_per_centroid = 1  # else it warns of small archives on stderr
+        self._index.train(self._directed(_spaced(self.archive, _PER_CENTRE * lists)))
+        for _, block in _blocks(self.archive):
+            self._index.add(self._directed(block))
+        self.about |= {"lists": lists, "probes": 1}
+        while self.recall(k)[0] < RECALL and self.about["probes"] < lists:
+            self.about["probes"] = min(2 * self.about["probes"], lists)
+        with _replacing(self.files[0]) as part:
+            try:
+                self._faiss.write_index(self._index, str(part))
+            except RuntimeError as error:
+                raise StorageError(f"cannot write {self.files[0]}: {error}") from None
+
+    def load(self) -> None:
+        flags = self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
+        try:
+            self._index = self._faiss.read_index(str(self.files[0]), flags)
+            fits = (self._index.ntotal, self._index.d) == self.archive.codes.shape
+            probes = int(self.about["probes"])
+        except (RuntimeError, *storage.MALFORMED) as error:
+            reason = str(error).strip().splitlines()[-1:]
+            raise DataError(f"{self.files[0]}: not an index of FAISS: {reason}") from None
+        if not fits or probes < 1:
+            raise DataError(f"{self.files[0]}: not an index of {self.archive.path}")
+
+    def search(self, queries: NDArray[np.float32], k: int, with_copies: bool = False) -> Found:
+        self._index.nprobe = self.about["probes"]
+        found = Found([], [], [])
+        asked = k if with_copies else k + 1  # the query itself, mostly
+        _, every = self._index.search(self._directed(queries), min(asked, len(self.archive)))
+        for query, indices in zip(queries, every, strict=True):
+            best, distances, copies = self._checked(query, indices, k, with_copies)
+            while len(best) < k and asked < len(self.archive) and len(copies):
+                asked = min(2 * asked, len(self.archive))
+                _, more = self._index.search(self._directed(query[None]), asked)
+                best, distances, copies = self._checked(query, more[0], k, with_copies)
+            found.indices.append(best)
+            found.distances.append(distances)
+            found.copies.append(copies)
+        return found
+
+    def _checked(
+        self, query: NDArray[np.float32], indices: NDArray[np.int64], k: int, with_copies: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """The k nearest among some, by exact distances; these; the copies among them."""
+        indices = np.sort(indices[indices >= 0])
+        codes = np.asarray(self.archive.codes[indices], np.float32)
+        copied = np.zeros(len(indices), bool) if with_copies else are_copies(codes, query)
+        distances = distances_to(codes[~copied], query, self.metric)
+        return *in_order(indices[~copied], distances, k), indices[copied]
+
+    def _directed(self, codes: NDArray[Any]) -> NDArray[np.float32]:
+        """Codes as the index has them: for the cosine, of length 1."""
+        found = np.ascontiguousarray(codes, dtype=np.float32)
+        if self.metric == "cosine":
+            norms = np.linalg.norm(found, axis=1, keepdims=True)
+            found = found / np.where(norms > 0, norms, 1).astype(np.float32)
+        return found
+
+
+def _faiss() -> Any:
+    """FAISS. Raises UsageError where it is not installed."""
+    try:
+        import faiss
+    except ImportError:
+        raise UsageError(
+            "--index faiss: FAISS is not installed; pip install 'aecli[search]', or search without"
+            " it: exact search is the default"
+        ) from None
+    faiss.omp_set_num_threads(machine.usable_cores())
+    return faiss
+
+
+def _spaced(archive: Archive, most: int) -> NDArray[np.float32]:
+    """At most so many codes of an archive, evenly spaced. Raises DataError if some are not
+    finite."""
+    n = len(archive)
+    chosen = np.unique(np.linspace(0, n - 1, min(most, n)).astype(np.int64))
+    codes = np.asarray(archive.codes[chosen], np.float32)
+    require_finite(codes, archive.path)
+    return codes
+
+
+def _blocks(archive: Archive) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """All codes in blocks, each with the index of its first. Raises DataError."""
+    for start in range(0, len(archive), _ROWS):
+        block = np.asarray(archive.codes[start : start + _ROWS], np.float32)
+        require_finite(block, archive.path, start)
+        yield start, block
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, renamed to `path` at the end. Raises StorageError."""
+    part = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_ABOUT:
+            raise ValueError(f"more than {_MAX_ABOUT:,} bytes")
+        about = json.loads(path.read_bytes())
+        if not isinstance(about, Mapping):
+            raise ValueError("not an object")
+        return dict(about)
+    except (OSError, *storage.MALFORMED) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
