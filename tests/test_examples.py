@@ -17,7 +17,7 @@ from PIL import Image
 
 from aecli.cli import look
 from aecli.cli.help import EXAMPLES
-from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, train
+from aecli.experiments import evaluate, interpolate, pca_compare, sample, sweep_codedim, train
 
 README = Path(__file__).parents[1] / "README.md"
 DATA = ("--dataset", "mnist-5k", "--offline")
@@ -28,6 +28,7 @@ SMALLER = {
     "pca-compare": (*TINY, "--seeds", "1", "--jobs", "1"),
     "interpolate": (*TINY, "--pairs", "5"),
     "sample": (*TINY, "--samples", "40"),
+    "evaluate": ("--offline", "--seeds", "1", "--parts", "robustness"),
     "reproduce": ("--dry-run",),  # tests/test_reproduce.py runs it
     "resume": (),
 }
@@ -92,7 +93,7 @@ def quick(monkeypatch):
     """Nothing is drawn, and the probes read little."""
     for module in (look, pca_compare, sample, train):
         monkeypatch.setattr(module, "_draw", lambda *_: None)
-    for module in (interpolate, sweep_codedim):
+    for module in (evaluate, interpolate, sweep_codedim):
         monkeypatch.setattr(module, "draw", lambda *_: None)
     monkeypatch.setattr(sweep_codedim, "N_PROBE", 50)
 

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 OF_VARIATIONAL = (
     *("elbo_nats", "kl_nats", "nll_nats", "nll_samples", "nll_images", "active_units", "sigma"),
 )
+OF_CODES_AT_WORK = (
+    *("probe_accuracy", "probe_accuracy_10", "probe_accuracy_100", "knn_accuracy"),
+    *("kmeans_accuracy", "kmeans_nmi", "kmeans_ari"),
+    *("mixture_accuracy", "mixture_nmi", "mixture_ari"),
+    *("retrieval_map", "precision_at_10"),
+    *("anomaly_auroc", "anomaly_auroc_error", "anomaly_auroc_density"),
+    *("other_auroc", "other_auroc_error", "other_auroc_density"),
+    *("found_shifted", "found_brightened", "found_noised", "found_rotated"),
+)
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
     "train": (
@@ -164,6 +173,16 @@ METRICS: dict[str, tuple[str, ...]] = {
             for sampler in ("standard_normal", "gaussian", "full_gaussian", "mixture", "jittered")
         ),
         "holes_calibrated_on",
+    ),
+    "evaluate": (
+        "dataset",
+        "code_dim",
+        "seeds",
+        *(
+            name
+            for measure in OF_CODES_AT_WORK
+            for name in (measure, f"{measure}_sd", f"pca_{measure}", f"pixels_{measure}")
+        ),
     ),
 }
 
