@@ -298,7 +298,7 @@ class ToVaeConfig(NetworkConfig):
 
 
 PARTS = ("classification", "clustering", "retrieval", "anomaly", "robustness")
-"""What `aecli evaluate` measures, in the order in which it tells."""
+"""Parts of `aecli evaluate`, in the order in which it tells of them."""
 
 if TYPE_CHECKING:
     Part = str

@@ -55,7 +55,7 @@ class LabelCurve:
     vote: float
     """Accuracy of the nearest codes' vote, with all labels."""
     place: int = 0
-    """As that of `Shares`."""
+    """Place among the contestants, as in `Shares`."""
 
 
 def label_curves(curves: Sequence[LabelCurve], title: str) -> Figure:
@@ -146,7 +146,7 @@ def class_scores(classes: Sequence[str], series: Sequence[Shares], title: str) -
         least = math.floor(20 * lowest - 0.2) * 5
         _percent_axis(axes, least)
         axes.set_xlim(least, 100 * highest + 1)
-        axes.set_xlabel("AUROC, %: chance that an odd image looks odder than a normal one")
+        axes.set_xlabel("AUROC, % (50 is chance)")
         _named_rows(axes, [classes[i] for i in order])
         axes.set_ylabel("the normal class")
         heading(figure, title)

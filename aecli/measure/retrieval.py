@@ -18,7 +18,7 @@ class Retrieval:
 
 
 def retrieval(points: Tensor, labels: Tensor) -> Retrieval | None:
-    """How well images of the same label are found by Euclidean distance.
+    """Precisions of finding images of the same label by Euclidean distance.
 
     Each image is a query among all others, itself left out; equal distances go by index. The
     average precision of a query is the mean, over the images of its label, of the precision at the
