@@ -206,7 +206,7 @@ def test_odd_images_of_the_same_kind_are_not_told():
     pca = Pca((1, 6, 6), PcaConfig(code_dim=4))
     pca.solve(one.fit)
     for name, found in aurocs(pca, alike).items():
-        assert found == 0.5, name
+        assert found == pytest.approx(0.5), name
 
 
 # How images are looked at, and changed.

@@ -209,7 +209,7 @@ PARTS = Flag(
     str,
     "PART,...",
     "Parts to measure, with commas between (default:"
-    " classification,clustering,retrieval,anomaly,robustness).",
+    " classification, clustering, retrieval, anomaly, robustness).",
 )
 ENDS = (
     _end("from_digit", "D", "Digit, or class by its index, to start at (default: any)."),

@@ -146,9 +146,8 @@ def class_scores(classes: Sequence[str], series: Sequence[Shares], title: str) -
         least = math.floor(20 * lowest - 0.2) * 5
         _percent_axis(axes, least)
         axes.set_xlim(least, 100 * highest + 1)
-        axes.set_xlabel("AUROC, % (50 is chance)")
-        _named_rows(axes, [classes[i] for i in order])
-        axes.set_ylabel("the normal class")
+        axes.set_xlabel("AUROC, % (50 is chance), by the class that is normal")
+        _named_rows(axes, [classes[i] for i in order.tolist()])
         heading(figure, title)
         legend_below(figure, handles)
         return figure

@@ -17,7 +17,7 @@ def ranks(scores: Tensor, held_out: Tensor) -> Tensor:
     ordered = held_out.double().sort().values
     asked = scores.double().contiguous()
     lower, not_higher = (torch.searchsorted(ordered, asked, right=right) for right in (False, True))
-    return (lower + not_higher) / (2 * len(ordered))
+    return (lower + not_higher).double() / (2 * len(ordered))
 
 
 def auroc(normal: Tensor, odd: Tensor) -> float:
