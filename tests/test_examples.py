@@ -17,7 +17,15 @@ from PIL import Image
 
 from aecli.cli import encode, look, search
 from aecli.cli.help import EXAMPLES
-from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, to_vae, train
+from aecli.experiments import (
+    evaluate,
+    interpolate,
+    pca_compare,
+    sample,
+    sweep_codedim,
+    to_vae,
+    train,
+)
 from tests.conftest import ONE_PIXEL
 
 README = Path(__file__).parents[1] / "README.md"
@@ -30,6 +38,7 @@ SMALLER = {
     "interpolate": (*TINY, "--pairs", "5"),
     "sample": (*TINY, "--samples", "40"),
     "to-vae": ("--offline", "--epochs", "1", "--samples", "40"),
+    "evaluate": ("--offline", "--seeds", "1", "--parts", "robustness"),
     "reproduce": ("--dry-run",),  # tests/test_reproduce.py runs it
     "resume": (),
     "encode": ("--offline",),
@@ -104,7 +113,7 @@ def quick(monkeypatch):
     for module in (look, pca_compare, sample, search, to_vae, train):
         monkeypatch.setattr(module, "_draw", lambda *_: None)
     monkeypatch.setattr(encode, "_draw", lambda *_: ONE_PIXEL)
-    for module in (interpolate, sweep_codedim):
+    for module in (evaluate, interpolate, sweep_codedim):
         monkeypatch.setattr(module, "draw", lambda *_: None)
     monkeypatch.setattr(sweep_codedim, "N_PROBE", 50)
 

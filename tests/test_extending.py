@@ -189,6 +189,14 @@ done = {
     "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian", *ordered),
     "sample": call("sample", "--run", "latest", "--samples", "100", "--offline", "-q"),
     "interpolate": call("interpolate", "--run", "latest", "--pairs", "20", "--offline", "-q"),
+    "evaluate": call(
+        "evaluate", "latest", "--parts", "classification,clustering,retrieval,robustness",
+        "--seeds", "1", "--offline", "-q",
+    ),
+    "anomaly": call(
+        "evaluate", *TOY, *MORE[:4], *one, "--parts", "anomaly", "--seeds", "1", "--jobs", "1",
+        "--set", "anomaly.epochs=1",
+    ),
     "sweep": call(
         "sweep-codedim", "2", "8", *TOY, *MORE[:4], "--seeds", "1", "--set", "engine=backwards"
     ),

@@ -111,6 +111,12 @@ EXPERIMENTS = {
         "Make a trained autoencoder variational, so that codes of N(0, I) decode to images; measure"
         " and draw both."
     ),
+    "evaluate": (
+        "Put codes to work, beside PCA's and pixels: classify, cluster, retrieve, find odd images."
+        "\n\n"
+        "Every number is of test images. With --dataset the codes of other images than those that"
+        " the run learned from are put to work."
+    ),
 }
 
 

@@ -66,6 +66,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli to-vae latest --set 'betas=[4, 16]'",
         ),
     ),
+    "evaluate": (
+        ("Put the codes of the newest finished run to work.", "aecli evaluate latest"),
+        (
+            "Look at two parts of it alone.",
+            "aecli evaluate latest --parts clustering,retrieval",
+        ),
+    ),
     "resume": (
         ("Go on with a run.", "aecli resume runs/20261123T002049Z-train-mlp32"),
         (

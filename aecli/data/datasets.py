@@ -165,6 +165,8 @@ def _check_sizes(config: NetworkConfig, name: str) -> None:
         name, (n_train, _) = opened.name, _sizes_of_own(opened, config.data)
     else:
         n_train, _ = _sizes(DATASETS[name].n_train, config.data)
+    if facts.is_looked_into(config):
+        return
     if not config.codec.solved:
         require_batch(config.train.batch_size, n_train, name)
     code_dim = max(getattr(config, "code_dims", (config.codec.code_dim,)))

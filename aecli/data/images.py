@@ -104,6 +104,13 @@ class Source(ABC):
             raise UsageError(f"these images have no labels, which {why} needs")
         return self.labels
 
+    def of_class(self, label: int | None) -> "Source":
+        """The images of a class; all for None. Raises UsageError where there are no labels."""
+        if label is None:
+            return self
+        labels = self.require_labels(f"class {label}")
+        return self.part((labels == label).nonzero().squeeze(1))
+
     def batches(self, max_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
         """All images in order, in batches of at most so many bytes of float32 pixels."""
         for indices in torch.arange(len(self)).split(batch_size(self.pixels, max_bytes)):

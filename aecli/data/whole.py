@@ -191,7 +191,9 @@ class _Joined(Source):
         mask = None
         if self.masked:
             every = [torch.ones(len(p), 1, *self.shape[1:]).bool() for p in parts]
-            masks = [p.mask if p.mask is not None else ones for p, ones in zip(parts, every)]
+            masks = [
+                p.mask if p.mask is not None else ones for p, ones in zip(parts, every, strict=True)
+            ]
             mask = torch.cat(masks)[order]
         return Batch(
             torch.cat([part.images for part in parts])[order],

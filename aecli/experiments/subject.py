@@ -89,7 +89,7 @@ def require_shape(run: Run, shape: ImageShape, dataset: str) -> None:
     decoded = run.codec.image_shape
     if decoded != shape:
         raise UsageError(
-            f"--run {run.path.name} decodes {_by(decoded)} images, {dataset} has {_by(shape)}"
+            f"the run {run.path.name} decodes {_by(decoded)} images, {dataset} has {_by(shape)}"
         )
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from aecli import locks, machine
 from aecli.config import (
     CodecConfig,
+    EvaluateConfig,
     ManyConfig,
     NetworkConfig,
     SweepConfig,
@@ -23,6 +24,7 @@ Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
 _MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
+_SIDE_BY_SIDE = 4 * 2.0**28  # bytes of images, or of their codes, and of distances between them
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
@@ -101,6 +103,10 @@ def trainings(config: NetworkConfig) -> int:
                 return config.seeds
             rows = len(dims) + len(facts.wide_dims(config))
             return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
+        case "evaluate":  # and one for each class alone
+            assert isinstance(config, EvaluateConfig)
+            alone = facts.n_classes(config.data) if "anomaly" in config.parts else 0
+            return max(config.seeds * (alone + config.trains_codecs_of_all), 1)
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
         case _:  # reproduce: five codes as the chapter trains, seven rows of the table; linear ones
@@ -136,6 +142,8 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (numbers + pixels)
     data = facts.bytes_in_memory(config.data)
     measuring = 4.0 * (3 * _MEASURED_AT_ONCE + max(_MEASURED_AT_ONCE // pixels, 1) * numbers)
+    if config.experiment == "evaluate":
+        measuring += _SIDE_BY_SIDE
     memory = _PROGRAM + data + measuring + at_a_time * training
     if at_a_time > 1:
         memory += at_a_time * (_PROGRAM + data)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from aecli.config import (
     EXPERIMENTS,
     DataConfig,
+    EvaluateConfig,
     FitConfig,
     Layer,
     NetworkConfig,
@@ -38,16 +39,22 @@ def settled(config: Config, runs_dir: Path) -> Config:
     """`config` with the codec, training and data of its run, so that it says what is looked into.
 
     `latest` becomes a path, so that the same config repeats the same run later. A config without a
-    run comes back as it is. Raises DataError for a run without a model or a config, UsageError
-    where `config` asks for another codec, training or dataset than the run's.
+    run comes back as it is. Of `evaluate` the data stay another dataset's where one is asked for.
+    Raises DataError for a run without a model or a config, UsageError where `config` asks for
+    another codec, training or dataset than the run's.
     """
     if config.run is None:
         return config
-    run = find_run(config.run, runs_dir)
+    run = find_run(config.run, runs_dir, _by(config))
     trained = run.config
-    _require_same(config, trained, run.path)
-    where = with_values(trained, {"data.dir": config.data.dir}).data
-    update = {"run": str(run.path.resolve()), "codec": trained.codec, "train": trained.train}
+    elsewhere = _asks_for_other_images(config, trained)
+    _require_same(config, trained, run.path, ("codec", "train", *(() if elsewhere else ("data",))))
+    if elsewhere:
+        where = _read_alike(config, trained.data)
+    else:
+        where = with_values(trained, {"data.dir": config.data.dir}).data
+    update = {"run": str(run.path.resolve()), "codec": trained.codec}
+    update["train"] = with_values(trained.train, {"init_from": None})  # nothing begins from it here
     return with_values(config, {**update, "data": where})
 
 
@@ -168,14 +175,44 @@ def reading_settings(config: DataConfig) -> dict[str, Any]:
     return {key: values[key] for key in _READING if values[key] != defaults[key]}
 
 
-def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> None:
-    """Raises UsageError, a line for each setting that was given and that the run has not."""
+def _by(config: TrainedConfig) -> str:
+    """The flag or the command that names a run, for errors."""
+    return "evaluate" if isinstance(config, EvaluateConfig) else "--run"
+
+
+def _asks_for_other_images(asked: TrainedConfig, trained: NetworkConfig) -> bool:
+    """True if a run's codec is to be evaluated on another dataset than it learned from."""
+    dataset = asked.data.dataset
+    return (
+        isinstance(asked, EvaluateConfig)
+        and is_given(asked, "data.dataset")
+        and dataset not in ("auto", trained.data.dataset)
+    )
+
+
+def _read_alike(config: TrainedConfig, trained_on: DataConfig) -> DataConfig:
+    """The data of `config`, read as a run read its own where nothing else is given. Raises
+    UsageError."""
+    given = {
+        key: value
+        for key, value in config.data.model_dump(mode="json").items()
+        if is_given(config, f"data.{key}")
+    }
+    layers = [Layer({"data": reading_settings(trained_on)}, {}), Layer({"data": given}, {})]
+    return resolve(EXPERIMENTS["train"], layers).data
+
+
+def _require_same(
+    asked: TrainedConfig, trained: NetworkConfig, path: Path, sections: Sequence[str]
+) -> None:
+    """Raises UsageError, a line for each setting of `sections` that was given and that the run has
+    not."""
     idle, there = idle_settings(trained), flat_settings(trained)
-    left = undecided(asked) | undecided(trained) | {"data.dir"}
+    left = undecided(asked) | undecided(trained) | {"data.dir", "train.init_from"}
     mistakes = []
     for key, wanted in flat_settings(asked).items():
         section = key.partition(".")[0]
-        if section not in ("codec", "train", "data") or key in left or not is_given(asked, key):
+        if section not in sections or key in left or not is_given(asked, key):
             continue
         if key not in there:
             was = f"has a {trained.codec.name}, which has no such setting"
@@ -184,7 +221,9 @@ def _require_same(asked: TrainedConfig, trained: NetworkConfig, path: Path) -> N
         else:
             was = f"was trained {_with(there[key])}"
         if key not in there or key in idle or wanted != there[key]:
-            mistakes.append(f"{key}={wanted}: --run {path.name} {was}; with a run, leave it out")
+            mistakes.append(
+                f"{key}={wanted}: {_by(asked)} {path.name} {was}; with a run, leave it out"
+            )
     if mistakes:
         raise UsageError("\n".join(mistakes))
 

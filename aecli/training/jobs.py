@@ -35,12 +35,15 @@ class Job:
     codec: CodecConfig
     fit: FitConfig
     seed: int
+    label: int | None = None
+    """Class that it learns from alone; None for all images."""
 
     @property
     def title(self) -> str:
         hidden = "-".join(map(str, getattr(self.codec, "hidden", ())))
         layers = f" ({hidden})" if hidden else ""
-        return f"{self.codec.name} code {self.codec.code_dim}{layers}, seed {self.seed}"
+        alone = "" if self.label is None else f", class {self.label} alone"
+        return f"{self.codec.name} code {self.codec.code_dim}{layers}, seed {self.seed}{alone}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def train_all(
     warning. A failed one does not stop the others, unless
     `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an impossible job.
     """
-    if not config.codec.solved:
+    if not config.codec.solved and any(job.label is None for job in jobs):
         images.require_batch(config.train.batch_size)
     threads = config.threads or 1
     names = {job: _name(job, images, threads) for job in jobs}
@@ -155,6 +158,7 @@ def _name(job: Job, images: Images, threads: int) -> str:
         "codec": job.codec.model_dump(mode="json"),
         "fit": job.fit.model_dump(mode="json"),
         "seed": job.seed,
+        "label": job.label,
         "threads": threads,
         "data": images.provenance(),
         "torch": torch.__version__,
@@ -178,14 +182,15 @@ def _train(shared: _Shared, job: Job) -> tuple[State, list[EpochRecord]]:
     """Train a job, in a worker process or in this one where there is but one job at a time."""
     threads_before = torch.get_num_threads()
     device.seed_and_limit(job.seed, shared.threads)
+    train, val = (part.of_class(job.label) for part in (shared.train, shared.val))
     try:
         codec = codecs.build(job.codec, shared.image_shape)
         records: list[EpochRecord] = []
         if codec.settings.solved:
-            codec.solve(shared.train)
+            codec.solve(train)
         else:
             order = torch.Generator().manual_seed(job.seed)
-            records = list(fit(codec, shared.train, shared.val, job.fit, order))
+            records = list(fit(codec, train, val, job.fit, order))
     finally:
         torch.set_num_threads(threads_before)
     return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}, records
