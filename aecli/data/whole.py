@@ -190,10 +190,9 @@ class _Joined(Source):
         order = torch.cat([of_first.nonzero(), (~of_first).nonzero()])[:, 0].argsort()
         mask = None
         if self.masked:
-            every = [torch.ones(len(p), 1, *self.shape[1:]).bool() for p in parts]
-            masks = [
-                p.mask if p.mask is not None else ones for p, ones in zip(parts, every, strict=True)
-            ]
+            all_valid = (torch.ones(len(part), 1, *self.shape[1:]).bool() for part in parts)
+            both = zip(parts, all_valid, strict=True)
+            masks = [ones if part.mask is None else part.mask for part, ones in both]
             mask = torch.cat(masks)[order]
         return Batch(
             torch.cat([part.images for part in parts])[order],

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from aecli.data.images import Batch, Source
+from aecli.measure.distances import nearest_one
 from aecli.measure.views import View
 
 SHIFT = 2  # pixels to the right; the left edge is repeated
 BRIGHTER = 1.1
 NOISE = 0.1  # the deviation of the noise, in pixel units
 DEGREES = 10.0
-_NUMBERS = 2**26  # distances held at once
 
 Change = Callable[[Batch, Generator], Batch]
 
@@ -76,13 +76,9 @@ def found_first(view: View, source: Source, points: Tensor, change: Change, seed
     found, start = 0, 0
     for batch in source.batches():
         changed = view(change(batch, generator))
+        nearest, least = nearest_one(changed, points)
         own = torch.arange(start, start + len(batch))
-        for some in torch.arange(len(batch)).split(max(_NUMBERS // len(points), 1)):
-            nearest = torch.cdist(changed[some], points).argmin(dim=1)
-            # cdist's rounding finds the nearest; the distances compared are exact differences.
-            least, to_own = (
-                (changed[some] - points[which]).norm(dim=1) for which in (nearest, own[some])
-            )
-            found += int((to_own <= least).sum())
+        to_own = (changed - points[own]).norm(dim=1)
+        found += int(((nearest == own) | (to_own <= least)).sum())
         start += len(batch)
     return found / len(points)
