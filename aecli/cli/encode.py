@@ -19,6 +19,7 @@ from aecli.data import datasets
 from aecli.data.sources import Places, default_places
 from aecli.data.whole import PARTS, Whole, load_whole, require_shape
 from aecli.errors import DataError, Interrupted, UsageError
+from aecli.experiments.subject import other_images
 from aecli.pathnames import user_path
 from aecli.runs.registry import open_trained
 from aecli.runs.run import Run
@@ -158,11 +159,7 @@ def _calibrated(run: Run, places: Places, terminal: Terminal) -> Oddness:
         if run.config.data.is_own:  # which no --data-dir is for
             places = replace(places, named=False)
         images = datasets.load(run.config.data, places, lambda _: None, run.scale)
-        learned_from = (run.record.get("dataset") or {}).get("sha256")
-        if images.sha256 != learned_from:
-            terminal.warn(
-                [f"the images in {images.source} are not those that {run.path.name} learned from"]
-            )
+        terminal.warn(other_images(run, images))
         return Oddness.of(run.codec, images)
 
 

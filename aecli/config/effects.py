@@ -216,6 +216,8 @@ def _idle_in_evaluate(config: EvaluateConfig) -> dict[str, Idle]:
         if config.run is not None:
             none = Idle("the model of a run is looked into, nothing is trained", ("run", "parts"))
             idle |= dict.fromkeys(("jobs", "engine", "threads"), none)
+            if config.parts == ("retrieval",):
+                idle["seeds"] = Idle("nothing is trained or drawn", ("run", "parts"))
     elif config.codec.solved:
         solved = Idle(f"{config.codec.name} is solved for, not trained", ("codec.name",))
         idle |= dict.fromkeys(("anomaly.epochs", "anomaly.batch_size"), solved)

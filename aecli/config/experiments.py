@@ -367,6 +367,11 @@ class EvaluateConfig(ManyConfig, TrainedConfig):
         return [part.strip() for part in parts.split(",")] if isinstance(parts, str) else parts
 
     @property
+    def seeds_of_trainings(self) -> range:
+        """Seeds that a codec is trained with: one for what is solved for."""
+        return range(self.seed, self.seed + (1 if self.codec.solved else self.seeds))
+
+    @property
     def trains_codecs_of_all(self) -> bool:
         """True if codecs of all classes are trained: there is no run, and not `anomaly` alone."""
         return self.run is None and self.parts != ("anomaly",)

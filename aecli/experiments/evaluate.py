@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from aecli.codecs.base import Codec
 from aecli.config import EvaluateConfig
 from aecli.counts import count
 from aecli.data import datasets, facts
-from aecli.data.images import Images, Source, batch_size, with_held_out
+from aecli.data.images import Images, Source, with_held_out
 from aecli.errors import UsageError
 from aecli.experiments.evaluate_anomaly import (
     FEWEST,
@@ -31,11 +31,13 @@ from aecli.experiments.evaluate_parts import (
     PIXELS,
     Seen,
     Values,
+    looked_at,
+    most_side_by_side,
     thinned,
 )
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
-from aecli.experiments.subject import require_shape
+from aecli.experiments.subject import other_images, require_shape
 from aecli.experiments.wording import settings_in_words
 from aecli.measure import probes
 from aecli.measure.baselines import pca_beside
@@ -47,8 +49,6 @@ from aecli.runs.subject import settled
 from aecli.training import device
 from aecli.training.jobs import Job, facts_of_jobs, train_all
 
-MOST_TRAINING, MOST_TEST = 100_000, 10_000  # images that are looked at
-_PIXEL_BYTES = 2**28  # of training images as pixels, and of test images; all of MNIST's fit
 _FEWEST_AS_PIXELS = 100  # training images
 _NAMED = 5  # classes named in a sentence, at most
 
@@ -95,6 +95,8 @@ def run(config: EvaluateConfig, context: Context) -> Result:
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         check(config, len(images.train))
         home = _home(config, run, context)
+        if run is not None and not _asks_for_others(config, run):
+            context.terminal.warn(other_images(run, images))
         left_out = _left_out(config, images, home)
         parts = [part for part in config.parts if part not in left_out]
         found, by_class = measure(config, parts, images, run, run_dir, context)
@@ -136,7 +138,7 @@ def measure(
             found[contestant.prefix] = _measured(contestant, of_all, context)
     if "anomaly" not in parts:
         return found, {}
-    test = thinned(images.test, MOST_TEST)
+    _, test = looked_at(images, config.codec.code_dim)
     prefixes = [CODES, PCA, *([PIXELS] if _fit_as_pixels(test) else [])]
     by_class = anomaly(config, images, test, prefixes, run_dir, context)
     for prefix, classes in by_class.items():
@@ -146,22 +148,33 @@ def measure(
 
 def _home(config: EvaluateConfig, run: Run | None, context: Context) -> Images | None:
     """The images that a run learned from, where others are looked at among them; None elsewhere.
-    Raises what `datasets.load` raises."""
-    if run is None or "anomaly" not in config.parts:
+    Raises UsageError if none of them is held out, and what `datasets.load` raises."""
+    if run is None or "anomaly" not in config.parts or not _asks_for_others(config, run):
         return None
     data = run.config.data
-    if data.dataset == config.data.dataset:
-        return None
-    where = data.model_copy(update={"dir": config.data.dir})
-    images = datasets.load(where, context.places, context.terminal.say, run.scale)
-    return images if len(images.val) else with_held_out(images)
+    places = replace(context.places, named=False) if data.is_own else context.places
+    images = datasets.load(data, places, context.terminal.say, run.scale)
+    context.terminal.warn(other_images(run, images))
+    images = images if len(images.val) else with_held_out(images)
+    if not len(images.val):
+        raise UsageError(
+            f"parts=anomaly: {images.name}, which {run.path.name} learned from, has one test image"
+            " and none for validation; others cannot be ranked among so few"
+        )
+    return images
+
+
+def _asks_for_others(config: EvaluateConfig, run: Run) -> bool:
+    """True if the images are of another dataset than the one that the run learned from."""
+    return config.data.dataset != run.config.data.dataset
 
 
 def _others(codec: Codec, home: Images, images: Images) -> dict[str, Values]:
     """Images of another dataset among those that the codec learned from."""
-    test, odd = (thinned(each.test, MOST_TEST) for each in (home, images))
-    normal = Normal(thinned(home.train, MOST_TRAINING), home.val, test, odd)
-    as_pixels = _fit_as_pixels(normal.fit) and _fit_as_pixels(test) and _fit_as_pixels(odd)
+    k = codec.code_dim
+    (fit, test), (_, odd) = looked_at(home, k), looked_at(images, k)
+    normal = Normal(fit, thinned(home.val, len(fit)), test, odd)
+    as_pixels = _fit_as_pixels(test) and _fit_as_pixels(odd)
     return others(codec, normal, [CODES, PCA, *([PIXELS] if as_pixels else [])])
 
 
@@ -169,7 +182,7 @@ def _left_out(config: EvaluateConfig, images: Images, home: Images | None) -> di
     """The parts that these images do not allow, with the reason. Raises UsageError if those are
     all that were asked for."""
     found = {}
-    train, test = images.train, thinned(images.test, MOST_TEST)
+    train, (_, test) = images.train, looked_at(images, config.codec.code_dim)
     for part in config.parts:
         if part == "robustness":
             continue
@@ -195,16 +208,18 @@ def _contestants(
 ) -> list[Contestant]:
     """The codes, PCA's where the training images have as many components, and pixels where they
     are not too large."""
-    train, test = thinned(images.train, MOST_TRAINING), thinned(images.test, MOST_TEST)
+    train, test = looked_at(images, config.codec.code_dim)
     seeds = range(config.seed, config.seed + config.seeds)
     codecs: list[tuple[Codec | None, Sequence[int]]]
     if run is not None:
         codecs = [(run.codec, seeds)]
     else:
-        jobs = [Job(config.codec, config.train, seed) for seed in seeds]
+        jobs = [Job(config.codec, config.train, seed) for seed in config.seeds_of_trainings]
         trainings = train_all(jobs, images, config, run_dir, context)
         trainings.require_all()
-        codecs = [(trainings.done[job].codec, [job.seed]) for job in jobs]
+        each = [seeds] if len(jobs) == 1 else [[job.seed] for job in jobs]
+        trained = [trainings.done[job].codec for job in jobs]
+        codecs = list(zip(trained, each, strict=True))
     labels = _labels(config)
     found = [Contestant(CODES, labels[CODES], codecs, train, test)]
     with context.terminal.working(labels[PCA]):
@@ -214,7 +229,7 @@ def _contestants(
     if pca is not None:
         found.append(Contestant(PCA, labels[PCA], [(pca, seeds)], train, test))
     if _fit_as_pixels(test):
-        few = thinned(train, _most_as_pixels(train))
+        few = thinned(train, most_side_by_side(train.pixels))
         found.append(Contestant(PIXELS, labels[PIXELS], [(None, seeds)], few, test))
     return found
 
@@ -238,13 +253,9 @@ def _labels(config: EvaluateConfig) -> dict[str, str]:
     return {CODES: f"{config.codec.name}-{k}", PCA: f"PCA-{k}", PIXELS: "pixels"}
 
 
-def _most_as_pixels(source: Source) -> int:
-    return batch_size(source.pixels, _PIXEL_BYTES)
-
-
 def _fit_as_pixels(test: Source) -> bool:
     """True if the pixels of all test images can be held, and of enough training images."""
-    return max(len(test), _FEWEST_AS_PIXELS) <= _most_as_pixels(test)
+    return max(len(test), _FEWEST_AS_PIXELS) <= most_side_by_side(test.pixels)
 
 
 def _rows(
@@ -331,7 +342,7 @@ def _notes(
     config: EvaluateConfig, parts: Sequence[str], images: Images, run: Run | None
 ) -> list[str]:
     """Sentences on what the numbers are of."""
-    train, test = thinned(images.train, MOST_TRAINING), thinned(images.test, MOST_TEST)
+    train, test = looked_at(images, config.codec.code_dim)
     notes = [
         f"Read from {len(train):,} training images, measured on {len(test):,} test images; ± is the"
         " deviation over seeds of what is trained or drawn."
@@ -343,7 +354,7 @@ def _notes(
         notes.append(f"The codec is that of {run.path.name}, which learned from {learned_from}.")
     if not _fit_as_pixels(test):
         notes.append("Pixels are left out: the test images are too large to be held side by side.")
-    elif len(train) > (most := _most_as_pixels(train)):
+    elif len(train) > (most := most_side_by_side(train.pixels)):
         notes.append(f"Pixels are read from {most:,} of the training images.")
     if "classification" in parts:
         notes += _few_in_words(train, images)
@@ -363,16 +374,14 @@ def _few_in_words(train: Source, images: Images) -> list[str]:
 
 def _alone_in_words(config: EvaluateConfig, images: Images) -> list[str]:
     """Sentences on the codecs of one class, and on classes that have none."""
-    own, test = config.anomaly, thinned(images.test, MOST_TEST)
+    own, (_, test) = config.anomaly, looked_at(images, config.codec.code_dim)
     normal = classes_alone(config, images.train, test)
     code_dim = codec_alone(config).code_dim
     how = "" if config.codec.solved else f", {count(own.epochs, 'epoch')} each"
     there = test.require_labels("anomaly").unique().tolist()
     left_out = [label for label in there if label not in normal]
-    notes = [
-        f"Odd images are told by {count(config.seeds * len(normal), 'codec')} of one class each,"
-        f" with codes of {code_dim}{how}."
-    ]
+    trained = count(len(config.seeds_of_trainings) * len(normal), "codec")
+    notes = [f"Odd images are told by {trained} of one class each, with codes of {code_dim}{how}."]
     if left_out:
         notes.append(f"Too few images to be the normal ones have {_named(left_out, images)}.")
     return notes

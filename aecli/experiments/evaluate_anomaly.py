@@ -13,7 +13,14 @@ from aecli.codespace.region import NEIGHBOURS, OccupiedRegion
 from aecli.config import CodecConfig, EvaluateConfig, PcaConfig, with_values
 from aecli.data import facts
 from aecli.data.images import Images, Source
-from aecli.experiments.evaluate_parts import CODES, PCA, PIXELS, Values
+from aecli.experiments.evaluate_parts import (
+    CODES,
+    PCA,
+    PIXELS,
+    Values,
+    most_side_by_side,
+    thinned,
+)
 from aecli.measure import metrics
 from aecli.measure.anomaly import auroc, ranks
 from aecli.measure.distances import nearest_distances
@@ -129,13 +136,15 @@ def aurocs(codec: Codec | None, normal: Normal) -> dict[str, float]:
 
 def _scores(codec: Codec | None, normal: Normal) -> dict[str, list[Tensor]]:
     """Scores of the held-out, the normal and the odd images, by name; higher is odder."""
-    parts = (normal.held_out, normal.test, normal.odd)
+    most = most_side_by_side(normal.fit.pixels if codec is None else codec.code_dim)
+    fit, held_out = (thinned(each, most) for each in (normal.fit, normal.held_out))
+    parts = (held_out, normal.test, normal.odd)
     if codec is None:
-        view, training = View.fitted(None, normal.fit)
+        view, training = View.fitted(None, fit)
         near = [nearest_distances(view.all(part), training, NEIGHBOURS) for part in parts]
         return {"density": near}
     codes = [metrics.encode(codec, part) for part in parts]
-    region = OccupiedRegion.calibrated(metrics.encode(codec, normal.fit), codes[0])
+    region = OccupiedRegion.calibrated(metrics.encode(codec, fit), codes[0])
     return {
         "error": [metrics.reconstruction_errors(codec, part)[0] for part in parts],
         "density": [region.distances(some) for some in codes],
@@ -172,8 +181,7 @@ def _jobs(config: EvaluateConfig, label: int, images: int) -> list[Job]:
         "batch_size": facts.fitting_batch(config.anomaly.batch_size, images),
     }
     fit = with_values(config.train, own)
-    seeds = range(config.seed, config.seed + config.seeds)
-    return [Job(codec_alone(config), fit, seed, label) for seed in seeds]
+    return [Job(codec_alone(config), fit, seed, label) for seed in config.seeds_of_trainings]
 
 
 def _pca(code_dim: int, source: Source) -> Pca:

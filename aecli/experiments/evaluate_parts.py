@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.data.images import Source
+from aecli.data.images import Images, Source, batch_size
 from aecli.measure import clustering, probes
 from aecli.measure.clustering import Clustering, agreement
 from aecli.measure.retrieval import retrieval
@@ -57,6 +57,20 @@ MEASURES: Mapping[str, Mapping[str, str]] = {
 """Parts, what each measures, and what tables call it."""
 
 FEW = (100, 10)  # labels of each class
+MOST_TRAINING, MOST_TEST = 100_000, 10_000  # images that are looked at
+_SIDE_BY_SIDE = 2**28  # bytes of training images as a view sees them; all of MNIST's pixels fit
+
+
+def most_side_by_side(numbers: int) -> int:
+    """The number of images that are held at once as vectors of so many numbers."""
+    return batch_size(numbers, _SIDE_BY_SIDE)
+
+
+def looked_at(images: Images, code_dim: int) -> tuple[Source, Source]:
+    """The training and the test images that are looked at, so many as can be held as codes."""
+    most = most_side_by_side(code_dim)
+    train, test = min(MOST_TRAINING, most), min(MOST_TEST, most)
+    return thinned(images.train, train), thinned(images.test, test)
 
 
 def thinned(source: Source, most: int) -> Source:

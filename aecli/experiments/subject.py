@@ -81,7 +81,7 @@ def other_images(run: Run, images: Images) -> list[str]:
     learned_from = (run.record.get("dataset") or {}).get("sha256")
     if images.opened is None or learned_from == images.sha256:
         return []
-    return [f"the images in {images.source} are not those that --run {run.path.name} learned from"]
+    return [f"the images in {images.source} are not those that {run.path.name} learned from"]
 
 
 def require_shape(run: Run, shape: ImageShape, dataset: str) -> None:

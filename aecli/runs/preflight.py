@@ -106,7 +106,7 @@ def trainings(config: NetworkConfig) -> int:
         case "evaluate":  # and one for each class alone
             assert isinstance(config, EvaluateConfig)
             alone = facts.n_classes(config.data) if "anomaly" in config.parts else 0
-            return max(config.seeds * (alone + config.trains_codecs_of_all), 1)
+            return max(len(config.seeds_of_trainings) * (alone + config.trains_codecs_of_all), 1)
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
         case _:  # reproduce: five codes as the chapter trains, seven rows of the table; linear ones
