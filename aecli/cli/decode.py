@@ -1,8 +1,10 @@
 """`aecli decode`: codes into images: PNGs, an array, or GeoTIFFs where tiles of a scene lie."""
 
 import contextlib
+import itertools
 import os
 import shutil
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,8 @@ def decode(
     """Decode the file `codes` into the folder `output`, and print its path. Raises every
     AecliError."""
     target = user_path(output)
+    if not target.name:
+        raise UsageError(f"-o {output}: the folder needs a name of its own")
     run = open_trained(named, runs_dir)
     archive = Archive.opened(user_path(codes), run)
     if not archive.about:
@@ -41,9 +45,7 @@ def decode(
         scenes, plain = _placed(archive, as_npy)
         written = []
         for name, places in scenes.items():
-            path = folder / f"{Path(name).stem}.tif"
-            if path.exists():  # files of one name in two folders
-                path = folder / f"{name.replace('/', '-').rpartition('.')[0]}.tif"
+            path = _free(folder, name)
             dtype, channels = decoder.dtype, run.codec.image_shape[0]
             write_mosaic(path, archive.scenes[name], places, decoder.images, channels, dtype)
             written.append(path.name)
@@ -55,6 +57,13 @@ def decode(
         names = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
         terminal.say(f"{len(archive):,} codes: {names}")
         terminal.path(target)
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A .tif in a folder for the file of that name; files in two folders may have the same."""
+    whole = name.replace("/", "-").rpartition(".")[0]
+    stems = itertools.chain([Path(name).stem, whole], (f"{whole}-{i}" for i in itertools.count(2)))
+    return next(path for stem in stems if not (path := folder / f"{stem}.tif").exists())
 
 
 class _Decoder:
@@ -97,8 +106,8 @@ def _placed(
     DataError."""
     if as_npy or not archive.scenes:
         return {}, np.arange(len(archive))
-    places: dict[str, list[tuple[int, int, int]]] = {name: [] for name in archive.scenes}
-    plain = []
+    places = {name: array("q") for name in archive.scenes}
+    plain = array("q")
     try:
         for i, row in enumerate(archive.rows()):
             if row["file"] not in places:
@@ -107,12 +116,12 @@ def _placed(
             scene, column, top = archive.scenes[row["file"]], int(row["column"]), int(row["row"])
             if not (0 <= column < scene.width and 0 <= top < scene.height):
                 raise ValueError(f"row {i} lies outside of {row['file']}")
-            places[row["file"]].append((i, column, top))
+            places[row["file"]].extend((i, column, top))
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{archive.path.stem}.csv: damaged: {error}") from None
     if not plain and not any(places.values()):  # no codes.csv
-        plain = list(range(len(archive)))
-    found = {name: np.array(each, np.int64) for name, each in places.items() if each}
+        return {}, np.arange(len(archive))
+    found = {name: np.array(each).reshape(-1, 3) for name, each in places.items() if each}
     return found, np.array(plain, np.int64)
 
 
@@ -128,12 +137,12 @@ def _write_plain(
         if as_npy or not decoder.fits_png:
             path = folder / "images.npy"
             shape = (len(indices), *decoder.shape)
-            array = np.lib.format.open_memmap(path, "w+", decoder.dtype, shape)
+            images = np.lib.format.open_memmap(path, "w+", decoder.dtype, shape)
             done = 0
             for chunk in chunks:
-                array[done : done + len(chunk)] = decoder.images(chunk)
+                images[done : done + len(chunk)] = decoder.images(chunk)
                 done += len(chunk)
-            array.flush()
+            images.flush()
             return [path.name]
         digits = len(str(total - 1))
         for chunk in chunks:

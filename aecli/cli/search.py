@@ -111,7 +111,7 @@ def search(
         query = _query(run, asked, archive, places, terminal)
         answer = _answer(asked, archive, query, terminal)
         found = archive.rows_at([*answer.indices, *_of_query(query, answer)])
-        whole = whole or _images_of(run, archive, places)
+        whole = whole or _images_of(run, archive, places, terminal)
         with terminal.working("drawing the picture"):
             _draw(run, archive, whole, query, answer, found, user_path(asked.output))
     _tell(run, asked, archive, query, answer, found, terminal)
@@ -254,8 +254,9 @@ def _of_query(query: Query, answer: Answer) -> list[int]:
     return [query.index] if query.index is not None else answer.copies[:1]
 
 
-def _images_of(run: Run, archive: Archive, places: Places) -> Whole | None:
-    """The images that an archive's codes are of; None if they are no more as they were."""
+def _images_of(run: Run, archive: Archive, places: Places, terminal: Terminal) -> Whole | None:
+    """The images that an archive's codes are of; None, which it tells, if they are no more as they
+    were: a search needs only the codes, and the picture shows these decoded."""
     recorded = dict(archive.about.get("data") or {})
     dataset = recorded.pop("dataset", None)
     if dataset is None:
@@ -265,9 +266,13 @@ def _images_of(run: Run, archive: Archive, places: Places) -> Whole | None:
         whole = load_whole(config, places, lambda _: None, run.scale, run.config.data)
         part = archive.about.get("part", "all")
         whole = whole if part == "all" else whole.only(str(part))
-    except AecliError:
+    except AecliError as error:
+        terminal.say(f"the images of {archive.path} cannot be read, their codes are drawn: {error}")
         return None
-    return whole if whole.sha256 == archive.about.get("data_sha256") else None
+    if whole.sha256 != archive.about.get("data_sha256"):
+        terminal.say(f"the images in {dataset} have changed; the codes of {archive.path} are drawn")
+        return None
+    return whole
 
 
 def _draw(

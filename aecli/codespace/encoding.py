@@ -8,13 +8,12 @@ images. The codes themselves come last under their name, so that an archive is w
 
 import contextlib
 import csv
-import itertools
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +28,7 @@ from aecli.codecs.base import Codec
 from aecli.codespace.archive import FORMAT, beside, require_finite
 from aecli.codespace.region import NEIGHBOURS, OccupiedRegion
 from aecli.data.downloads import Working
-from aecli.data.images import Batch, Images, squared_errors, with_held_out
+from aecli.data.images import Batch, Images, batch_size, squared_errors, with_held_out
 from aecli.data.whole import COLUMNS, Whole
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.measure import metrics
@@ -327,20 +326,16 @@ def encode_all(unfinished: Unfinished, job: Job, measure: Oddness | None, workin
 def _batches(whole: Whole, first: int) -> Generator[Batch, None, None]:
     """The images from `first` on, the next batch being read while one is encoded. The batches are
     those of a job that was never interrupted, so that its bits are the same."""
-    size = max(BATCH_BYTES // (4 * whole.source.pixels), 1)
-    chunks = [
-        torch.arange(start, min(start + size, len(whole)))
-        for start in range(first, len(whole), size)
-    ]
+    size = batch_size(whole.source.pixels, BATCH_BYTES)
     with ThreadPoolExecutor(1) as reader:
-        coming = None
-        for chunk in itertools.chain(chunks, [None]):
-            ready, coming = (
-                coming,
-                None if chunk is None else reader.submit(whole.source.read, chunk),
-            )
+        coming: Future[Batch] | None = None
+        for start in range(first, len(whole), size):
+            chunk = torch.arange(start, min(start + size, len(whole)))
+            ready, coming = coming, reader.submit(whole.source.read, chunk)
             if ready is not None:
                 yield ready.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def _cannot_write(path: Path, error: OSError) -> StorageError:

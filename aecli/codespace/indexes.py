@@ -44,6 +44,7 @@ class Index(ABC):
     def __init__(self, archive: Archive, metric: str) -> None:
         self.archive, self.metric = archive, metric
         self.about: dict[str, Any] = {}
+        self._nearest_of: dict[int, tuple[NDArray[np.float32], Found]] = {}
 
     @abstractmethod
     def search(self, queries: NDArray[np.float32], k: int, with_copies: bool = False) -> Found:
@@ -70,16 +71,23 @@ class Index(ABC):
     def recall(self, k: int) -> tuple[float, int]:
         """The share of the k nearest, by exact search, that it finds, the mean over queries, which
         are codes of the archive without their copies; and the number of queries."""
-        exact_by = self.metric if self.kind == "faiss" else "euclidean"
-        queries = _spaced(self.archive, _QUERIES)
-        args = (self.archive.codes, queries, k, exact_by, False, self.archive.path)
-        exact, found = nearest(*args), self.search(queries, k)
+        queries, exact = self._exact(k)
+        found = self.search(queries, k)
         shares = [
             len(np.intersect1d(a, b)) / len(a)
             for a, b in zip(exact.indices, found.indices, strict=True)
             if len(a)
         ]
         return float(np.mean(shares)) if shares else 1.0, len(queries)
+
+    def _exact(self, k: int) -> tuple[NDArray[np.float32], Found]:
+        """Queries (Q, d) that recall is measured on and their k nearest; searched for once."""
+        if k not in self._nearest_of:
+            exact_by = self.metric if self.kind == "faiss" else "euclidean"
+            queries = _spaced(self.archive, _QUERIES)
+            args = (self.archive.codes, queries, k, exact_by, False, self.archive.path)
+            self._nearest_of[k] = queries, nearest(*args)
+        return self._nearest_of[k]
 
 
 def opened(kind: str, archive: Archive, metric: str | None, k: int, working: Working) -> Index:

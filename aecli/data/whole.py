@@ -253,7 +253,7 @@ class _Files:
 
     def rows(self, chosen: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
         items, (_, height, width) = self._opened.items, self._opened.shape
-        parts, scenes = self._of_file.tolist(), self.scenes
+        scenes = self.scenes
         for item, y, x in self._windows[chosen].tolist():
             name = items.names[item]
             scene = scenes.get(name)
@@ -261,7 +261,7 @@ class _Files:
             if scene is not None:
                 where = scene.georeference
                 ground = (*where.at(x + width / 2, y + height / 2), where.crs)
-            yield (name, parts[item], items.labels[item], x, y, width, height, *ground)
+            yield (name, str(self._of_file[item]), items.labels[item], x, y, width, height, *ground)
 
 
 def require_shape(found: ImageShape, wanted: ImageShape, what: str, tiled: bool) -> None:
