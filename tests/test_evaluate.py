@@ -3,7 +3,6 @@
 import csv
 import json
 
-import numpy as np
 import pytest
 
 from aecli.cli import expect
@@ -11,6 +10,7 @@ from aecli.config import PARTS, EvaluateConfig, resolve, set_layer
 from aecli.experiments import evaluate_anomaly
 from aecli.experiments.evaluate_parts import MEASURED_BY, MEASURES
 from aecli.measure import probes
+from tests.own import spots
 
 TWO = ("--seeds", "2", "--jobs", "1", "--offline")
 QUICK = ("--set", "anomaly.epochs=1")
@@ -20,23 +20,6 @@ QUICK = ("--set", "anomaly.epochs=1")
 def few_steps(monkeypatch, jobs_here):
     monkeypatch.setattr(probes, "PROBE_STEPS", 20)
     monkeypatch.setattr(probes, "DRAWS", 1)
-
-
-def write(path, counts=(60, 60, 60), test_counts=(12, 12, 12), side=8, labelled=True):
-    """An archive of images whose class is the place of a bright spot; a class for each count."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, numbers in (("train", counts), ("test", test_counts)):
-        labels = np.repeat(np.arange(len(numbers)), numbers)
-        labels = labels[rng.permutation(len(labels))]
-        images = rng.integers(0, 40, (len(labels), side, side)).astype(np.uint8)
-        for i, label in enumerate(labels):
-            images[i, 1 + 2 * (label // 3) :, 1 + 2 * (label % 3)] = 150 + rng.integers(100)
-        arrays[f"x_{part}"] = images
-        if labelled:
-            arrays[f"y_{part}"] = labels
-    np.savez(path, **arrays)
-    return str(path)
 
 
 def rows_of(path):
@@ -55,7 +38,7 @@ def test_every_measure_is_in_the_contract():
 
 
 def test_a_run_is_put_to_work_and_leaves_what_the_contract_says(inside, tmp_path):
-    data = write(tmp_path / "spots.npz")
+    data = spots(tmp_path / "spots.npz")
     trained = inside("train", "--dataset", data, "--code-dim", "3", "--epochs", "2")
     assert trained.code == 0, trained.stderr
     done = inside("evaluate", "latest", *TWO, *QUICK, "--expect", "pca_probe_accuracy>=0")
@@ -92,7 +75,7 @@ def test_a_run_is_put_to_work_and_leaves_what_the_contract_says(inside, tmp_path
 
 
 def test_codecs_are_trained_over_seeds_where_there_is_no_run(inside, tmp_path):
-    data = write(tmp_path / "spots.npz")
+    data = spots(tmp_path / "spots.npz")
     told = ("--dataset", data, "--code-dim", "3", "--epochs", "1", *TWO)
     done = inside("evaluate", *told, "--parts", "clustering, retrieval")
     assert done.code == 0, done.stderr
@@ -109,7 +92,7 @@ def test_codecs_are_trained_over_seeds_where_there_is_no_run(inside, tmp_path):
 
 
 def test_a_codec_that_is_solved_for_is_its_own_baseline(inside, tmp_path):
-    data = write(tmp_path / "spots.npz")
+    data = spots(tmp_path / "spots.npz")
     assert inside("train", "--dataset", data, "--codec", "pca", "--code-dim", "2").code == 0
     done = inside("evaluate", "latest", *TWO, "--parts", "clustering,anomaly,robustness")
     assert done.code == 0, done.stderr
@@ -119,7 +102,7 @@ def test_a_codec_that_is_solved_for_is_its_own_baseline(inside, tmp_path):
 
 
 def test_without_labels_only_robustness_is_measured_and_it_says_so(inside, tmp_path):
-    data = write(tmp_path / "plain.npz", labelled=False)
+    data = spots(tmp_path / "plain.npz", labelled=False)
     inside("train", "--dataset", data, "--codec", "pca", "--code-dim", "2")
     done = inside("evaluate", "latest", *TWO)
     assert done.code == 0, done.stderr
@@ -133,7 +116,7 @@ def test_without_labels_only_robustness_is_measured_and_it_says_so(inside, tmp_p
 
 
 def test_one_class_among_the_training_images(inside, tmp_path):
-    data = write(tmp_path / "one.npz", counts=(60,), test_counts=(10, 10))
+    data = spots(tmp_path / "one.npz", counts=(60,), test_counts=(10, 10))
     inside("train", "--dataset", data, "--codec", "pca", "--code-dim", "1")
     done = inside("evaluate", "latest", *TWO)
     assert done.code == 0, done.stderr
@@ -142,7 +125,7 @@ def test_one_class_among_the_training_images(inside, tmp_path):
 
 
 def test_a_class_with_one_image_and_fewer_labels_than_asked_for(inside, tmp_path):
-    data = write(tmp_path / "rare.npz", counts=(150, 60, 1), test_counts=(10, 10, 1))
+    data = spots(tmp_path / "rare.npz", counts=(150, 60, 1), test_counts=(10, 10, 1))
     inside("train", "--dataset", data, "--codec", "pca", "--code-dim", "1", "--set", "data.val=0")
     done = inside("evaluate", "latest", *TWO)
     assert done.code == 0, done.stderr
@@ -155,7 +138,7 @@ def test_a_class_with_one_image_and_fewer_labels_than_asked_for(inside, tmp_path
 
 
 def test_small_classes_leave_anomaly_out(inside, tmp_path):
-    few = write(tmp_path / "few.npz", counts=(20, 20), test_counts=(5, 5))
+    few = spots(tmp_path / "few.npz", counts=(20, 20), test_counts=(5, 5))
     inside("train", "--dataset", few, "--codec", "pca", "--code-dim", "2")
     done = inside("evaluate", "latest", *TWO)
     assert done.code == 0, done.stderr
@@ -164,16 +147,16 @@ def test_small_classes_leave_anomaly_out(inside, tmp_path):
 
 
 def test_other_images_than_the_run_learned_from(inside, tmp_path):
-    first = write(tmp_path / "spots.npz")
-    other = write(tmp_path / "others.npz", counts=(20,) * 4, test_counts=(6,) * 4)
-    larger = write(tmp_path / "larger.npz", side=9)
+    first = spots(tmp_path / "spots.npz")
+    other = spots(tmp_path / "others.npz", counts=(20,) * 4, test_counts=(6,) * 4)
+    larger = spots(tmp_path / "larger.npz", side=9)
     trained = inside("train", "--dataset", first, "--code-dim", "3", "--epochs", "1").run
     looked = ("--seeds", "2", "--offline")
     done = inside("evaluate", trained.name, "--dataset", other, *looked, "--parts", "retrieval")
     assert done.code == 0, done.stderr
     assert done.metrics()["dataset"] == "others"
     assert "which learned from spots" in done.stdout
-    plain = write(tmp_path / "plain.npz", (30,), (10,), labelled=False)
+    plain = spots(tmp_path / "plain.npz", (30,), (10,), labelled=False)
     among = inside("evaluate", trained.name, "--dataset", plain, *TWO, "--parts", "anomaly")
     assert among.code == 0, among.stderr
     assert set(left_out(among)) == {"anomaly"}  # by classes
@@ -190,7 +173,7 @@ def test_other_images_than_the_run_learned_from(inside, tmp_path):
 
 
 def test_a_killed_evaluation_goes_on_with_the_jobs_that_are_there(inside, tmp_path, monkeypatch):
-    data = write(tmp_path / "spots.npz")
+    data = spots(tmp_path / "spots.npz")
     told = ("evaluate", "--dataset", data, "--code-dim", "2", *TWO, *QUICK, "--parts", "anomaly")
     whole = inside(*told)
     with monkeypatch.context() as broken:

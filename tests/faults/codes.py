@@ -1,15 +1,14 @@
 """Row on archives of codes: encoding killed at each fsync and rename, and gone on with."""
 
+import functools
 import itertools
-import os
-import signal
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from tests.faults.kills import was_killed
 from tests.faults.outcome import Outcome
 from tests.faults.program import QUICK, inside
-from tests.forked import Forked
 
 _ENDINGS = (".npy", ".csv")
 
@@ -26,7 +25,7 @@ def killed(scratch: Path, thorough: bool) -> Outcome:
         for number in itertools.count() if thorough else (2,):
             folder = scratch / f"{call}-{number}"
             folder.mkdir()
-            if not _was_killed(folder, run, call, number):
+            if not was_killed(functools.partial(_encode, folder, run), call, number):
                 break  # it makes no so many calls
             with outcome.fault(f"kill -9 before {call} {number}"):
                 done = _encode(folder, run)
@@ -45,27 +44,3 @@ def _encode(folder: Path, run: str) -> Any:
         mock.patch("aecli.machine.usable_cores", return_value=1),  # more do not outlive a fork
     ):
         return inside(folder, "encode", run, "mnist-5k", "-o", "codes.npy", "-q")
-
-
-def _was_killed(folder: Path, run: str, call: str, number: int) -> bool:
-    """True if a process that encodes made so many calls, before which it was killed."""
-    calls = itertools.count()
-
-    def counted(true: Any) -> Any:
-        def instead(*arguments: Any) -> Any:
-            if next(calls) == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return true(*arguments)
-
-        return instead
-
-    def work() -> None:
-        owner, name = (os, "fsync") if call == "fsync" else (Path, "replace")
-        with mock.patch.object(owner, name, counted(getattr(owner, name))):
-            _encode(folder, run)
-
-    nothing = os.open(os.devnull, os.O_RDWR)
-    try:
-        return Forked(work, (nothing, nothing, nothing)).wait() == -signal.SIGKILL
-    finally:
-        os.close(nothing)
