@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,25 @@ def digits_run(small_run):
     return str(small_run.run)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder for what is encoded once for all tests here."""
+    return tmp_path_factory.mktemp("codes")
+
+
+@pytest.fixture
+def encoded(call, digits_run, kept, tmp_path):
+    """codes.npy of all digits, its codes.csv and codes.json, in tmp_path."""
+    names = [f"codes{ending}" for ending in (".npy", ".csv", ".json")]
+    if not (kept / "codes.npy").is_file():
+        done = call("encode", digits_run, "mnist-5k", "-o", "codes.npy")
+        assert (done.code, done.stdout) == (0, "codes.npy\n"), done.stderr
+        for name in names:
+            shutil.copy2(name, kept)
+    for name in names:
+        shutil.copy2(kept / name, tmp_path)
+
+
 def rows(path):
     return list(csv.DictReader(Path(path).read_text().splitlines()))
 
@@ -56,10 +76,7 @@ def trained(call, dataset, code_dim, *more):
     return str(done.run)
 
 
-def test_a_known_dataset_is_encoded_whole(call, digits_run):
-    done = call("encode", digits_run, "mnist-5k", "-o", "codes.npy")
-    assert done.code == 0, done.stderr
-    assert done.stdout == "codes.npy\n"
+def test_a_known_dataset_is_encoded_whole(call, digits_run, encoded):
     codes = np.load("codes.npy")
     assert (codes.shape, codes.dtype) == ((5000, 2), np.float32)
     found = rows("codes.csv")
@@ -108,8 +125,9 @@ def test_black_and_white_images_are_those_that_a_run_was_measured_on():
 def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(
     call, digits_run, monkeypatch, lost
 ):
-    monkeypatch.setattr(encoding, "BATCH_BYTES", 4 * 784 * 1000)
-    call("encode", digits_run, "mnist-5k", "-o", "twin.npy", "--scores")
+    monkeypatch.setattr(encoding, "BATCH_BYTES", 4 * 784 * 200)
+    told = ("encode", digits_run, "mnist-5k", "--part", "test", "-o")
+    call(*told, "twin.npy", "--scores")
     require, seen = encoding.require_finite, []
 
     def interrupt(codes, name, first):
@@ -119,18 +137,18 @@ def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(
         require(codes, name, first)
 
     monkeypatch.setattr(encoding, "require_finite", interrupt)
-    done = call("encode", digits_run, "mnist-5k", "-o", "codes.npy", "--scores")
+    done = call(*told, "codes.npy", "--scores")
     assert done.code == 130
-    assert "3,000 of 5,000 images are encoded" in done.stderr
+    assert "600 of 1,000 images are encoded" in done.stderr
     progress = Path("codes.npy.part/progress.json")
     if lost:  # a kill before the last save
-        progress.write_text(progress.read_text().replace('"done": 3000', '"done": 2000'))
-    other = call("encode", digits_run, "mnist-5k", "-o", "codes.npy")
+        progress.write_text(progress.read_text().replace('"done": 600', '"done": 400'))
+    other = call(*told, "codes.npy")
     assert other.code == 2
     assert "an archive was begun there with another scores" in other.stderr
-    done = call("encode", digits_run, "mnist-5k", "-o", "codes.npy", "--scores")
+    done = call(*told, "codes.npy", "--scores")
     assert done.code == 0, done.stderr
-    assert f"going on after {3000 - 1000 * lost:,} of 5,000 images" in done.stderr
+    assert f"going on after {600 - 200 * lost} of 1,000 images" in done.stderr
     for name in (".npy", ".csv"):
         assert Path(f"codes{name}").read_bytes() == Path(f"twin{name}").read_bytes()
 
@@ -260,8 +278,7 @@ def test_sixteen_bits_and_other_channels_become_an_array(call, tmp_path):
     np.testing.assert_allclose(decoded, np.load("x.npy").transpose(0, 3, 1, 2), atol=1)
 
 
-def test_search_by_index(call, digits_run):
-    call("encode", digits_run, "mnist-5k", "-o", "codes.npy")
+def test_search_by_index(call, digits_run, encoded):
     done = call("search", digits_run, "7", "--in", "codes.npy", "-k", "4", "--with-copies")
     assert done.code == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -282,8 +299,7 @@ def test_search_by_index(call, digits_run):
     np.testing.assert_allclose(distances, 1 - cosines[chosen], atol=1e-12)
 
 
-def test_binary_codes_are_kept_and_their_recall_is_told(call, digits_run):
-    call("encode", digits_run, "mnist-5k", "-o", "codes.npy")
+def test_binary_codes_are_kept_and_their_recall_is_told(call, digits_run, encoded):
     asked = ("search", digits_run, "7", "--in", "codes.npy", "--codes", "binary", "--json")
     answer = json.loads(call(*asked).stdout)
     assert answer["metric"] == "hamming"
@@ -300,8 +316,7 @@ def test_binary_codes_are_kept_and_their_recall_is_told(call, digits_run):
     assert "codes.binary.npy: an index of other codes than codes.npy has now" in changed.stderr
 
 
-def test_faiss_finds_nearly_all_and_its_absence_is_said(call, digits_run, monkeypatch):
-    call("encode", digits_run, "mnist-5k", "-o", "codes.npy")
+def test_faiss_finds_nearly_all_and_its_absence_is_said(call, digits_run, encoded, monkeypatch):
     asked = ("search", digits_run, "7", "--in", "codes.npy", "--index", "faiss", "--json")
     with monkeypatch.context() as patch:
         patch.setitem(__import__("sys").modules, "faiss", None)
