@@ -279,7 +279,7 @@ class Inverted(Index):
         found = np.ascontiguousarray(codes, dtype=np.float32)
         if self.metric == "cosine":
             norms = np.linalg.norm(found, axis=1, keepdims=True)
-            found = found / np.where(norms > 0, norms, 1).astype(np.float32)
+            return np.asarray(found / np.where(norms > 0, norms, 1), np.float32)
         return found
 
 

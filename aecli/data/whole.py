@@ -218,8 +218,11 @@ class _Known:
         names, rest = self._names, ("",) * (len(COLUMNS) - 3)
         for i, part in zip(chosen.tolist(), self.parts[chosen].tolist(), strict=True):
             file = f"train[{i}]" if i < self._n_train else f"test[{i - self._n_train}]"
-            label = "" if self._labels is None else int(self._labels[i])
-            yield (file, part, names[label] if names and label != "" else label, *rest)
+            label: int | str = ""
+            if self._labels is not None:
+                number = int(self._labels[i])
+                label = names[number] if names else number
+            yield (file, part, label, *rest)
 
 
 class _Files:
