@@ -102,7 +102,6 @@ HEAVY = ("torch", "numpy", "matplotlib", "rich")
         ["--help"],
         ["train", "--help"],
         ["encode", "--help"],
-        ["search", "--help"],
         ["help", "expect"],
         ["--version"],
         ["trian"],

@@ -41,6 +41,7 @@ from aecli.experiments.subject import other_images, require_shape
 from aecli.experiments.wording import settings_in_words
 from aecli.measure import probes
 from aecli.measure.baselines import pca_beside
+from aecli.measure.clustering import WIDEST_MIXTURE
 from aecli.measure.seeds import mean, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
@@ -356,6 +357,8 @@ def _notes(
         notes.append("Pixels are left out: the test images are too large to be held side by side.")
     elif len(train) > (most := most_side_by_side(train.pixels)):
         notes.append(f"Pixels are read from {most:,} of the training images.")
+    if "clustering" in parts:
+        notes.append(f"Mixtures are fitted to codes of {WIDEST_MIXTURE} numbers or fewer.")
     if "classification" in parts:
         notes += _few_in_words(train, images)
     if "anomaly" in parts:
