@@ -151,11 +151,13 @@ def test_other_images_than_the_run_learned_from(inside, tmp_path):
     first = spots(tmp_path / "spots.npz")
     other = spots(tmp_path / "others.npz", counts=(20,) * 4, test_counts=(6,) * 4)
     larger = spots(tmp_path / "larger.npz", side=9)
-    trained = inside("train", "--dataset", first, "--code-dim", "3", "--epochs", "1").run
+    told = ("--code-dim", "3", "--epochs", "1", "--set", "data.scale=percentiles")
+    trained = inside("train", "--dataset", first, *told).run
     looked = ("--offline", "--parts", "retrieval")
     done = inside("evaluate", trained.name, "--dataset", other, *looked)
     assert done.code == 0, done.stderr
     assert done.metrics()["dataset"] == "others"
+    assert "scale: percentiles" in (done.run / "config.yaml").read_text()  # read as the run's own
     assert "which learned from spots" in done.stdout
     plain = spots(tmp_path / "plain.npz", (30,), (10,), labelled=False)
     among = inside("evaluate", trained.name, "--dataset", plain, *TWO, "--parts", "anomaly")
