@@ -26,7 +26,7 @@ from aecli.data.whole import load_whole
 from aecli.errors import DataError, Interrupted, UsageError
 from aecli.terminal import not_shown
 from tests.conftest import ONE_PIXEL
-from tests.own import blobs, drawn, put, put_scene
+from tests.own import blobs, drawn, put, put_scene, spots
 
 pytestmark = pytest.mark.program
 
@@ -121,9 +121,11 @@ def test_black_and_white_images_are_those_that_a_run_was_measured_on():
     assert torch.equal(ends.labels, whole_of_it.labels[[4999, 0, 4000]])
 
 
-def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(call, digits_run, monkeypatch):
-    monkeypatch.setattr(encoding, "BATCH_BYTES", 4 * 784 * 200)
-    told = ("encode", digits_run, "mnist-5k", "--part", "test", "-o")
+def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(call, tmp_path, monkeypatch):
+    spots(tmp_path / "spots.npz")  # 216 images
+    run = trained(call, "./spots.npz", 9)
+    monkeypatch.setattr(encoding, "BATCH_BYTES", 4 * 64 * 40)
+    told = ("encode", run, "./spots.npz", "-o")
     call(*told, "twin.npy", "--scores")
     require, seen = encoding.require_finite, []
 
@@ -136,17 +138,17 @@ def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(call, digits_r
     monkeypatch.setattr(encoding, "require_finite", interrupt)
     done = call(*told, "codes.npy", "--scores")
     assert done.code == 130
-    assert "600 of 1,000 images are encoded" in done.stderr
+    assert "120 of 216 images are encoded" in done.stderr
     other = call(*told, "codes.npy")
     assert other.code == 2
     assert "an archive was begun there with another scores" in other.stderr
     shutil.copytree("codes.npy.part", "killed.npy.part")  # a kill before the last save
     progress = Path("killed.npy.part/progress.json")
-    progress.write_text(progress.read_text().replace('"done": 600', '"done": 400'))
-    for name, there in (("codes", 600), ("killed", 400)):
+    progress.write_text(progress.read_text().replace('"done": 120', '"done": 80'))
+    for name, there in (("codes", 120), ("killed", 80)):
         done = call(*told, f"{name}.npy", "--scores")
         assert done.code == 0, done.stderr
-        assert f"going on after {there} of 1,000 images" in done.stderr
+        assert f"going on after {there} of 216 images" in done.stderr
         for ending in (".npy", ".csv"):
             assert Path(f"{name}{ending}").read_bytes() == Path(f"twin{ending}").read_bytes()
 

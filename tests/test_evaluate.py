@@ -14,6 +14,7 @@ from tests.own import spots
 
 TWO = ("--seeds", "2", "--jobs", "1", "--offline")
 QUICK = ("--set", "anomaly.epochs=1")
+NARROW = ("--code-dim", "3", "--epochs", "1", "--set", "codec.hidden=[16]")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_every_measure_is_in_the_contract():
 
 def test_a_run_is_put_to_work_and_leaves_what_the_contract_says(inside, tmp_path):
     data = spots(tmp_path / "spots.npz")
-    trained = inside("train", "--dataset", data, "--code-dim", "3", "--epochs", "2")
+    trained = inside("train", "--dataset", data, *NARROW)
     assert trained.code == 0, trained.stderr
     done = inside("evaluate", "latest", *TWO, *QUICK, "--expect", "pca_probe_accuracy>=0")
     assert done.code == 0, done.stderr
@@ -70,15 +71,17 @@ def test_a_run_is_put_to_work_and_leaves_what_the_contract_says(inside, tmp_path
     assert record["subject"] == str(trained.run)
     # Of the classes two trainings each; of the run's codec none.
     assert len(list((done.run / "jobs").iterdir())) == 6
-    again = inside("evaluate", "--config", str(done.run / "config.yaml"), "--jobs", "1")
+    told = ("--config", str(done.run / "config.yaml"), "--parts", "clustering,robustness")
+    again = inside("evaluate", *told)
     assert again.code == 0, again.stderr
-    assert again.metrics() == found
+    there = {name: value for name, value in again.metrics().items() if value is not None}
+    assert len(there) > 20
+    assert there.items() <= found.items()
 
 
 def test_codecs_are_trained_over_seeds_where_there_is_no_run(inside, tmp_path):
     data = spots(tmp_path / "spots.npz")
-    told = ("--dataset", data, "--code-dim", "3", "--epochs", "1", *TWO)
-    done = inside("evaluate", *told, "--parts", "clustering, retrieval")
+    done = inside("evaluate", "--dataset", data, *NARROW, *TWO, "--parts", "clustering, retrieval")
     assert done.code == 0, done.stderr
     found = done.metrics()
     assert found["retrieval_map_sd"] is not None  # two codecs
@@ -86,9 +89,11 @@ def test_codecs_are_trained_over_seeds_where_there_is_no_run(inside, tmp_path):
     assert found["probe_accuracy"] is None
     assert len(list((done.run / "jobs").iterdir())) == 2
     assert {path.stem for path in done.run.glob("*.png")} == {"clustering", "retrieval"}
-    alone = inside("evaluate", "--dataset", data, *TWO, *QUICK, "--parts", "anomaly")
+    data = spots(tmp_path / "two.npz", counts=(60, 60), test_counts=(12, 12))
+    told = ("--dataset", data, *NARROW[:2], *NARROW[4:], *TWO, *QUICK)
+    alone = inside("evaluate", *told, "--parts", "anomaly")
     assert alone.code == 0, alone.stderr
-    assert len(list((alone.run / "jobs").iterdir())) == 6  # none of all classes
+    assert len(list((alone.run / "jobs").iterdir())) == 4  # none of all classes
     assert alone.metrics()["anomaly_auroc_sd"] is not None
 
 
@@ -151,8 +156,8 @@ def test_other_images_than_the_run_learned_from(inside, tmp_path):
     first = spots(tmp_path / "spots.npz")
     other = spots(tmp_path / "others.npz", counts=(20,) * 4, test_counts=(6,) * 4)
     larger = spots(tmp_path / "larger.npz", side=9)
-    told = ("--code-dim", "3", "--epochs", "1", "--set", "data.scale=percentiles")
-    trained = inside("train", "--dataset", first, *told).run
+    told = ("--dataset", first, *NARROW, "--set", "data.scale=percentiles")
+    trained = inside("train", *told).run
     looked = ("--offline", "--parts", "retrieval")
     done = inside("evaluate", trained.name, "--dataset", other, *looked)
     assert done.code == 0, done.stderr
@@ -176,8 +181,9 @@ def test_other_images_than_the_run_learned_from(inside, tmp_path):
 
 
 def test_a_killed_evaluation_goes_on_with_the_jobs_that_are_there(inside, tmp_path, monkeypatch):
-    data = spots(tmp_path / "spots.npz")
-    told = ("evaluate", "--dataset", data, "--code-dim", "2", *TWO, *QUICK, "--parts", "anomaly")
+    data = spots(tmp_path / "spots.npz", counts=(60, 60), test_counts=(12, 12))
+    codec = ("--codec", "pca", "--code-dim", "2")
+    told = ("evaluate", "--dataset", data, *codec, *TWO, "--parts", "anomaly")
     whole = inside(*told)
     with monkeypatch.context() as broken:
         broken.setattr(evaluate_anomaly, "aurocs", lambda *_: 1 / 0)
@@ -185,7 +191,7 @@ def test_a_killed_evaluation_goes_on_with_the_jobs_that_are_there(inside, tmp_pa
     assert failed.code == 1
     done = inside(*told, "--runs-dir", "failed", "--continue")
     assert done.code == 0, done.stderr
-    assert "training 0 of 6 codecs" in done.stderr
+    assert "training 0 of 2 codecs" in done.stderr
     assert done.metrics() == whole.metrics()
 
 
