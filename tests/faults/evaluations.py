@@ -1,18 +1,31 @@
-"""Row on evaluations: killed at each fsync and rename, or with damaged jobs, and gone on with."""
+"""Rows on evaluations: killed at each fsync and rename, or with damaged jobs, and gone on with; of
+images whose classes are odd."""
 
 import functools
 import itertools
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from tests.faults.kills import compare, go_on, run_folders, was_killed
-from tests.faults.outcome import Outcome
+from tests.faults.outcome import Outcome, within
 from tests.faults.program import inside
 from tests.own import spots
 from tests.twins import left_behind
+
+_PCA = ("--codec", "pca", "--code-dim", "2", "--jobs", "1")
+_CLASSES = {  # by the numbers of their training and their test images
+    "a class with one image": ((60, 60, 1), (10, 10, 1)),
+    "no class twice": ((1,) * 9, (1,) * 9),
+    "one class": ((60,), (10,)),
+    "one class to learn from": ((60,), (10, 10)),
+    "a class that is not learned from": ((60, 60), (10, 10, 10)),
+    "a class that is not tested": ((60, 60, 60), (10, 10)),
+    "one test image": ((60, 60), (1,)),
+}
 
 
 def gone_on_with(scratch: Path, thorough: bool) -> Outcome:
@@ -20,8 +33,8 @@ def gone_on_with(scratch: Path, thorough: bool) -> Outcome:
     rename, or with what it kept of a job cut short: resumed, it leaves what a twin left."""
     outcome = Outcome()
     told = (
-        *("evaluate", "--dataset", spots(scratch / "spots.npz", (60, 60), (12, 12)), "-q"),
-        *("--codec", "pca", "--code-dim", "2", "--parts", "retrieval,anomaly", "--jobs", "1"),
+        *("evaluate", "--dataset", spots(scratch / "spots.npz", (60, 60), (12, 12))),
+        *(*_PCA, "-q", "--parts", "retrieval,anomaly"),
     )
     run = _evaluate(scratch, told).run
     twin = left_behind(run)
@@ -49,6 +62,23 @@ def gone_on_with(scratch: Path, thorough: bool) -> Outcome:
             assert "what was kept of it is trained anew" in done.stderr, done.stderr
             compare(left_behind(copy), twin)
         shutil.rmtree(copy.parent)
+    return outcome
+
+
+def odd_classes(scratch: Path, thorough: bool) -> Outcome:
+    """Exit 0: what cannot be measured is null and named, and every number is finite."""
+    outcome = Outcome()
+    for kind, counts in _CLASSES.items() if thorough else [*_CLASSES.items()][:2]:
+        with outcome.fault(kind), within(20):
+            data = spots(scratch / f"{kind}.npz", *counts)
+            done = inside(scratch, "evaluate", "--dataset", data, *_PCA, "--seeds", "1")
+            assert done.code == 0, done.stderr
+            numbers = [value for value in done.metrics().values() if isinstance(value, float)]
+            assert numbers
+            assert all(map(math.isfinite, numbers))
+            left_out = json.loads((done.run / "run.json").read_text())["parts_left_out"]
+            for part in left_out:
+                assert f"{part} is left out" in done.stdout
     return outcome
 
 
