@@ -83,5 +83,6 @@ def odd_classes(scratch: Path, thorough: bool) -> Outcome:
 
 
 def _evaluate(folder: Path, told: tuple[str, ...]) -> Any:
-    with mock.patch("aecli.machine.usable_cores", return_value=1):  # more do not outlive a fork
+    # More threads do not outlive a fork.
+    with mock.patch("aecli.training.device.usable_cores", return_value=1):
         return inside(folder, *told)
