@@ -133,7 +133,7 @@ def test_one_class_among_the_training_images(inside, tmp_path):
 def test_a_class_with_one_image_and_fewer_labels_than_asked_for(inside, tmp_path):
     data = spots(tmp_path / "rare.npz", counts=(150, 60, 1), test_counts=(10, 10, 1))
     inside("train", "--dataset", data, "--codec", "pca", "--code-dim", "1", "--set", "data.val=0")
-    done = inside("evaluate", "latest", *TWO)
+    done = inside("evaluate", "latest", *TWO, "--parts", "classification,anomaly")
     assert done.code == 0, done.stderr
     found = done.metrics()
     assert found["probe_accuracy_100"] is not None
@@ -146,7 +146,7 @@ def test_a_class_with_one_image_and_fewer_labels_than_asked_for(inside, tmp_path
 def test_small_classes_leave_anomaly_out(inside, tmp_path):
     few = spots(tmp_path / "few.npz", counts=(20, 20), test_counts=(5, 5))
     inside("train", "--dataset", few, "--codec", "pca", "--code-dim", "2")
-    done = inside("evaluate", "latest", *TWO)
+    done = inside("evaluate", "latest", *TWO, "--parts", "anomaly,robustness")
     assert done.code == 0, done.stderr
     assert set(left_out(done)) == {"anomaly"}
     assert f"no class has {evaluate_anomaly.FEWEST} training images" in done.stdout

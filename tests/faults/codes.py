@@ -62,11 +62,11 @@ def killed(scratch: Path, thorough: bool) -> Outcome:
 
 def _encode(folder: Path, run: str) -> Any:
     with (
-        mock.patch("aecli.codespace.encoding.BATCH_BYTES", 4 * 784 * 1500),
+        mock.patch("aecli.codespace.encoding.BATCH_BYTES", 4 * 784 * 300),
         mock.patch("aecli.codespace.encoding.SECONDS_BETWEEN_SAVES", -1.0),
         mock.patch("aecli.machine.usable_cores", return_value=1),  # more do not outlive a fork
     ):
-        return inside(folder, "encode", run, "mnist-5k", "-o", "codes.npy", "-q")
+        return inside(folder, "encode", run, "mnist-5k", "--part", "test", "-o", "codes.npy", "-q")
 
 
 def odd(scratch: Path, thorough: bool) -> Outcome:
@@ -75,7 +75,7 @@ def odd(scratch: Path, thorough: bool) -> Outcome:
     run = inside(scratch, "train", *QUICK, "--code-dim", "2").run
     sha256 = aecli.open(run).model_sha256
     for number, (kind, (code, words)) in enumerate(_ODD.items()):
-        for command in _COMMANDS if thorough else [[*_COMMANDS][number % 2]]:
+        for command in _COMMANDS if thorough else [*_COMMANDS][number % 4 : number % 4 + 1]:
             folder = scratch / f"{kind}, {command}"
             folder.mkdir()
             _spoil(folder, kind, sha256)
