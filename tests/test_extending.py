@@ -190,13 +190,10 @@ done = {
     "sample": call("sample", "--run", "latest", "--samples", "100", "--offline", "-q"),
     "interpolate": call("interpolate", "--run", "latest", "--pairs", "20", "--offline", "-q"),
     "evaluate": call(
-        "evaluate", "latest", "--parts", "classification,clustering,retrieval,robustness",
-        "--seeds", "1", "--offline", "-q",
+        "evaluate", "latest", "--parts", "retrieval,anomaly,robustness", "--seeds", "1",
+        "--jobs", "1", "--set", "anomaly.epochs=1", "--offline", "-q",
     ),
-    "anomaly": call(
-        "evaluate", *TOY, *MORE[:4], *one, "--parts", "anomaly", "--seeds", "1", "--jobs", "1",
-        "--set", "anomaly.epochs=1",
-    ),
+    "encode": call("encode", "latest", "toy", "-o", "codes.npy", "--scores", "-q"),
     "sweep": call(
         "sweep-codedim", "2", "8", *TOY, *MORE[:4], "--seeds", "1", "--set", "engine=backwards"
     ),
