@@ -13,7 +13,7 @@ from aecli.data.binary import Binarised
 from aecli.data.downloads import Say
 from aecli.data.images import Images, Raw, Source, require_batch
 from aecli.data.known import DATASETS
-from aecli.data.own.opened import Opened, require_fitting
+from aecli.data.own.opened import Opened, model_scale
 from aecli.data.own.scaling import Scale
 from aecli.data.own.source import source_of
 from aecli.data.sources import NotFoundError, Places, locate, read_files
@@ -26,15 +26,24 @@ _FALL_BACK = (
 )
 
 
-def load(config: DataConfig, places: Places, say: Say, scale: Scale | None = None) -> Images:
+def load(
+    config: DataConfig,
+    places: Places,
+    say: Say,
+    scale: Scale | None = None,
+    for_model: bool = False,
+) -> Images:
     """The dataset a config asks for, split.
 
-    scale: the one that the images of a path are brought to [0, 1] by (None: their own).
+    for_model: True for a model that is there, whose pixels were brought to [0, 1] by `scale` (None:
+    it learned from bytes); False for images that are scaled by themselves.
     `auto` is mnist, or, with a warning through `say`, mnist-5k where mnist cannot be had.
-    Raises DataError if no source has it or a file is damaged, UsageError if the split does not fit.
+    Raises DataError if no source has it or a file is damaged, UsageError if the split or the pixels
+    do not fit.
     """
     if config.is_own:
-        return _own(config, places, say, scale)
+        return _own(config, places, say, scale, for_model or scale is not None)
+    require_pixels(config, scale)
     name, raw = read_known(config, places, say)
     known = DATASETS[name]
     train, val = _split(raw.train, config)
@@ -69,6 +78,19 @@ def read_known(config: DataConfig, places: Places, say: Say) -> tuple[str, Raw]:
                 say(f"WARNING: {line}")
             name = "mnist-5k"
     return name, DATASETS[name].read(places, say)
+
+
+def require_pixels(config: DataConfig, scale: Scale | None) -> None:
+    """Raises UsageError for images whose pixels are not such as a model learned from; scale: the
+    model's, None for one that learned from bytes."""
+    if config.is_own:
+        opened = facts.look(config)
+        model_scale(scale, opened.items, opened.path)
+    elif scale is not None and not scale.is_bytes:
+        raise UsageError(
+            f"{config.dataset}: pixels of uint8; the model was trained on {scale.dtype}, brought to"
+            f" [0, 1] by {scale.rule}"
+        )
 
 
 def part_of_each(n: int, config: DataConfig) -> NDArray[np.str_]:
@@ -176,20 +198,22 @@ def _check_sizes(config: NetworkConfig, name: str) -> None:
         )
 
 
-def _own(config: DataConfig, places: Places, say: Say, scale: Scale | None) -> Images:
+def _own(
+    config: DataConfig, places: Places, say: Say, scale: Scale | None, for_model: bool
+) -> Images:
     """The images of a path. Raises DataError, UsageError."""
     _refuse_idle_folder(config, places)
     opened = facts.look(config, places.working)
     for note in opened.notes:
+        if for_model and note.startswith("scale: "):
+            continue  # the model has its own
         say(f"data: {note}{'; see data.csv' if note.startswith('left out') else ''}")
     if opened.left_out:
         say(f"data: left out: {opened.left_out:,} with too few valid pixels (data.min_valid)")
     for warning in opened.warnings:
         say(f"WARNING: {warning}")
     n_train, _ = _sizes_of_own(opened, config)
-    if scale is not None:
-        require_fitting(scale, opened.path, opened.shape[0], opened.items.dtype)
-    scale = scale or opened.scale
+    scale = model_scale(scale, opened.items, opened.path) if for_model else opened.scale
     train, val, test = (source_of(opened, split, scale) for split in ("train", "val", "test"))
     return Images(
         opened.name,

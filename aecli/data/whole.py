@@ -1,5 +1,6 @@
 """A dataset as a whole: all its images in order, with file, class and place of each; not split."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from torch import Tensor
 from aecli import machine
 from aecli.config import DataConfig
 from aecli.data import binary, facts
-from aecli.data.datasets import black_and_white, part_of_each, read_known
+from aecli.data.datasets import black_and_white, part_of_each, read_known, require_pixels
 from aecli.data.downloads import Say
 from aecli.data.images import Batch, ImageShape, Raw, Source
 from aecli.data.known import DATASETS
@@ -32,6 +33,7 @@ PARTS = ("train", "val", "test", "rest")
 COLUMNS = ("file", "part", "label", "column", "row", "width", "height", "x", "y", "crs")
 """Columns that say what an image is and where it lies. The window is in pixels of its file; x and y
 are the coordinates of its centre in the reference system crs. What is not known is empty."""
+_MOST_SIDE, _MOST_PIXELS = 2**22, 2**40  # of a scene, of which one row of tiles is held at once
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,19 @@ class Scene:
     @classmethod
     def of_description(cls, described: Any) -> "Scene":
         """The scene of a description. Raises ValueError, TypeError or KeyError for no such one."""
-        a, b, c, d, e, f = (float(each) for each in described["transform"])
-        where = Georeference(str(described["crs"]), (a, b, c, d, e, f))
-        return cls(int(described["height"]), int(described["width"]), where)
+        transform = [float(each) for each in described["transform"]]
+        a, b, c, d, e, f = transform
+        height, width = (_length(described[name]) for name in ("height", "width"))
+        if not all(map(math.isfinite, transform)) or height * width > _MOST_PIXELS:
+            raise ValueError(f"no scene: {str(described)[:80]}")
+        return cls(height, width, Georeference(str(described["crs"]), (a, b, c, d, e, f)))
+
+
+def _length(given: Any) -> int:
+    """A side of a scene in pixels. Raises ValueError for what is none."""
+    if not isinstance(given, int) or not 1 <= given <= _MOST_SIDE:
+        raise ValueError(f"a side of {str(given)[:20]} pixels")
+    return given
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,7 @@ def load_whole(
     Raises DataError and UsageError.
     """
     if not config.is_own:
+        require_pixels(config, scale)
         return _known(config, places, say, trained_on)
     opened = open_every(config, scale, places)
     for note in opened.notes:
@@ -116,7 +129,7 @@ def load_whole(
         say(f"data: left out: {opened.left_out:,} with too few valid pixels (data.min_valid)")
     for warning in opened.warnings:
         say(f"WARNING: {warning}")
-    return whole_of(opened, config, _parts_of_own(opened, config, trained_on))
+    return whole_of(opened, config, _parts_of_own(opened, config, trained_on, say))
 
 
 def open_every(config: DataConfig, scale: Scale | None, places: Places) -> Opened:
@@ -146,14 +159,20 @@ def _known(config: DataConfig, places: Places, say: Say, trained_on: DataConfig 
 
 
 def _parts_of_own(
-    opened: Opened, config: DataConfig, trained_on: DataConfig | None
+    opened: Opened, config: DataConfig, trained_on: DataConfig | None, say: Say
 ) -> NDArray[np.str_]:
     """The part of each file: of the run's split where it was trained on this path, else what the
-    folders say; empty where tiles of it are in several."""
+    folders say; empty where tiles of it are in several, and, with a warning, where the run's split
+    cannot be made again."""
     items = opened.items
     if trained_on is None or not _is_same_path(trained_on.dataset, config.dataset):
         return np.array(items.splits, dtype="<U5")
-    split = facts.look(trained_on)
+    try:
+        split = facts.look(trained_on)
+    except (DataError, UsageError) as error:
+        reason = str(error).splitlines()[0]
+        say(f"WARNING: which part of the run's split an image was in is not told: {reason}")
+        return np.array([""] * len(items.splits), dtype="<U5")
     named: dict[str, set[str]] = {}
     for part, windows in split.windows.items():
         most = trained_on.limit_train if part == "train" else None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ from aecli.measure.seeds import mean, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.runs.run import Run
-from aecli.runs.subject import settled
+from aecli.runs.subject import places_of_own, settled
 from aecli.training import device
 from aecli.training.jobs import Job, facts_of_jobs, train_all
 
@@ -72,7 +72,9 @@ def check(config: EvaluateConfig, images: int | None) -> None:
     require_images(images, probes.NEIGHBOURS, "the nearest training images are looked for")
     shape = facts.image_shape(config.data)
     if config.run is not None:
-        require_shape(Run(Path(config.run)), shape, config.data.dataset)
+        run = Run(Path(config.run))
+        require_shape(run, shape, config.data.dataset)
+        datasets.require_pixels(config.data, run.scale)
     else:
         require_codecs([config.codec], shape, images)
     if "anomaly" in config.parts:
@@ -91,8 +93,7 @@ def run(config: EvaluateConfig, context: Context) -> Result:
         if run is not None:
             context.terminal.say(f"looking into the run {run.path.name}")
             run_dir.note(subject=config.run)
-        scale = None if run is None else run.scale
-        images, config = load_images(config, context, run_dir, scale=scale)
+        images, config = load_images(config, context, run_dir, model=run)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         check(config, len(images.train))
         home = _home(config, run, context)
@@ -152,9 +153,9 @@ def _home(config: EvaluateConfig, run: Run | None, context: Context) -> Images |
     Raises UsageError if none of them is held out, and what `datasets.load` raises."""
     if run is None or "anomaly" not in config.parts or not _asks_for_others(config, run):
         return None
-    data = run.config.data
-    places = replace(context.places, named=False) if data.is_own else context.places
-    images = datasets.load(data, places, context.terminal.say, run.scale)
+    places = places_of_own(run, context.places)
+    say = context.terminal.say
+    images = datasets.load(run.config.data, places, say, run.scale, for_model=True)
     context.terminal.warn(other_images(run, images))
     images = images if len(images.val) else with_held_out(images)
     if not len(images.val):

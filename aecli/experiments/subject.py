@@ -61,7 +61,7 @@ def load_subject(
     run = None if config.run is None else Run(Path(config.run))
     if run is not None:
         require_shape(run, facts.image_shape(config.data), config.data.dataset)
-    images, config = load_images(config, context, run_dir, scale=None if run is None else run.scale)
+    images, config = load_images(config, context, run_dir, model=run)
     check(images)
     title = f"{images.title}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)

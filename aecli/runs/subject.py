@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +27,10 @@ from aecli.config import (
 )
 from aecli.data.known import DATASETS
 from aecli.data.own.listing import ARRAYS
+from aecli.data.sources import Places, default_places
 from aecli.errors import DataError, UsageError
 from aecli.fields import NetworkSection
+from aecli.pathnames import user_path
 from aecli.runs.registry import find_run
 from aecli.runs.run import Run
 
@@ -116,6 +119,17 @@ def with_ancestor(config: Network, runs_dir: Path) -> Network:
         return config
     run = find_run(config.train.init_from, runs_dir, "train.init_from")
     return with_values(config, {"train.init_from": str(run.path.resolve())})
+
+
+def places_of_own(run: Run, places: Places) -> Places:
+    """Places where the data that a run learned from are looked for: the folder that it had, if that
+    is still there, or else the default ones. `places`, which are another dataset's, say only if
+    downloads are allowed and how they are shown."""
+    own = run.config.data.dir
+    found = replace(default_places(None, places.offline), working=places.working)
+    if own is None or run.config.data.is_own or not user_path(own).is_dir():
+        return found
+    return replace(found, data_dir=user_path(own), said_by="data.dir of the run")
 
 
 _READING = sorted({"binarise", *DataConfig.OF_OWN} - {"test", "gap"})  # those two are of the split

@@ -124,14 +124,14 @@ def every(
     path = Path(config.dataset)
     items = _items(config, path, cache, workers, working)
     height, width, usable = _usable_ones(config, path, items)
-    scale = _model_scale(scale, items, path)
+    scale = model_scale(scale, items, path)
     cut = Cut(config, items, usable, height, width, split=False)
     windows, _, _, left_out = _valid_enough(config, path, cut)
     notes, warnings = found(items, usable, config), items.warnings
     return _made(path, items, {ALL: windows}, scale, (height, width), left_out, notes, warnings)
 
 
-def _model_scale(scale: Scale | None, items: Items, path: Path) -> Scale:
+def model_scale(scale: Scale | None, items: Items, path: Path) -> Scale:
     """The scale of a model, if it is for such pixels. Raises UsageError."""
     if scale is None:
         low, high = float(np.nanmin(items.lows)), float(np.nanmax(items.highs))
