@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from aecli import machine
-from aecli.codespace.archive import Archive, require_finite
+from aecli.cli.pictures import require_apart
+from aecli.codespace.archive import Archive, begin, require_finite
 from aecli.codespace.mosaic import write_mosaic
 from aecli.data.images import batch_size
 from aecli.data.own.pictures import Pixels, in_type
@@ -39,6 +40,8 @@ def decode(
         terminal.warn([f"{archive.path}: nothing beside it says which model these codes are of"])
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} exists and is not an empty folder; nothing in it is replaced")
+    if archive.images_at is not None:
+        require_apart(target, archive.images_at, "the decoded images")
     device.seed_and_limit(0, machine.usable_cores())
     with _folder(target) as folder, terminal.working("decoding", len(archive), "codes") as advance:
         decoder = _Decoder(run, archive, advance)
@@ -136,13 +139,10 @@ def _write_plain(
     try:
         if as_npy or not decoder.fits_png:
             path = folder / "images.npy"
-            shape = (len(indices), *decoder.shape)
-            images = np.lib.format.open_memmap(path, "w+", decoder.dtype, shape)
-            done = 0
-            for chunk in chunks:
-                images[done : done + len(chunk)] = decoder.images(chunk)
-                done += len(chunk)
-            images.flush()
+            with path.open("wb") as file:
+                begin(file, decoder.dtype, (len(indices), *decoder.shape))
+                for chunk in chunks:
+                    file.write(np.ascontiguousarray(decoder.images(chunk)).data)
             return [path.name]
         digits = len(str(total - 1))
         for chunk in chunks:

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from aecli import figures, machine
+from aecli.cli.pictures import require_apart
 from aecli.codespace.archive import beside, mapped
-from aecli.codespace.encoding import Job, Oddness, Unfinished, encode_all, oddness
+from aecli.codespace.encoding import SCORES, TYPICAL, Job, Oddness, Unfinished, encode_all, oddness
 from aecli.config import DataConfig
 from aecli.data import datasets
 from aecli.data.sources import Places, default_places
@@ -21,9 +22,10 @@ from aecli.data.whole import PARTS, Whole, load_whole, require_shape
 from aecli.errors import DataError, Interrupted, UsageError
 from aecli.experiments.subject import other_images
 from aecli.pathnames import user_path
+from aecli.runs import storage
 from aecli.runs.registry import open_trained
 from aecli.runs.run import Run
-from aecli.runs.subject import data_of, reading_settings
+from aecli.runs.subject import data_of, places_of_own, reading_settings
 from aecli.terminal import Terminal
 from aecli.training import device
 
@@ -48,6 +50,8 @@ def encode(
         raise UsageError(f"--part {part}: expected {', '.join(PARTS)} or all")
     run = open_trained(named, runs_dir)
     config = data_of(run, data, assignments, data_dir)
+    if scores and config.is_own:
+        require_apart(beside(target, "-oddest.png"), Path(config.dataset))
     places = places_of(run, data_dir, offline, terminal)
     whole = whole_for(run, config, places, terminal)
     whole = whole if part == "all" else whole.only(part)
@@ -57,12 +61,10 @@ def encode(
 
 
 def places_of(run: Run, data_dir: str | None, offline: bool, terminal: Terminal) -> Places:
-    """Places where known datasets are looked for: the folder named, or else that in which the run
-    found its own, if that is still there. Raises DataError."""
-    own = run.config.data.dir
-    if data_dir is None and own is not None and Path(own).is_dir():
-        data_dir = own
-    return replace(default_places(data_dir, offline), working=terminal.working)
+    """Places where known datasets are looked for: the folder named, or else those of the run's own
+    data. Raises DataError."""
+    places = replace(default_places(data_dir, offline), working=terminal.working)
+    return places if data_dir is not None else places_of_own(run, places)
 
 
 def _target(output: str) -> Path:
@@ -107,19 +109,20 @@ def make_archive(
         unfinished.tidy()
         terminal.say(f"{target}: has these codes already; nothing is left to do")
         return found
-    if not unfinished.folder.is_dir():
+    if unfinished.noted() < len(job.whole):  # else some of its files may have their names already
         _require_free(target)
+    measure = _calibrated(run, places, terminal) if job.with_scores else None
     with unfinished.alone():
         if unfinished.done:
             terminal.say(f"going on after {unfinished.done:,} of {len(job.whole):,} images")
-        measure = _calibrated(run, places, terminal) if job.with_scores else None
         try:
             encode_all(unfinished, job, measure, terminal.working)
         except Interrupted:
-            terminal.say(
-                f"{unfinished.done:,} of {len(job.whole):,} images are encoded, in"
-                f" {unfinished.folder}; the same command goes on"
-            )
+            if unfinished.done:
+                terminal.say(
+                    f"{unfinished.done:,} of {len(job.whole):,} images are encoded, in"
+                    f" {unfinished.folder}; the same command goes on"
+                )
             raise
         about: dict[str, Any] = {}
         picture = None
@@ -139,12 +142,24 @@ def _already(target: Path, job: Job) -> dict[str, Any] | None:
     try:
         about = json.loads(beside(target, ".json").read_bytes())
         same = all(about.get(key) == value for key, value in job.identity.items())
+        same = same and _can_be_told(about, job.with_scores)
         rows = len(mapped(target))
-    except (OSError, ValueError, AttributeError, TypeError, DataError):
+    except (OSError, DataError, *storage.MALFORMED):
         same, rows = False, 0
     if not same or rows != len(job.whole):
         raise UsageError(f"{target} exists; it is not replaced")
     return dict(about)
+
+
+def _can_be_told(about: Mapping[str, Any], with_scores: bool) -> bool:
+    """True if a codes.json has all that is printed of it. Raises those of storage.MALFORMED."""
+    if not with_scores:
+        return isinstance(about["part"], str)
+    oddest, words = about["oddest"], {"index", "file", "column", "row", "label"}
+    numbers = [about["typical"][key] for key in TYPICAL]
+    numbers += [row[key] for row in oddest for key in SCORES]
+    there = isinstance(about["part"], str) and all(row.keys() >= words for row in oddest)
+    return there and all(isinstance(each, int | float) for each in numbers)
 
 
 def _require_free(target: Path) -> None:
@@ -156,9 +171,8 @@ def _require_free(target: Path) -> None:
 def _calibrated(run: Run, places: Places, terminal: Terminal) -> Oddness:
     """Oddness by the data that the run was trained on. Raises DataError where they are gone."""
     with terminal.working("calibrating on the run's own training data"):
-        if run.config.data.is_own:  # which no --data-dir is for
-            places = replace(places, named=False)
-        images = datasets.load(run.config.data, places, lambda _: None, run.scale)
+        own = places_of_own(run, places)
+        images = datasets.load(run.config.data, own, lambda _: None, run.scale, for_model=True)
         terminal.warn(other_images(run, images))
         return Oddness.of(run.codec, images)
 

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from aecli import figures, machine
 from aecli.cli.encode import caption_of, job_of, make_archive, places_of, whole_for
+from aecli.cli.pictures import require_apart, require_picture
 from aecli.codespace import indexes
-from aecli.codespace.archive import Archive, is_archive, require_finite
-from aecli.codespace.nearest import METRICS, are_copies, nearest
+from aecli.codespace.archive import NUMBERS, WHOLE_NUMBERS, Archive, is_archive, require_finite
+from aecli.codespace.nearest import METRICS, copies_at, nearest
 from aecli.data.images import Batch, Source
 from aecli.data.own.opened import ALL
 from aecli.data.sources import Places
 from aecli.data.whole import Whole, load_whole, open_every, require_shape, whole_of
-from aecli.errors import AecliError, DataError, UsageError
+from aecli.errors import AecliError, UsageError
 from aecli.pathnames import user_path
 from aecli.runs import storage
 from aecli.runs.registry import open_trained
@@ -33,7 +34,7 @@ from aecli.training import device
 
 _WINDOW = re.compile(r"^(.+)\[(\d+),\s*(\d+)(?:,\s*(\d+),\s*(\d+))?\]$", re.DOTALL)
 
-_WHOLE, _REAL = ("column", "row", "width", "height"), ("x", "y", "mse", "code_distance")
+_DRAWN = 20  # of the nearest; the table has all of them
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class Asked:
     assignments: Sequence[str]
 
     def require_sound(self) -> None:
-        """Raises UsageError for values that there are not, or not together."""
+        """Raises UsageError for values that there are not, or not together, and for a picture that
+        is no picture by its name, or the query itself."""
+        require_picture(user_path(self.output))
+        name, _ = _window_of(self.query)
+        if user_path(self.output).resolve() == user_path(name).resolve():
+            raise UsageError(f"-o {self.output}: the image to search by; it is not replaced")
         for flag, value, known in (
             ("--metric", self.metric, METRICS),
             ("--index", self.index, ("faiss",)),
@@ -111,10 +117,15 @@ def search(
         query = _query(run, asked, archive, places, terminal)
         answer = _answer(asked, archive, query, terminal)
         found = archive.rows_at([*answer.indices, *_of_query(query, answer)])
+        if not terminal.as_json:
+            _tell(asked, archive, query, answer, found, terminal)
         whole = whole or _images_of(run, archive, places, terminal)
         with terminal.working("drawing the picture"):
             _draw(run, archive, whole, query, answer, found, user_path(asked.output))
-    _tell(run, asked, archive, query, answer, found, terminal)
+    if terminal.as_json:
+        terminal.json(_as_json(run, asked, query, answer, found))
+    else:
+        terminal.path(user_path(asked.output))
 
 
 @contextlib.contextmanager
@@ -123,8 +134,11 @@ def _archive(
 ) -> Iterator[tuple[Archive, Whole | None]]:
     """The codes to search in, and their images where these were encoded now, for this search."""
     path = user_path(asked.among)
-    if is_archive(path):
+    target = user_path(asked.output)
+    if is_archive(path, run):
         archive = Archive.opened(path, run)
+        if archive.images_at is not None:
+            require_apart(target, archive.images_at)
         if not archive.about:
             terminal.warn([f"{path}: nothing beside it says which model these codes are of"])
         yield archive, None
@@ -136,6 +150,8 @@ def _archive(
             f" {run.path.name} {asked.among} -o codes.npy"
         )
     config = data_of(run, asked.among, asked.assignments, data_dir)
+    if config.is_own:
+        require_apart(target, Path(config.dataset))
     whole = whole_for(run, config, places, terminal)
     terminal.say(f"encoding {len(whole):,} images; `aecli encode` keeps their codes for next time")
     with tempfile.TemporaryDirectory(prefix="aecli-") as folder:
@@ -155,9 +171,10 @@ def _query(run: Run, asked: Asked, archive: Archive, places: Places, terminal: T
         code = np.array(archive.codes[index], np.float32)
         require_finite(code[None], archive.path, index)
         return Query(f"code {index}", code, index=index)
-    recorded = dict(archive.about.get("data") or {})
-    recorded.pop("dataset", None)
-    batch = _image(run, text, asked.assignments, recorded or None, places)
+    recorded = archive.about.get("data")
+    if recorded is not None:  # which is empty where all settings are the defaults
+        recorded = {key: value for key, value in recorded.items() if key != "dataset"}
+    batch = _image(run, text, asked.assignments, recorded, places)
     with torch.no_grad():
         codes = run.codec.encode(run.codec.seen(batch)).flatten(start_dim=1).numpy()
     require_finite(codes, text)
@@ -232,7 +249,7 @@ def _answer(asked: Asked, archive: Archive, query: Query, terminal: Terminal) ->
             found = nearest(*args, archive.path, advance)
     else:
         index = indexes.opened(kind, archive, asked.metric, asked.k, terminal.working)
-        recall, count = indexes.measured_recall(index, asked.k, terminal.working)
+        recall, count = index.measured
         found = index.search(queries, asked.k, asked.with_copies)
         metric, how = index.metric, f"{index.files[0].name}"
         how += f", {index.settings}" if index.settings else ""
@@ -245,7 +262,7 @@ def _answer(asked: Asked, archive: Archive, query: Query, terminal: Terminal) ->
         )
     own = copies.tolist()
     if asked.with_copies:
-        own = indices[are_copies(archive.codes[indices], query.code)].tolist()
+        own = indices[copies_at(archive.codes, indices, query.code)].tolist()
     return Answer(indices.tolist(), distances.tolist(), own, metric, how, recall)
 
 
@@ -284,10 +301,11 @@ def _draw(
     rows: Mapping[int, Mapping[str, str]],
     target: Path,
 ) -> None:
-    """Write the picture of the query and the nearest images; decoded codes where the images are not
-    there. Raises StorageError."""
+    """Write the picture of the query and the nearest images, the first ones; decoded codes where
+    the images are not there. Raises StorageError."""
+    shown_ones = answer.indices[:_DRAWN]
     first = [] if query.images is not None else [int(query.index or 0)]
-    nearest_ones = _pictures(run, archive, whole, [*first, *answer.indices])
+    nearest_ones = _pictures(run, archive, whole, [*first, *shown_ones])
     parts = [query.images, nearest_ones] if query.images is not None else [nearest_ones]
     images = np.concatenate([part.images.numpy() for part in parts])
     valid = None
@@ -305,13 +323,15 @@ def _draw(
             else Path(query.name).name
         )
     ]
-    for i, distance in zip(answer.indices, answer.distances, strict=True):
+    for i, distance in zip(shown_ones, answer.distances, strict=False):
         row = {"index": i, **rows.get(i, {})}
         label = f"\n{row['label']}" if row.get("label") else ""
         captions.append(f"{caption_of(row)}{label}\n{distance:.4g}")
     name = archive.path.name if whole is None else whole.name
-    title = f"The {len(answer.indices)} nearest of {len(archive):,} in {name}"
+    title = f"The {len(shown_ones)} nearest of {len(archive):,} in {name}"
     note = f"Under each image its {answer.metric} distance to the query's code; {answer.how}."
+    if len(answer.indices) > _DRAWN:
+        note += f" These are the first {_DRAWN} of the {len(answer.indices):,} that were found."
     if whole is None:
         note += " The images are not there any more: these are decoded codes."
     shown = () if whole is None else whole.shown
@@ -332,7 +352,6 @@ def _pictures(run: Run, archive: Archive, whole: Whole | None, indices: Sequence
 
 
 def _tell(
-    run: Run,
     asked: Asked,
     archive: Archive,
     query: Query,
@@ -340,21 +359,7 @@ def _tell(
     rows: Mapping[int, Mapping[str, str]],
     terminal: Terminal,
 ) -> None:
-    own = next((rows[i].get("label", "") for i in _of_query(query, answer) if i in rows), "")
-    labels = [rows.get(i, {}).get("label", "") for i in answer.indices]
-    share = labels.count(own) / len(labels) if own else None
-    if terminal.as_json:
-        results = [
-            {"rank": n, "index": i, "distance": d, **_typed(rows.get(i, {}))}
-            for n, (i, d) in enumerate(zip(answer.indices, answer.distances, strict=True), start=1)
-        ]
-        told: dict[str, Any] = {"run": str(run.path), "codes": asked.among, "query": asked.query}
-        told |= {"metric": answer.metric, "k": asked.k, "nearest": results}
-        counted = "copies_counted" if asked.with_copies else "copies_left_out"
-        told |= {counted: answer.copies, "label": own or None, "own_class_share": share}
-        told |= {"recall": answer.recall, "picture": asked.output}
-        terminal.json(told)
-        return
+    """Print the table, and what there is to say of it."""
     header = ("rank", f"distance ({answer.metric})", "index", "file", "label", "place")
     table = []
     for n, (i, distance) in enumerate(zip(answer.indices, answer.distances, strict=True), start=1):
@@ -369,12 +374,49 @@ def _tell(
         terminal.sentence(
             f"the query itself and images of equal content: {len(answer.copies):,}, {done}"
         )
-    if share is not None:
+    own, alike = _own_class(query, answer, rows)
+    if own:
+        of = len(answer.indices)
         terminal.sentence(
-            f"of the query's own class, {own}: {labels.count(own)} of {len(labels)}"
-            f" ({100 * share:.0f}%)"
+            f"of the query's own class, {own}: {alike} of {of} ({100 * alike / of:.0f}%)"
         )
-    terminal.path(user_path(asked.output))
+
+
+def _as_json(
+    run: Run,
+    asked: Asked,
+    query: Query,
+    answer: Answer,
+    rows: Mapping[int, Mapping[str, str]],
+) -> dict[str, Any]:
+    """The same as one object."""
+    results = [
+        {"rank": n, "index": i, "distance": d, **_typed(rows.get(i, {}))}
+        for n, (i, d) in enumerate(zip(answer.indices, answer.distances, strict=True), start=1)
+    ]
+    own, alike = _own_class(query, answer, rows)
+    counted = "copies_counted" if asked.with_copies else "copies_left_out"
+    return {
+        "run": str(run.path),
+        "codes": asked.among,
+        "query": asked.query,
+        "metric": answer.metric,
+        "k": asked.k,
+        "nearest": results,
+        counted: answer.copies,
+        "label": own or None,
+        "own_class_share": alike / len(answer.indices) if own else None,
+        "recall": answer.recall,
+        "picture": asked.output,
+    }
+
+
+def _own_class(
+    query: Query, answer: Answer, rows: Mapping[int, Mapping[str, str]]
+) -> tuple[str, int]:
+    """The query's class, empty if it is not known, and how many of the nearest are of it."""
+    own = next((rows[i].get("label", "") for i in _of_query(query, answer) if i in rows), "")
+    return own, [rows.get(i, {}).get("label", "") for i in answer.indices].count(own)
 
 
 def _typed(row: Mapping[str, str]) -> dict[str, Any]:
@@ -383,11 +425,8 @@ def _typed(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _number(key: str, value: str) -> Any:
-    """A value of a row, as a number where its column has numbers. Raises DataError."""
-    try:
-        return int(value) if key in _WHOLE else float(value) if key in _REAL else value
-    except ValueError:
-        raise DataError(f"codes.csv: {key} is {value!r}, expected a number") from None
+    """A value of a row, as a number where its column has numbers."""
+    return int(value) if key in WHOLE_NUMBERS else float(value) if key in NUMBERS else value
 
 
 def place_of(row: Mapping[str, str]) -> str:
@@ -396,6 +435,5 @@ def place_of(row: Mapping[str, str]) -> str:
         return ""
     words = f"column {row['column']}, row {row['row']}"
     if row.get("x"):
-        x, y = (_number(key, row[key]) for key in ("x", "y"))
-        words += f"; {x:.10g}, {y:.10g} {row.get('crs', '')}".rstrip()
+        words += f"; {float(row['x']):.10g}, {float(row['y']):.10g} {row.get('crs', '')}".rstrip()
     return words

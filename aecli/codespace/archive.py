@@ -8,15 +8,16 @@ which nothing is known but the codes.
 import csv
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aecli.data.known import DATASETS
 from aecli.data.whole import Scene
 from aecli.errors import DataError, UsageError
 from aecli.runs import storage
@@ -26,6 +27,12 @@ FORMAT = 1
 _MAX_ABOUT = 64 * 2**20  # bytes of codes.json; it names every scene
 _MAGIC = b"\x93NUMPY"
 _KINDS = "fiu"  # real numbers, as numpy's dtype.kind has them
+WHOLE_NUMBERS, NUMBERS = (
+    ("index", "column", "row", "width", "height"),
+    ("x", "y", "mse", "code_distance"),
+)
+"""Columns of codes.csv whose values are numbers, where there are any."""
+_PAIRS = (("column", "row"), ("x", "y"))  # both are there, or neither
 
 
 def beside(codes: Path, ending: str) -> Path:
@@ -33,17 +40,38 @@ def beside(codes: Path, ending: str) -> Path:
     return codes.with_name(f"{codes.stem}{ending}")
 
 
-def is_archive(path: Path) -> bool:
-    """True for a .npy of codes, by the codes.json beside it or by its two axes; images have more.
-    False also where nothing can be read."""
+def is_archive(path: Path, run: Run) -> bool:
+    """True for a .npy of codes: by the codes.json beside it, by its two axes, where images have
+    more, or by the shape of the run's codes, unless its images have that too. False also where
+    nothing can be read."""
     if path.suffix.lower() != ".npy" or not path.is_file():
         return False
-    if beside(path, ".json").is_file():
+    if _is_description(beside(path, ".json")):
         return True
     try:
-        return mapped(path).ndim <= 2
+        shape = mapped(path).shape
     except DataError:
         return True  # whose error is told where it is opened
+    own, images = run.codec.code_shape, run.codec.image_shape
+    return len(shape) <= 2 or (shape[1:] == own != images)
+
+
+def _is_description(path: Path) -> bool:
+    """True for a file that is meant as a codes.json, whether or not it is sound."""
+    try:
+        return {"format", "model_sha256"} <= _read_json(path).keys()
+    except (OSError, *storage.MALFORMED):
+        return False
+
+
+def begin(file: IO[bytes], dtype: str, shape: Sequence[int]) -> None:
+    """Write the head of a .npy, whose rows follow by file.write.
+
+    Not a memory map: on a full disk that ends in a signal, not in an error.
+    """
+    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": described, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def mapped(path: Path) -> NDArray[Any]:
@@ -147,34 +175,59 @@ class Archive:
         except storage.MALFORMED as error:
             raise DataError(f"{beside(self.path, '.json')}: damaged: {error!r}") from None
 
+    @property
+    def images_at(self) -> Path | None:
+        """The path of the images that the codes are of; None for a known dataset's, and where it is
+        not said."""
+        name = (self.about.get("data") or {}).get("dataset")
+        return None if name is None or name == "auto" or name in DATASETS else Path(name)
+
     def rows(self) -> Iterator[dict[str, str]]:
         """The rows of codes.csv in order; none where there is no such file. Raises DataError for
-        another number of rows than there are codes."""
+        another number of rows than there are codes, and for numbers that are none."""
+        lines = self._lines()
+        names = next(lines, [])
+        for i, values in enumerate(lines):
+            yield self._row(i, names, values)
+
+    def rows_at(self, indices: Collection[int]) -> dict[int, dict[str, str]]:
+        """The rows of some codes, by their indices; none where there is no codes.csv. Raises
+        DataError as `rows`, though for numbers in these rows alone."""
+        wanted, lines = set(indices), self._lines()
+        names = next(lines, [])
+        return {i: self._row(i, names, values) for i, values in enumerate(lines) if i in wanted}
+
+    def _lines(self) -> Iterator[list[str]]:
+        """The lines of codes.csv, the names of the columns first. Raises DataError."""
         path = beside(self.path, ".csv")
         if not path.is_file():
             return
-        count = 0
+        count = -1
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
+                for line in filter(None, csv.reader(file)):
                     count += 1
-                    yield row
+                    yield line
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(f"{path}: cannot be read: {error}") from None
         if count != len(self):
-            raise DataError(f"{path}: {count:,} rows for {len(self):,} codes")
+            raise DataError(f"{path}: {max(count, 0):,} rows for {len(self):,} codes")
 
-    def rows_at(self, indices: Collection[int]) -> dict[int, dict[str, str]]:
-        """The rows of some codes, by their indices; those that codes.csv does not have are not
-        there. Raises DataError."""
-        last, wanted = max(indices, default=-1), set(indices)
-        found: dict[int, dict[str, str]] = {}
-        for i, row in enumerate(self.rows()):
-            if i in wanted:
-                found[i] = row
-            if i >= last:
-                break
-        return found
+    def _row(self, i: int, names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
+        """The row of a code. Raises DataError for one that is not."""
+        try:
+            row = dict(zip(names, values, strict=True))
+            for name in WHOLE_NUMBERS + NUMBERS:
+                if row.get(name):
+                    int(row[name]) if name in WHOLE_NUMBERS else float(row[name])
+            if any(bool(row.get(one)) != bool(row.get(other)) for one, other in _PAIRS):
+                raise ValueError("half of a place")
+            if int(row.get("index", i)) != i:
+                raise ValueError(f"its index is {row['index']}")
+        except ValueError as error:
+            path = beside(self.path, ".csv")
+            raise DataError(f"{path}: damaged: the row of code {i}: {error}") from None
+        return row
 
 
 def _about(codes: Path) -> dict[str, Any]:
@@ -183,18 +236,31 @@ def _about(codes: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        if path.stat().st_size > _MAX_ABOUT:
-            raise ValueError(f"more than {_MAX_ABOUT:,} bytes")
-        about = json.loads(path.read_bytes())
+        about = _read_json(path)
         if about["format"] != FORMAT:
             raise ValueError(
                 f"its format is {str(about['format'])[:20]}; this aecli reads {FORMAT}"
             )
-        return dict(about)
+        data, scenes = about.get("data"), about.get("scenes")
+        if not all(each is None or isinstance(each, dict) for each in (data, scenes)):
+            raise ValueError("data and scenes are objects")
+        if data and not isinstance(data.get("dataset"), str | None):
+            raise ValueError("the name of a dataset is text")
+        return about
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except storage.MALFORMED as error:
         raise DataError(f"{path}: not a description of codes: {error}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """An object in a file. Raises OSError, and those of storage.MALFORMED for what is none."""
+    if path.stat().st_size > _MAX_ABOUT:
+        raise ValueError(f"more than {_MAX_ABOUT:,} bytes")
+    found = json.loads(path.read_bytes())
+    if not isinstance(found, dict):
+        raise TypeError("not an object")
+    return found
 
 
 def require_finite(codes: NDArray[Any], path: Path | str, first: int = 0) -> None:

@@ -9,7 +9,6 @@ images. The codes themselves come last under their name, so that an archive is w
 import contextlib
 import csv
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -25,8 +24,8 @@ from torch import Tensor
 
 from aecli import locks, strictjson
 from aecli.codecs.base import Codec
-from aecli.codespace.archive import FORMAT, beside, require_finite
-from aecli.codespace.region import NEIGHBOURS, OccupiedRegion
+from aecli.codespace.archive import FORMAT, begin, beside, require_finite
+from aecli.codespace.region import NEIGHBOURS, WIDEST, OccupiedRegion
 from aecli.data.downloads import Working
 from aecli.data.images import Batch, Images, batch_size, squared_errors, with_held_out
 from aecli.data.whole import COLUMNS, Whole
@@ -35,12 +34,15 @@ from aecli.measure import metrics
 from aecli.runs import storage
 
 SCORES = ("mse", "code_distance")
+TYPICAL = ("typical_mse", "typical_distance", "hole_above")
+"""What codes.json has beside scores; the first two are what each of them is over."""
 SECONDS_BETWEEN_SAVES = 5.0
 """Seconds of work that a kill may cost."""
 BATCH_BYTES = 2**22
 """Bytes of float32 pixels that are encoded at once."""
-MOST_REFERENCES = 100_000
-"""Training images, the first ones, whose codes are the occupied region."""
+MOST_REFERENCES, _REFERENCE_BYTES = 100_000, 2**28
+"""Training images, the first ones, whose codes are the occupied region: so many, and of long codes
+as many as are so many bytes; as many held-out images say what is typical."""
 _ROWS = 2**16  # of codes.csv, written at once
 
 
@@ -82,18 +84,24 @@ class Oddness:
         """Calibrated on the data that a codec was trained on: the region by its training images,
         what is typical by the validation images (of a run without any, by half of the test's).
 
-        Raises UsageError if there are too few.
+        Raises UsageError if there are too few, or if codes are too long for it.
         """
+        if codec.code_dim > WIDEST:
+            raise UsageError(
+                f"--scores: codes of {codec.code_dim:,} numbers; the region that they occupy is"
+                f" found for {WIDEST:,} or fewer"
+            )
         if not len(images.val):
             images = with_held_out(images)
-        training = images.train.first(MOST_REFERENCES)
-        if len(training) < NEIGHBOURS or not len(images.val):
+        most = min(MOST_REFERENCES, batch_size(codec.code_dim, _REFERENCE_BYTES))
+        training, val = images.train.first(most), images.val.first(most)
+        if len(training) < NEIGHBOURS or not len(val):
             raise UsageError(
                 f"--scores: the run has {len(training):,} images to train on and"
-                f" {len(images.val):,} held out, too few to say what is typical"
+                f" {len(val):,} held out, too few to say what is typical"
             )
-        codes, held_out = (metrics.encode(codec, each) for each in (training, images.val))
-        errors, _ = metrics.reconstruction_errors(codec, images.val)
+        codes, held_out = (metrics.encode(codec, each) for each in (training, val))
+        errors, _ = metrics.reconstruction_errors(codec, val)
         return cls(OccupiedRegion.calibrated(codes, held_out), float(errors.median()))
 
     def scores(self, codec: Codec, batch: Batch, codes: Tensor) -> NDArray[np.float32]:
@@ -104,17 +112,14 @@ class Oddness:
 
     def described(self) -> dict[str, float]:
         """Typical values and the edge of the region, as codes.json has them."""
-        return {
-            "typical_mse": self.typical_mse,
-            "typical_distance": self.region.typical,
-            "hole_above": self.region.threshold,
-        }
+        numbers = self.typical_mse, self.region.typical, self.region.threshold
+        return dict(zip(TYPICAL, numbers, strict=True))
 
 
 def oddness(scores: NDArray[np.float32], typical: Mapping[str, float]) -> NDArray[np.float64]:
     """(n,): the product of both scores (n, 2), each over its typical value; it depends on no other
     image and on no unit of measurement."""
-    by = np.array([typical["typical_mse"], typical["typical_distance"]])
+    by = np.array([typical[name] for name in TYPICAL[:2]])
     return np.prod(scores / np.maximum(by, 1e-30), axis=1)
 
 
@@ -128,10 +133,17 @@ class Unfinished:
         self.done = 0
         """Number of images whose codes are on disk."""
 
+    def noted(self) -> int:
+        """The number of images that an unfinished archive of this job has, by what it noted itself.
+        Raises UsageError for another archive's, DataError."""
+        progress = self.folder / "progress.json"
+        return self._read(progress) if progress.is_file() else 0
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """The block runs while no other process makes this archive. Raises UsageError if one does,
-        or if another archive was begun here; StorageError."""
+        """The block runs while no other process makes this archive. A block that fails before any
+        image is done leaves nothing. Raises UsageError if another process is in it, or if another
+        archive was begun here; StorageError."""
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,12 +152,16 @@ class Unfinished:
                 raise UsageError(f"{self._path}: another process is writing it") from None
             except OSError as error:
                 raise _cannot_write(self._path, error) from None
-            self._begin()
-            yield
+            self.done = self.noted()
+            try:
+                self._begin()
+                yield
+            except BaseException:
+                if not self.done:  # the room for all of it is taken already
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
 
     def _begin(self) -> None:
-        progress = self.folder / "progress.json"
-        self.done = self._read(progress) if progress.is_file() else 0
         if self.done:
             return
         try:
@@ -187,15 +203,8 @@ class Unfinished:
         """A .npy of float32 with as many rows as there are images, none of them written yet; where
         the system can, their room is taken now."""
         with (self.folder / name).open("w+b") as file:
-            header = {
-                "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
-                "fortran_order": False,
-                "shape": (len(self._job.whole), *shape),
-            }
-            np.lib.format.write_array_header_1_0(file, header)
-            room = self._row(name) * len(self._job.whole)
-            if hasattr(os, "posix_fallocate") and room:
-                os.posix_fallocate(file.fileno(), file.tell(), room)
+            begin(file, "f4", (len(self._job.whole), *shape))
+            storage.reserve(file.fileno(), file.tell(), self._row(name) * len(self._job.whole))
 
     def _row(self, name: str) -> int:
         """Bytes of one row."""
@@ -249,7 +258,7 @@ class Unfinished:
         try:
             for file in files:
                 file.flush()
-                os.fsync(file.fileno())
+                storage.sync(file.fileno())
         except OSError as error:
             raise _cannot_write(self._path, error) from None
         self._note(done)
@@ -300,7 +309,7 @@ class Unfinished:
                     both = zip(rows, scores[first : first + _ROWS].tolist(), strict=True)
                     writer.writerows((i, *a, *b) for i, (a, b) in enumerate(both, first))
             file.flush()
-            os.fsync(file.fileno())
+            storage.sync(file.fileno())
 
 
 @torch.no_grad()

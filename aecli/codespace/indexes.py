@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aecli import machine, strictjson
-from aecli.codespace.archive import Archive, beside, mapped, require_finite
-from aecli.codespace.nearest import Found, are_copies, distances_to, in_order, nearest
+from aecli.codespace.archive import Archive, begin, beside, mapped, require_finite
+from aecli.codespace.nearest import Found, copies_at, distances_at, in_order, nearest
 from aecli.data.downloads import Working
+from aecli.data.images import batch_size
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.runs import storage
 
@@ -29,7 +30,8 @@ RECALL = 0.99
 """Recall that FAISS's index is set to, on the sampled queries."""
 _QUERIES = 100  # codes of the archive, evenly spaced, that recall is measured on
 _FOR_MEDIANS = 2**17  # codes, evenly spaced, that medians are taken of
-_ROWS = 2**15  # codes at once
+_SAMPLE_BYTES = 2**28  # of such codes, at most
+_BLOCK_BYTES = 2**24  # of codes, or of their bits, that are looked at at once
 _PER_CENTRE = 64  # codes that a centre of FAISS is found from
 _MAX_ABOUT = 2**24
 
@@ -44,6 +46,8 @@ class Index(ABC):
     def __init__(self, archive: Archive, metric: str) -> None:
         self.archive, self.metric = archive, metric
         self.about: dict[str, Any] = {}
+        self.measured = (0.0, 0)
+        """Recall at the k that it was opened for, and the number of queries."""
         self._nearest_of: dict[int, tuple[NDArray[np.float32], Found]] = {}
 
     @abstractmethod
@@ -61,7 +65,13 @@ class Index(ABC):
 
     @abstractmethod
     def load(self) -> None:
-        """Read what `build` wrote. Raises DataError."""
+        """Read what `build` wrote. Raises DataError, and those of storage.MALFORMED for a
+        description that lacks something."""
+
+    def tuned(self, k: int) -> tuple[float, int]:
+        """Recall at k and the number of queries, after its settings are such that it finds enough,
+        where there are any."""
+        return self.recall(k)
 
     @property
     def settings(self) -> str:
@@ -106,30 +116,48 @@ def opened(kind: str, archive: Archive, metric: str | None, k: int, working: Wor
     else:
         index = Inverted(archive, metric or "euclidean")
     file, description = index.files
-    if file.is_file() and description.is_file():
-        index.about = _described(description)
-        if not archive.is_same(index.about.get("codes") or {}):
-            raise DataError(
-                f"{file}: an index of other codes than {archive.path} has now; remove it, and the"
-                " next search builds it anew"
-            )
-        index.load()
+    if not file.is_file() or not description.is_file():
+        with working(f"building {file.name}"):
+            fingerprint = archive.fingerprint
+            index.build(k)
+            index.measured = index.tuned(k)
+        index.about |= {"codes": fingerprint, **_of_recall(k, index.measured)}
+        storage.write_whole(description, strictjson.dump(index.about).encode())
         return index
-    with working(f"building {file.name}"):
-        fingerprint = archive.fingerprint
-        index.build(k)
-        found, queries = index.recall(k)
-    index.about |= {"codes": fingerprint, "k": k, "recall": found, "queries": queries}
-    storage.write_whole(description, strictjson.dump(index.about).encode())
+    index.about = _described(description)
+    if not archive.is_same(index.about["codes"]):
+        raise DataError(
+            f"{file}: an index of other codes than {archive.path} has now; remove it, and the next"
+            " search builds it anew"
+        )
+    try:
+        index.load()
+        measured_at, index.measured = _recall_in(index.about)
+    except storage.MALFORMED as error:
+        raise DataError(
+            f"{description}: damaged: {error!r}; remove it, and the next search builds it anew"
+        ) from None
+    if measured_at != k:
+        with working(f"measuring recall@{k}"):
+            index.measured = index.tuned(k)
+        index.about |= _of_recall(k, index.measured)
+        with contextlib.suppress(StorageError):  # else it is measured again the next time
+            storage.write_whole(description, strictjson.dump(index.about).encode())
     return index
 
 
-def measured_recall(index: Index, k: int, working: Working) -> tuple[float, int]:
-    """The recall of an index at k and the number of queries: as it was built, or measured now."""
-    if index.about.get("k") == k:
-        return float(index.about["recall"]), int(index.about["queries"])
-    with working(f"measuring recall@{k}"):
-        return index.recall(k)
+def _of_recall(k: int, measured: tuple[float, int]) -> dict[str, Any]:
+    """What the description of an index says of its recall at k."""
+    return {"k": k, "recall": measured[0], "queries": measured[1]}
+
+
+def _recall_in(about: Mapping[str, Any]) -> tuple[int, tuple[float, int]]:
+    """The k of a description, recall at it, and the number of queries. Raises those of
+    storage.MALFORMED."""
+    k, recall, queries = int(about["k"]), float(about["recall"]), int(about["queries"])
+    if not 0 <= recall <= 1 or queries < 0:
+        raise ValueError(f"recall {recall} over {queries} queries")
+    return k, (recall, queries)
 
 
 class Binary(Index):
@@ -147,16 +175,21 @@ class Binary(Index):
 
     def build(self, k: int) -> None:
         sample = _spaced(self.archive, _FOR_MEDIANS)
-        self.about["medians"] = np.median(sample, axis=0).astype(np.float64).tolist()
+        self._medians = np.median(sample, axis=0).astype(np.float32)
+        self.about["medians"] = self._medians.astype(np.float64).tolist()
         words = -(-self.archive.codes.shape[1] // 64)
-        with _replacing(self.files[0]) as part:
-            bits = np.lib.format.open_memmap(part, "w+", np.uint64, (len(self.archive), words))
-            for start, block in _blocks(self.archive):
-                bits[start : start + len(block)] = self._bits(block)
-            bits.flush()
+        with _replacing(self.files[0]) as part, part.open("wb") as file:
+            begin(file, "u8", (len(self.archive), words))
+            for _, block in _blocks(self.archive):
+                file.write(np.ascontiguousarray(self._bits(block)).data)
         self.load()
 
     def load(self) -> None:
+        self._medians = np.array(self.about["medians"], np.float64).astype(np.float32)
+        if self._medians.shape != self.archive.codes.shape[1:]:
+            raise ValueError(f"medians of shape {self._medians.shape}")
+        if not np.isfinite(self._medians).all():
+            raise ValueError("medians that are not finite")
         self._every = mapped(self.files[0])
         words = -(-self.archive.codes.shape[1] // 64)
         if self._every.shape != (len(self.archive), words) or self._every.dtype != np.uint64:
@@ -175,16 +208,32 @@ class Binary(Index):
         self, query: NDArray[np.float32], bits: NDArray[np.uint64], k: int, with_copies: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Distance times N plus index of the k nearest, ascending; the copies left out."""
+        n, wanted = len(self.archive), k
+        best, copies = self._scanned(query, bits, wanted, with_copies)
+        if with_copies:
+            return best, copies
+        while True:
+            # A unit that hardly varies may round to the other side of its median: a copy is not
+            # always at distance 0.
+            copied = copies_at(self.archive.codes, best % n, query)
+            if (~copied).sum() >= k or len(best) < wanted:
+                return best[~copied][:k], np.sort(np.concatenate([copies, best[copied] % n]))
+            wanted = min(2 * wanted, n + 1)
+            best, copies = self._scanned(query, bits, wanted, with_copies)
+
+    def _scanned(
+        self, query: NDArray[np.float32], bits: NDArray[np.uint64], k: int, with_copies: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The same, where only copies at distance 0 are left out."""
         n = len(self.archive)
         best, copies = np.empty(0, np.int64), [np.empty(0, np.int64)]
-        rows = _ROWS * 8
+        rows = max(_BLOCK_BYTES // (8 * self._every.shape[1]), 1)
         for start in range(0, n, rows):
             block = self._every[start : start + rows]
             distances = np.bitwise_count(block ^ bits).sum(axis=1, dtype=np.int64)
             keys = distances * n + np.arange(start, start + len(block))
             if not with_copies and len(equal := np.flatnonzero(distances == 0)):
-                codes = self.archive.codes[equal + start]
-                copied = equal[are_copies(codes, query)]
+                copied = equal[copies_at(self.archive.codes, equal + start, query)]
                 copies.append(copied + start)
                 keys = np.delete(keys, copied)
             best = np.concatenate([best, keys])
@@ -194,7 +243,7 @@ class Binary(Index):
 
     def _bits(self, codes: NDArray[Any]) -> NDArray[np.uint64]:
         """(n, words): the bits of codes (n, d)."""
-        above = codes > np.array(self.about["medians"], np.float32)
+        above = codes > self._medians
         packed = np.packbits(above, axis=1)
         spare = -packed.shape[1] % 8
         return np.pad(packed, ((0, 0), (0, spare))).view(np.uint64)
@@ -221,15 +270,13 @@ class Inverted(Index):
 
     def build(self, k: int) -> None:
         n, dim = self.archive.codes.shape
-        lists = max(int(n**0.5), 1)
+        lists = max(min(int(n**0.5), batch_size(dim, _SAMPLE_BYTES)), 1)
         self._index = self._faiss.IndexIVFFlat(self._faiss.IndexFlatL2(dim), dim, lists)
         self._index.cp.min_points_per_centroid = 1  # else it warns of small archives on stderr
         self._index.train(self._directed(_spaced(self.archive, _PER_CENTRE * lists)))
         for _, block in _blocks(self.archive):
             self._index.add(self._directed(block))
         self.about |= {"lists": lists, "probes": 1}
-        while self.recall(k)[0] < RECALL and self.about["probes"] < lists:
-            self.about["probes"] = min(2 * self.about["probes"], lists)
         with _replacing(self.files[0]) as part:
             try:
                 self._faiss.write_index(self._index, str(part))
@@ -238,30 +285,52 @@ class Inverted(Index):
 
     def load(self) -> None:
         flags = self._faiss.IO_FLAG_MMAP | self._faiss.IO_FLAG_READ_ONLY
+        lists, probes = int(self.about["lists"]), int(self.about["probes"])
         try:
             self._index = self._faiss.read_index(str(self.files[0]), flags)
-            fits = (self._index.ntotal, self._index.d) == self.archive.codes.shape
-            probes = int(self.about["probes"])
-        except (RuntimeError, *storage.MALFORMED) as error:
+            found = (self._index.ntotal, self._index.d, self._index.nlist)
+        except (RuntimeError, AttributeError) as error:  # the latter of an index of another kind
             reason = str(error).strip().splitlines()[-1:]
             raise DataError(f"{self.files[0]}: not an index of FAISS: {reason}") from None
-        if not fits or probes < 1:
+        if found != (*self.archive.codes.shape, lists):
             raise DataError(f"{self.files[0]}: not an index of {self.archive.path}")
+        if not 1 <= probes <= lists:
+            raise ValueError(f"{probes} probes of {lists} lists")
+
+    def tuned(self, k: int) -> tuple[float, int]:
+        while (found := self.recall(k))[0] < RECALL and self.about["probes"] < self.about["lists"]:
+            self.about["probes"] = min(2 * self.about["probes"], self.about["lists"])
+        return found
 
     def search(self, queries: NDArray[np.float32], k: int, with_copies: bool = False) -> Found:
         self._index.nprobe = self.about["probes"]
         found = Found([], [], [])
-        asked = k if with_copies else k + 1  # the query itself, mostly
-        _, every = self._index.search(self._directed(queries), min(asked, len(self.archive)))
+        asked = min(k if with_copies else k + 1, len(self.archive))  # the query itself, mostly
+        _, every = self._index.search(self._directed(queries), asked)
         for query, indices in zip(queries, every, strict=True):
-            best, distances, copies = self._checked(query, indices, k, with_copies)
-            while len(best) < k and asked < len(self.archive) and len(copies):
-                asked = min(2 * asked, len(self.archive))
-                _, more = self._index.search(self._directed(query[None]), asked)
-                best, distances, copies = self._checked(query, more[0], k, with_copies)
+            best, distances, copies = self._completed(query, indices, k, with_copies)
             found.indices.append(best)
             found.distances.append(distances)
             found.copies.append(copies)
+        return found
+
+    def _completed(
+        self, query: NDArray[np.float32], indices: NDArray[np.int64], k: int, with_copies: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """As `_checked`, of more codes, and in more lists, than these indices (-1: no further one
+        in the lists) where they hold fewer than k."""
+        asked, probes = len(indices), self.about["probes"]
+        found = self._checked(query, indices, k, with_copies)
+        while len(found[0]) < k:
+            if (indices < 0).any() and probes < self.about["lists"]:
+                probes = min(2 * probes, self.about["lists"])
+            elif (indices >= 0).all() and asked < len(self.archive):
+                asked = min(2 * asked, len(self.archive))
+            else:
+                break
+            self._index.nprobe = probes
+            _, [indices] = self._index.search(self._directed(query[None]), asked)
+            found = self._checked(query, indices, k, with_copies)
         return found
 
     def _checked(
@@ -269,9 +338,9 @@ class Inverted(Index):
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
         """The k nearest among some, by exact distances; these; the copies among them."""
         indices = np.sort(indices[indices >= 0])
-        codes = np.asarray(self.archive.codes[indices], np.float32)
-        copied = np.zeros(len(indices), bool) if with_copies else are_copies(codes, query)
-        distances = distances_to(codes[~copied], query, self.metric)
+        codes = self.archive.codes
+        copied = np.zeros(len(indices), bool) if with_copies else copies_at(codes, indices, query)
+        distances = distances_at(codes, indices[~copied], query, self.metric)
         return *in_order(indices[~copied], distances, k), indices[copied]
 
     def _directed(self, codes: NDArray[Any]) -> NDArray[np.float32]:
@@ -297,19 +366,21 @@ def _faiss() -> Any:
 
 
 def _spaced(archive: Archive, most: int) -> NDArray[np.float32]:
-    """At most so many codes of an archive, evenly spaced. Raises DataError if some are not
-    finite."""
-    n = len(archive)
+    """At most so many codes of an archive, and so many bytes of them, evenly spaced. Raises
+    DataError if some are not finite."""
+    n, most = len(archive), min(most, batch_size(archive.codes.shape[1], _SAMPLE_BYTES))
     chosen = np.unique(np.linspace(0, n - 1, min(most, n)).astype(np.int64))
     codes = np.asarray(archive.codes[chosen], np.float32)
-    require_finite(codes, archive.path)
+    for i in np.flatnonzero(~np.isfinite(codes).all(axis=1)).tolist():
+        require_finite(codes[i : i + 1], archive.path, int(chosen[i]))
     return codes
 
 
 def _blocks(archive: Archive) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """All codes in blocks, each with the index of its first. Raises DataError."""
-    for start in range(0, len(archive), _ROWS):
-        block = np.asarray(archive.codes[start : start + _ROWS], np.float32)
+    rows = batch_size(archive.codes.shape[1], _BLOCK_BYTES)
+    for start in range(0, len(archive), rows):
+        block = np.asarray(archive.codes[start : start + rows], np.float32)
         require_finite(block, archive.path, start)
         yield start, block
 
@@ -333,8 +404,8 @@ def _described(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_ABOUT:
             raise ValueError(f"more than {_MAX_ABOUT:,} bytes")
         about = json.loads(path.read_bytes())
-        if not isinstance(about, Mapping):
-            raise ValueError("not an object")
+        if not isinstance(about["codes"], dict):
+            raise TypeError("codes are not described")
         return dict(about)
     except (OSError, *storage.MALFORMED) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None

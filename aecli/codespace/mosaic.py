@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aecli.data.images import batch_size
 from aecli.data.own.pictures import Pixels, in_type
 from aecli.data.own.tiff import has_rasterio
 from aecli.data.whole import Scene
-from aecli.errors import StorageError, UsageError
+from aecli.errors import DataError, StorageError, UsageError
 
 _AT_ONCE = 256  # tiles decoded together
+_STRIP_BYTES = 2**25  # of sums where no tile lies, at once
 
 
 def write_mosaic(
@@ -27,16 +29,22 @@ def write_mosaic(
     places: (n, 3): the index of each tile, its column and its row. decode: a function that gives
     tiles (m, C, h, w) by their indices, in the units of the file. Where tiles overlap the mean of
     them is written; where there is none, the file's mask says that nothing is valid. Memory is that
-    of one row of tiles. Raises UsageError without rasterio, StorageError.
+    of one row of tiles, or of 32 MiB where there is none, some times over. Raises UsageError
+    without rasterio, DataError for a reference system that there is not, StorageError.
     """
     if not has_rasterio():
         raise UsageError("a GeoTIFF needs rasterio: pip install 'aecli[geo]'; or take --npy")
     import rasterio
     from affine import Affine
-    from rasterio.errors import RasterioError
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError, RasterioError
     from rasterio.windows import Window
 
     where = scene.georeference
+    try:
+        crs = CRS.from_user_input(where.crs) if where.crs else None
+    except CRSError:
+        raise DataError(f"{path.name}: no reference system: {where.crs[:40]!r}") from None
     try:
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
@@ -48,7 +56,7 @@ def write_mosaic(
                 width=scene.width,
                 count=channels,
                 dtype=dtype,
-                crs=where.crs or None,
+                crs=crs,
                 transform=Affine(*where.transform),
                 compress="deflate",
                 bigtiff="if_safer",
@@ -81,7 +89,7 @@ def _strips(
             yield top, sums[:, :done], weights[:done]
             sums, weights, top = sums[:, done:], weights[done:], top + done
         if row > top:  # no tile lies there
-            yield top, *_nothing(channels, row - top, scene.width)
+            yield from _empty(channels, top, row, scene.width)
             top = row
         for first in range(0, len(some), _AT_ONCE):
             chosen = some[first : first + _AT_ONCE]
@@ -98,7 +106,16 @@ def _strips(
         yield top, sums, weights
         top += len(weights)
     if top < scene.height:
-        yield top, *_nothing(channels, scene.height - top, scene.width)
+        yield from _empty(channels, top, scene.height, scene.width)
+
+
+def _empty(
+    channels: int, top: int, end: int, width: int
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+    """Strips of rows from `top` up to, not including, `end`, in which no tile lies."""
+    rows = batch_size(channels * width, _STRIP_BYTES)
+    for first in range(top, end, rows):
+        yield first, *_nothing(channels, min(rows, end - first), width)
 
 
 def _nothing(

@@ -25,6 +25,7 @@ image differ by the rounding, which depends on what else was in the batch."""
 BLOCK = 2**23
 """Bytes of codes that are looked at at once: what the caches of a core hold, so that the codes come
 from memory once."""
+_PRODUCT = 2**26  # bytes of distances of all queries to a block, or of differences
 _DIRECT = 4  # queries up to which differences are quicker than a product
 _QUERIES = 1024  # at once
 _PAIRS = 2**14  # of query and code whose differences are held at once
@@ -61,7 +62,7 @@ def nearest(
     parts = []
     for first in range(0, len(queries), _QUERIES):
         some = _Search(queries[first : first + _QUERIES], k, metric, with_copies)
-        rows = max(BLOCK // (4 * codes.shape[1]), 1)
+        rows = max(min(BLOCK // (4 * codes.shape[1]), _PRODUCT // (4 * len(some.queries))), 1)
         for start in range(0, len(codes), rows):
             block = np.ascontiguousarray(codes[start : start + rows], dtype=np.float32)
             try:
@@ -77,17 +78,34 @@ def nearest(
     )
 
 
-def distances_to(
-    codes: NDArray[Any], query: NDArray[np.float32], metric: str
+def distances_at(
+    codes: NDArray[Any], indices: NDArray[np.int64], query: NDArray[np.float32], metric: str
 ) -> NDArray[np.float64]:
-    """The distances (n,) of codes (n, d) to one query (d,), from differences in float64."""
-    return _distances(query[None], codes, metric)
+    """The distances (n,) of some of codes (N, d), by their indices (n,), to one query (d,), from
+    differences in float64; a block of the codes is in memory at once."""
+    rows = max(BLOCK // (8 * codes.shape[1]), 1)
+    found = np.empty(len(indices))
+    for first in range(0, len(indices), rows):
+        block = np.asarray(codes[indices[first : first + rows]], np.float32)
+        found[first : first + rows] = _distances(query[None], block, metric)
+    return found
+
+
+def copies_at(
+    codes: NDArray[Any], indices: NDArray[np.int64], query: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """As `are_copies`, (n,) for some of codes (N, d), by their indices (n,)."""
+    return distances_at(codes, indices, query, "euclidean") <= _reach(query)
 
 
 def are_copies(codes: NDArray[Any], query: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(n,) True for codes (n, d) as near to the query (d,) as two encodings of one image are."""
-    within = COPY * float(np.linalg.norm(query.astype(np.float64)))
-    return distances_to(codes, query, "euclidean") <= within
+    return _distances(query[None], codes, "euclidean") <= _reach(query)
+
+
+def _reach(query: NDArray[np.float32]) -> float:
+    """The distance up to which a code is a copy of a query."""
+    return COPY * float(np.linalg.norm(query.astype(np.float64)))
 
 
 def in_order(
@@ -151,6 +169,7 @@ class _Search:
             block = torch.div(block, norms.masked_fill(norms == 0, 1), out=self._room(0, block))
             squares = self._of_units(block)
             squares[:, zeros] = 2  # as far as what has no direction in common
+            squares[self._norms == 0] = 2
             return squares, torch.full((len(squares),), 4 * self._rounding)
         if len(self._vectors) <= _DIRECT:
             return self._of_differences(block), torch.zeros(len(self._vectors))
@@ -222,8 +241,9 @@ class _Search:
     ) -> NDArray[np.float64]:
         """The distance of each pair of a query and a code of the block."""
         found = np.empty(len(at))
-        for first in range(0, len(at), _PAIRS):
-            some = slice(first, first + _PAIRS)
+        pairs = max(min(_PAIRS, _PRODUCT // (8 * block.shape[1])), 1)
+        for first in range(0, len(at), pairs):
+            some = slice(first, first + pairs)
             found[some] = _distances(self.queries[queries[some]], block[at[some]], self._metric)
         return found
 

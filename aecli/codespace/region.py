@@ -9,6 +9,9 @@ from aecli.measure.distances import nearest_distances
 
 NEIGHBOURS = 5
 HOLE_QUANTILE = 0.99
+WIDEST = 4096
+"""Numbers of the longest codes that are whitened where that is one thing of many: the covariance of
+longer ones takes gigabytes, and its eigenvectors many minutes."""
 
 
 @dataclass(frozen=True)
