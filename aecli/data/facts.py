@@ -32,6 +32,9 @@ _STEPS = 16  # of an epoch, at least, where the batch size is left open
 IN_MEMORY = 2**30
 """Bytes of the images of a path up to which they are held in memory; more are read from their file
 a batch at a time."""
+SIDE_BY_SIDE = 2**28
+"""Bytes of training images as `evaluate` sees them, pixels or codes, that it holds at once; all of
+MNIST's pixels fit."""
 
 
 def look(data: DataConfig, working: Working = not_shown) -> "Opened":

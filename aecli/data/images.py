@@ -194,6 +194,40 @@ class _Part(Source):
         return self._whole.read(self._indices[indices.to(self._indices.device)], out)
 
 
+class Joined(Source):
+    """The images of one source, then those of another."""
+
+    def __init__(self, first: Source, second: Source) -> None:
+        self._first, self._second = first, second
+        self.shape, self.masked = first.shape, first.masked or second.masked
+        if first.labels is not None and second.labels is not None:
+            self.labels = torch.cat([first.labels, second.labels])
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
+        n = len(self._first)
+        of_first = indices < n
+        if bool(of_first.all()):
+            return self._first.read(indices, out)
+        if not bool(of_first.any()):
+            return self._second.read(indices - n, out)
+        parts = self._first.read(indices[of_first]), self._second.read(indices[~of_first] - n)
+        order = torch.cat([of_first.nonzero(), (~of_first).nonzero()])[:, 0].argsort()
+        mask = None
+        if self.masked:
+            all_valid = (torch.ones(len(part), 1, *self.shape[1:]).bool() for part in parts)
+            both = zip(parts, all_valid, strict=True)
+            masks = [ones if part.mask is None else part.mask for part, ones in both]
+            mask = torch.cat(masks)[order]
+        return Batch(
+            torch.cat([part.images for part in parts])[order],
+            mask,
+            None if self.labels is None else self.labels[indices],
+        )
+
+
 def _in_memory(
     images: NDArray[Any], labels: NDArray[np.int64] | None, mask: NDArray[np.bool_] | None
 ) -> InMemory:

@@ -11,14 +11,13 @@ import numpy as np
 import platformdirs
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aecli import machine
 from aecli.config import DataConfig
 from aecli.data import binary, facts
 from aecli.data.datasets import black_and_white, part_of_each, read_known, require_pixels
 from aecli.data.downloads import Say
-from aecli.data.images import Batch, ImageShape, Raw, Source
+from aecli.data.images import ImageShape, Joined, Raw, Source
 from aecli.data.known import DATASETS
 from aecli.data.own.opened import ALL, Opened, every
 from aecli.data.own.pictures import UnreadableError
@@ -155,7 +154,7 @@ def _known(config: DataConfig, places: Places, say: Say, trained_on: DataConfig 
     both, sha256 = (raw.train, raw.test), raw.sha256
     if config.binarise == "stochastic":
         both, sha256 = black_and_white(raw, split_as or config), binary.sha256_of(sha256)
-    return Whole(name, sha256, _Joined(*both), files=_Known(name, raw, parts))
+    return Whole(name, sha256, Joined(*both), files=_Known(name, raw, parts))
 
 
 def _parts_of_own(
@@ -184,40 +183,6 @@ def _parts_of_own(
 
 def _is_same_path(one: str, other: str) -> bool:
     return one not in DATASETS and Path(one).resolve() == Path(other).resolve()
-
-
-class _Joined(Source):
-    """The images of one source, then those of another."""
-
-    def __init__(self, first: Source, second: Source) -> None:
-        self._first, self._second = first, second
-        self.shape, self.masked = first.shape, first.masked or second.masked
-        if first.labels is not None and second.labels is not None:
-            self.labels = torch.cat([first.labels, second.labels])
-
-    def __len__(self) -> int:
-        return len(self._first) + len(self._second)
-
-    def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
-        n = len(self._first)
-        of_first = indices < n
-        if bool(of_first.all()):
-            return self._first.read(indices, out)
-        if not bool(of_first.any()):
-            return self._second.read(indices - n, out)
-        parts = self._first.read(indices[of_first]), self._second.read(indices[~of_first] - n)
-        order = torch.cat([of_first.nonzero(), (~of_first).nonzero()])[:, 0].argsort()
-        mask = None
-        if self.masked:
-            all_valid = (torch.ones(len(part), 1, *self.shape[1:]).bool() for part in parts)
-            both = zip(parts, all_valid, strict=True)
-            masks = [ones if part.mask is None else part.mask for part, ones in both]
-            mask = torch.cat(masks)[order]
-        return Batch(
-            torch.cat([part.images for part in parts])[order],
-            mask,
-            None if self.labels is None else self.labels[indices],
-        )
 
 
 class _Known:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aecli.codecs.base import Codec
+from aecli.codespace.region import WIDEST
 from aecli.config import EvaluateConfig
 from aecli.counts import count
 from aecli.data import datasets, facts
@@ -40,9 +41,10 @@ from aecli.experiments.result import Result
 from aecli.experiments.subject import other_images, require_shape
 from aecli.experiments.wording import settings_in_words
 from aecli.measure import probes
-from aecli.measure.baselines import pca_beside
+from aecli.measure.baselines import pca_beside, pca_of
 from aecli.measure.clustering import WIDEST_MIXTURE
 from aecli.measure.seeds import mean, spread
+from aecli.runs import preflight
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.runs.run import Run
@@ -65,6 +67,10 @@ class Contestant:
     """A codec (None: pixels) and its seeds; several where it was trained with each."""
     train: Source
     test: Source
+
+    def sees_as(self, others: "Sequence[Contestant]") -> bool:
+        """True if its training images, which may be some of theirs, have as many classes."""
+        return self.train.classes == max(each.train.classes for each in others)
 
 
 def check(config: EvaluateConfig, images: int | None) -> None:
@@ -112,13 +118,19 @@ def run(config: EvaluateConfig, context: Context) -> Result:
             run_dir.write_csv("anomaly.csv", _class_rows(by_class, labels, images))
         numbers = _numbers(found, config, images)
         run_dir.write_metrics(numbers)
-        run_dir.note(parts_left_out=left_out)
+        steps = {
+            prefix: int(v["probe_steps"][0]) for prefix, v in found.items() if "probe_steps" in v
+        }
+        run_dir.note(
+            parts_left_out=left_out,
+            probe_steps={labels[prefix]: most for prefix, most in steps.items()},
+        )
         with context.terminal.working("drawing the figures"):
             draw(found, by_class, labels, images, run_dir)
     head = f"{images.title}: codes of {labels[CODES]} at work, on test images"
     notes = [
         *(f"{part} is left out: {why}." for part, why in left_out.items()),
-        *_notes(config, parts, images, run),
+        *_notes(config, parts, images, run, found),
     ]
     return Result(run_dir.path, numbers, head, _printed(found), ("", *labels.values()), notes)
 
@@ -136,8 +148,10 @@ def measure(
     found: dict[str, Values] = {prefix: {} for prefix in _labels(config)}
     of_all = [part for part in parts if part in MEASURED_BY]
     if of_all:
-        for contestant in _contestants(config, images, run, run_dir, context):
-            found[contestant.prefix] = _measured(contestant, of_all, context)
+        contestants = _contestants(config, images, run, run_dir, context)
+        for each in contestants:
+            its = [part for part in of_all if part != "classification" or each.sees_as(contestants)]
+            found[each.prefix] = _measured(each, its, images.train.classes, context)
     if "anomaly" not in parts:
         return found, {}
     _, test = looked_at(images, config.codec.code_dim)
@@ -153,6 +167,11 @@ def _home(config: EvaluateConfig, run: Run | None, context: Context) -> Images |
     Raises UsageError if none of them is held out, and what `datasets.load` raises."""
     if run is None or "anomaly" not in config.parts or not _asks_for_others(config, run):
         return None
+    if run.codec.code_dim > WIDEST:
+        words = f"images are looked for among others in codes of {WIDEST:,} numbers or fewer"
+        context.terminal.warn([words])
+        return None
+    preflight.require_room_beside(config, run.config.data)
     places = places_of_own(run, context.places)
     say = context.terminal.say
     images = datasets.load(run.config.data, places, say, run.scale, for_model=True)
@@ -184,14 +203,16 @@ def _left_out(config: EvaluateConfig, images: Images, home: Images | None) -> di
     """The parts that these images do not allow, with the reason. Raises UsageError if those are
     all that were asked for."""
     found = {}
-    train, (_, test) = images.train, looked_at(images, config.codec.code_dim)
+    train, (looked_train, test) = images.train, looked_at(images, config.codec.code_dim)
     for part in config.parts:
         if part == "robustness":
             continue
         if train.labels is None or test.labels is None:
             found[part] = "these images have no labels"
-        elif not images.labelled or train.classes < 2:
+        elif not images.labelled or train.classes < 2 or looked_train.classes < 2:
             found[part] = "all these images, or all that are learned from, have one label"
+        elif part == "anomaly" and codec_alone(config).code_dim > WIDEST:
+            found[part] = f"distances are taken in codes of {WIDEST:,} numbers or fewer"
         elif part == "anomaly" and not classes_alone(config, train, test):
             found[part] = f"no class has {FEWEST} training images and a test image"
         elif part == "retrieval" and test.classes == len(test):
@@ -227,7 +248,8 @@ def _contestants(
     with context.terminal.working(labels[PCA]):
         own = codecs[0][0]
         assert own is not None
-        pca = pca_beside(own, images)
+        elsewhere = run is not None and _asks_for_others(config, run)
+        pca = pca_of(own.code_dim, images) if elsewhere else pca_beside(own, images)
     if pca is not None:
         found.append(Contestant(PCA, labels[PCA], [(pca, seeds)], train, test))
     if _fit_as_pixels(test):
@@ -236,17 +258,24 @@ def _contestants(
     return found
 
 
-def _measured(contestant: Contestant, parts: Sequence[str], context: Context) -> Values:
-    """Every measure of the parts; a codec's values one after the other's."""
+def _measured(
+    contestant: Contestant, parts: Sequence[str], classes: int, context: Context
+) -> Values:
+    """Every measure of the parts; a codec's values one after the other's. classes: those of all
+    training images. Beside them `probe_steps`, the most that a linear probe took."""
     values: Values = {}
+    steps: list[float] = []
+    if not parts:
+        return values
     for codec, seeds in contestant.codecs:
         with context.terminal.working(f"{contestant.label}: codes of all images"):
-            seen = Seen.through(codec, contestant.train, contestant.test)
+            seen = Seen.through(codec, contestant.train, contestant.test, classes)
         for part in parts:
             with context.terminal.working(f"{contestant.label}: {part}"):
                 for name, more in MEASURED_BY[part](seen, seeds).items():
                     values.setdefault(name, []).extend(more)
-    return values
+        steps += seen.probe_steps
+    return {**values, "probe_steps": [max(steps)]} if steps else values
 
 
 def _labels(config: EvaluateConfig) -> dict[str, str]:
@@ -341,7 +370,11 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def _notes(
-    config: EvaluateConfig, parts: Sequence[str], images: Images, run: Run | None
+    config: EvaluateConfig,
+    parts: Sequence[str],
+    images: Images,
+    run: Run | None,
+    found: Mapping[str, Values],
 ) -> list[str]:
     """Sentences on what the numbers are of."""
     train, test = looked_at(images, config.codec.code_dim)
@@ -354,6 +387,8 @@ def _notes(
     else:
         learned_from = (run.record.get("dataset") or {}).get("name", "")
         notes.append(f"The codec is that of {run.path.name}, which learned from {learned_from}.")
+        if _asks_for_others(config, run) and any(part in MEASURED_BY for part in parts):
+            notes.append("PCA was solved on these images, the codec was not.")
     if not _fit_as_pixels(test):
         notes.append("Pixels are left out: the test images are too large to be held side by side.")
     elif len(train) > (most := most_side_by_side(train.pixels)):
@@ -362,9 +397,28 @@ def _notes(
         notes.append(f"Mixtures are fitted to codes of {WIDEST_MIXTURE} numbers or fewer.")
     if "classification" in parts:
         notes += _few_in_words(train, images)
+        notes += _probes_in_words(config, found)
+        if _fit_as_pixels(test) and "probe_accuracy" not in found[PIXELS]:
+            notes.append("Pixels are not classified: those that can be held lack a class.")
     if "anomaly" in parts:
         notes += _alone_in_words(config, images)
     return notes
+
+
+def _probes_in_words(config: EvaluateConfig, found: Mapping[str, Values]) -> list[str]:
+    """A sentence on linear probes that are not solved to their tolerance."""
+    labels = _labels(config)
+    cut = [
+        labels[prefix]
+        for prefix, values in found.items()
+        if values.get("probe_steps", [0])[0] >= probes.PROBE_STEPS
+    ]
+    if not cut:
+        return []
+    return [
+        f"The linear probe of {', '.join(cut)} ended at its {probes.PROBE_STEPS} steps, before"
+        " its tolerance."
+    ]
 
 
 def _few_in_words(train: Source, images: Images) -> list[str]:

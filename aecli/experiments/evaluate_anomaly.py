@@ -12,7 +12,7 @@ from aecli.codecs.principal import most_components
 from aecli.codespace.region import NEIGHBOURS, OccupiedRegion
 from aecli.config import CodecConfig, EvaluateConfig, PcaConfig, with_values
 from aecli.data import facts
-from aecli.data.images import Images, Source
+from aecli.data.images import Images, Joined, Source
 from aecli.experiments.evaluate_parts import (
     CODES,
     PCA,
@@ -29,8 +29,9 @@ from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training.jobs import Job, train_all
 
-FEWEST = 50  # training images of a class that is taken as normal; a tenth of them is held out
-_SHARE = 10
+FEWEST, FEWEST_HELD_OUT = 50, 5
+"""Images of a class that is taken as normal: to train on, and held out for ranks."""
+_SHARE = 10  # of the training images, one of so many is held out where no others are
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def anomaly(
     in turn is the only one that is learned from, and all test images of the others are odd. An
     image is as odd as its reconstruction error, as the distance of its code to the 5 nearest
     training codes after whitening, and as both: the mean of its ranks by each among held-out
-    normal images, the last tenth of the class's training images. Pixels have no reconstruction;
-    their distance is the one between images.
+    normal images: those for validation, or, where a class has fewer than FEWEST_HELD_OUT of them,
+    the last tenth of those to train on. Of tiles and equal files only the former are kept apart
+    from what is learned. Pixels have no reconstruction; their distance is the one between images.
     contestants: CODES, and PCA and PIXELS where they are asked for.
     Raises JobsFailedError if a training failed.
     """
@@ -80,7 +82,10 @@ def anomaly(
     each = {
         label: _alone(split, test, label) for label in classes_alone(config, images.train, test)
     }
-    jobs = {label: _jobs(config, label, len(normal.fit)) for label, normal in each.items()}
+    jobs = {
+        label: _jobs(config, label, images.class_name(label), len(normal.fit))
+        for label, normal in each.items()
+    }
     every = [job for of_class in jobs.values() for job in of_class]
     trainings = train_all(every, split, config, run_dir, context)
     trainings.require_all()
@@ -125,9 +130,15 @@ def mean_over_classes(by_class: Mapping[int, Values]) -> Values:
 
 
 def aurocs(codec: Codec | None, normal: Normal) -> dict[str, float]:
-    """The AUROC by each score, and by both; by the one that there is for pixels (None)."""
+    """The AUROC by each score, and by both; for pixels (None) by the one that there is.
+
+    Both are ranks, which are 1 for all that is odder than any held-out image, however much: few of
+    these tell less apart than the scores do.
+    """
     scores = _scores(codec, normal)
     found = {f"anomaly_auroc_{name}": auroc(test, odd) for name, (_, test, odd) in scores.items()}
+    if len(found) == 1:
+        return {"anomaly_auroc": next(iter(found.values())), **found}
     test_ranks = [ranks(test, held_out) for held_out, test, _ in scores.values()]
     odd_ranks = [ranks(odd, held_out) for held_out, _, odd in scores.values()]
     both = auroc(torch.stack(test_ranks).mean(dim=0), torch.stack(odd_ranks).mean(dim=0))
@@ -152,13 +163,22 @@ def _scores(codec: Codec | None, normal: Normal) -> dict[str, list[Tensor]]:
 
 
 def _with_classes_held_out(images: Images) -> Images:
-    """The training images without the last tenth of each class, which is the validation part."""
+    """The same images with some of each class for validation: those that are, where they are
+    enough, else the last tenth of the class's training images."""
     labels = images.train.require_labels("anomaly")
+    there = torch.zeros(0, dtype=torch.long) if images.val.labels is None else images.val.labels
+    counts = there.bincount(minlength=int(labels.max()) + 1)
     held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        own = (labels == label).nonzero().squeeze(1)
-        held_out[own[len(own) - len(own) // _SHARE :]] = True
+    for label in labels.unique().tolist():
+        if counts[label] < FEWEST_HELD_OUT:
+            own = (labels == label).nonzero().squeeze(1)
+            held_out[own[len(own) - len(own) // _SHARE :]] = True
+    if not held_out.any():
+        return images
     train, val = (images.train.part(which.nonzero().squeeze(1)) for which in (~held_out, held_out))
+    kept = (counts[there] >= FEWEST_HELD_OUT).nonzero().squeeze(1)
+    if len(kept):
+        val = Joined(images.val.part(kept), val)
     return replace(images, train=train, val=val)
 
 
@@ -174,14 +194,14 @@ def codec_alone(config: EvaluateConfig) -> CodecConfig:
     return config.codec.model_copy(update={"code_dim": code_dim})
 
 
-def _jobs(config: EvaluateConfig, label: int, images: int) -> list[Job]:
-    """A training on a class of so many images with each seed."""
+def _jobs(config: EvaluateConfig, label: int, name: str, images: int) -> list[Job]:
+    """A training on a class of this name and of so many images with each seed."""
     own = {
         "epochs": config.anomaly.epochs,
         "batch_size": facts.fitting_batch(config.anomaly.batch_size, images),
     }
     fit = with_values(config.train, own)
-    return [Job(codec_alone(config), fit, seed, label) for seed in config.seeds_of_trainings]
+    return [Job(codec_alone(config), fit, seed, label, name) for seed in config.seeds_of_trainings]
 
 
 def _pca(code_dim: int, source: Source) -> Pca:

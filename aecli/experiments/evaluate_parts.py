@@ -1,12 +1,13 @@
 """Parts of `aecli evaluate` that look at all classes at once, by what each measures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
+from aecli.data import facts
 from aecli.data.images import Images, Source, batch_size
 from aecli.measure import clustering, probes
 from aecli.measure.clustering import Clustering, agreement
@@ -58,12 +59,11 @@ MEASURES: Mapping[str, Mapping[str, str]] = {
 
 FEW = (100, 10)  # labels of each class
 MOST_TRAINING, MOST_TEST = 100_000, 10_000  # images that are looked at
-_SIDE_BY_SIDE = 2**28  # bytes of training images as a view sees them; all of MNIST's pixels fit
 
 
 def most_side_by_side(numbers: int) -> int:
     """The number of images that are held at once as vectors of so many numbers."""
-    return batch_size(numbers, _SIDE_BY_SIDE)
+    return batch_size(numbers, facts.SIDE_BY_SIDE)
 
 
 def looked_at(images: Images, code_dim: int) -> tuple[Source, Source]:
@@ -92,12 +92,16 @@ class Seen:
     """The test images."""
     test: Tensor
     """(M, k)."""
+    classes: int = 0
+    """Classes of all training images, of which these may be a part; 0 for those of `labels`."""
+    probe_steps: list[int] = field(default_factory=list)
+    """Steps of the linear probes, as they are fitted."""
 
     @classmethod
-    def through(cls, codec: Codec | None, train: Source, test: Source) -> "Seen":
+    def through(cls, codec: Codec | None, train: Source, test: Source, classes: int = 0) -> "Seen":
         """These images through a codec; as pixels for None."""
         view, training = View.fitted(codec, train)
-        return cls(view, training, train.labels, test, view.all(test))
+        return cls(view, training, train.labels, test, view.all(test), classes)
 
     @property
     def all_labels(self) -> tuple[Tensor, Tensor]:
@@ -112,11 +116,11 @@ def classification(seen: Seen, seeds: Sequence[int]) -> Values:
     more."""
     labels, test_labels = seen.all_labels
     both = (seen.training, labels, seen.test, test_labels)
-    values = {"probe_accuracy": [probes.linear_probe_accuracy(*both)]}
+    values = {"probe_accuracy": [probes.linear_probe_accuracy(*both, seen.probe_steps)]}
     for few in FEW:
         if labels.bincount().max() > few:
             values[f"probe_accuracy_{few}"] = [
-                probes.few_labels_accuracy(*both, few, seed) for seed in seeds
+                probes.few_labels_accuracy(*both, few, seed, seen.probe_steps) for seed in seeds
             ]
     values["knn_accuracy"] = [probes.knn_accuracy(*both, scaled=True)]
     return values
@@ -126,7 +130,7 @@ def cluster(seen: Seen, seeds: Sequence[int]) -> Values:
     """Agreement of clusters with classes: as many clusters as classes, fitted on the training
     images without a label, held against the labels of the test images."""
     labels, test_labels = seen.all_labels
-    clusters, pair = len(labels.unique()), (seen.training, seen.test)
+    clusters, pair = seen.classes or len(labels.unique()), (seen.training, seen.test)
     values = _agreement("kmeans", clustering.kmeans, pair, test_labels, clusters, seeds)
     if seen.training.shape[1] <= clustering.WIDEST_MIXTURE:
         x, y = map(torch.from_numpy, probes.standardised(*pair))

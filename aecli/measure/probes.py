@@ -19,7 +19,11 @@ _INK = 0.5  # a pixel at least this bright is ink
 
 
 def linear_probe_accuracy(
-    codes: Tensor, labels: Tensor, test_codes: Tensor, test_labels: Tensor
+    codes: Tensor,
+    labels: Tensor,
+    test_codes: Tensor,
+    test_labels: Tensor,
+    steps: list[int] | None = None,
 ) -> float:
     """The test accuracy, in [0, 1], of logistic regression on standardised codes.
 
@@ -27,9 +31,10 @@ def linear_probe_accuracy(
     probes", 2016: the multinomial model, whose mean cross-entropy with the penalty |w|^2 / (2 N) is
     minimised by L-BFGS until no part of the gradient is above PROBE_TOLERANCE, or for PROBE_STEPS.
     codes: (N, k), test_codes: (M, k), labels: (N,) of two classes or more, and (M,).
+    steps: a list to which the number of steps that it took is added.
     """
     x, y = standardised(codes, test_codes)
-    return _probe_accuracy(x, labels, y, test_labels)
+    return _probe_accuracy(x, labels, y, test_labels, steps)
 
 
 def few_labels_accuracy(
@@ -39,6 +44,7 @@ def few_labels_accuracy(
     test_labels: Tensor,
     per_class: int,
     seed: int,
+    steps: list[int] | None = None,
 ) -> float:
     """The test accuracy of the same probe where so many images of each class have a label, the
     mean over DRAWS draws of them; a class that has fewer gives all.
@@ -50,7 +56,7 @@ def few_labels_accuracy(
     found = []
     for _ in range(DRAWS):
         few = few_of_each(labels, per_class, generator)
-        found.append(_probe_accuracy(x[few.numpy()], labels[few], y, test_labels))
+        found.append(_probe_accuracy(x[few.numpy()], labels[few], y, test_labels, steps))
     return float(np.mean(found))
 
 
@@ -68,9 +74,10 @@ def knn_accuracy(
     test_labels: Tensor,
     scaled: bool = False,
 ) -> float:
-    """The test accuracy, in [0, 1], of a vote of the 5 nearest codes (Euclidean, standardised).
+    """The test accuracy, in [0, 1], of a vote of the 5 nearest codes, by Euclidean distance.
 
-    scaled: True if distances between these codes mean something as they are.
+    scaled: True if distances between these codes mean something as they are; else each unit is
+    standardised by the training codes.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -153,7 +160,11 @@ def sharpness(pairs: Iterable[tuple[Tensor, Batch]]) -> float:
 
 
 def _probe_accuracy(
-    x: NDArray[Any], labels: Tensor, test_x: NDArray[Any], test_labels: Tensor
+    x: NDArray[Any],
+    labels: Tensor,
+    test_x: NDArray[Any],
+    test_labels: Tensor,
+    steps: list[int] | None,
 ) -> float:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -164,6 +175,8 @@ def _probe_accuracy(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the rule says so many steps at most
         probe.fit(x, labels.numpy())
+    if steps is not None:
+        steps.append(int(probe.n_iter_.max()))
     return float(probe.score(test_x, test_labels.numpy()))
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from aecli import locks, machine
 from aecli.config import (
     CodecConfig,
+    DataConfig,
     EvaluateConfig,
     ManyConfig,
     NetworkConfig,
@@ -24,7 +25,7 @@ Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
 _MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
-_SIDE_BY_SIDE = 4 * 2.0**28  # bytes of images, or of their codes, and of distances between them
+_EVALUATION = 4.0 * facts.SIDE_BY_SIDE  # and as much again of test images, distances, and copies
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
@@ -82,6 +83,17 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
         f" {storage.size(memory)}: code_dim={largest_codec(config).code_dim} and its layers,"
         f" batch_size={config.train.batch_size}, {count(asked, 'training')} at a time{fewer}"
     )
+
+
+def require_room_beside(config: NetworkConfig, data: DataConfig) -> None:
+    """Raises UsageError if a run cannot hold another dataset beside its own."""
+    needed = _memory(config, _side_by_side(config)) + facts.bytes_in_memory(data)
+    if needed > machine.memory_limit():
+        raise UsageError(
+            f"this run needs about {storage.size(needed)} of memory, and there are"
+            f" {storage.size(machine.memory_limit())}: {data.dataset} is held beside"
+            f" {config.data.dataset}"
+        )
 
 
 def estimate(config: NetworkConfig) -> Need:
@@ -143,7 +155,7 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     data = facts.bytes_in_memory(config.data)
     measuring = 4.0 * (3 * _MEASURED_AT_ONCE + max(_MEASURED_AT_ONCE // pixels, 1) * numbers)
     if config.experiment == "evaluate":
-        measuring += _SIDE_BY_SIDE
+        measuring += _EVALUATION
     memory = _PROGRAM + data + measuring + at_a_time * training
     if at_a_time > 1:
         memory += at_a_time * (_PROGRAM + data)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,12 +37,14 @@ class Job:
     seed: int
     label: int | None = None
     """Class that it learns from alone; None for all images."""
+    class_name: str = field(default="", compare=False)
+    """What that class is called; empty for its number."""
 
     @property
     def title(self) -> str:
         hidden = "-".join(map(str, getattr(self.codec, "hidden", ())))
         layers = f" ({hidden})" if hidden else ""
-        alone = "" if self.label is None else f", class {self.label} alone"
+        alone = "" if self.label is None else f", class {self.class_name or self.label} alone"
         return f"{self.codec.name} code {self.codec.code_dim}{layers}, seed {self.seed}{alone}"
 
 
