@@ -350,6 +350,8 @@ def test_faiss_finds_nearly_all_and_its_absence_is_said(call, digits_run, encode
         (("nosuch.png",), 2, "QUERY nosuch.png: no such file; expected an index"),
         (("wide.png",), 2, "the model encodes 1x28x28 images, wide.png has 1x9x12"),
         (("text.png",), 3, "cannot be used"),
+        (("0", "-o", "codes.npy"), 2, "-o codes.npy: pictures are written as .png"),
+        (("wide.png", "-o", "wide.png"), 2, "the image to search by; it is not replaced"),
     ],
 )
 def test_odd_questions_are_answered_with_what_is_right(call, digits_run, more, code, words):
@@ -383,6 +385,23 @@ def test_what_cannot_be_encoded_is_said_and_nothing_is_left(
     assert (done.code, done.stdout) == (code, ""), done.stderr
     assert words in done.stderr
     assert not list(Path().glob("c*.*"))
+
+
+def test_pictures_are_kept_from_among_the_images(call, digits_run, encoded, tmp_path):
+    put(tmp_path / "photos", blobs(3))
+    about = json.loads(Path("codes.json").read_text())
+    about["data"]["dataset"] = str(tmp_path / "photos")
+    Path("codes.json").write_text(json.dumps(about))
+    for arguments in (
+        ("encode", digits_run, "./photos", "-o", "photos/codes.npy", "--scores"),
+        ("search", digits_run, "0", "--in", "./photos", "-o", "photos/found.png"),
+        ("search", digits_run, "0", "--in", "codes.npy", "-o", "photos/found.png"),
+        ("decode", digits_run, "codes.npy", "-o", "photos/decoded"),
+    ):
+        done = call(*arguments)
+        assert (done.code, done.stdout) == (2, ""), done.stderr
+        assert "among the images" in done.stderr
+    assert len(list((tmp_path / "photos").iterdir())) == 3
 
 
 def test_a_run_without_a_model_is_refused(call, small_run, tmp_path):

@@ -1,6 +1,8 @@
 """Protocols of `aecli evaluate` on codes whose answers are known."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,16 +10,19 @@ import torch
 
 from aecli import codecs
 from aecli.codecs.pca import Pca
-from aecli.config import MlpConfig, PcaConfig
-from aecli.data.images import Batch, InMemory
+from aecli.config import DataConfig, EvaluateConfig, FitConfig, MlpConfig, PcaConfig
+from aecli.data.images import Batch, Images, InMemory, mean_image
 from aecli.experiments import evaluate_parts
-from aecli.experiments.evaluate_anomaly import Normal, aurocs
+from aecli.experiments.evaluate import Contestant, _contestants
+from aecli.experiments.evaluate_anomaly import Normal, _with_classes_held_out, aurocs
 from aecli.experiments.evaluate_parts import MEASURED_BY, MEASURES, Seen, thinned
 from aecli.measure import clustering, probes, robustness
 from aecli.measure.anomaly import auroc, ranks
 from aecli.measure.clustering import agreement, matched_accuracy
 from aecli.measure.retrieval import retrieval
 from aecli.measure.views import View
+from aecli.terminal import Terminal
+from aecli.training.jobs import Job
 from tests.conftest import digits, source
 
 
@@ -132,6 +137,54 @@ def test_no_label_chooses_a_cluster():
     assert MEASURED_BY["clustering"](shuffled, [0]) == MEASURED_BY["clustering"](plain, [0])
 
 
+def test_clusters_are_as_many_as_all_training_images_have_classes(monkeypatch):
+    asked = []
+
+    def counted(points, test_points, clusters, seed):
+        asked.append(clusters)
+        return np.zeros(len(test_points), int)
+
+    monkeypatch.setattr(clustering, "kmeans", counted)
+    monkeypatch.setattr(clustering, "mixture", counted)
+    few = seen(*clusters(), *clusters(seed=1))
+    MEASURED_BY["clustering"](replace(few, classes=7), [0])
+    MEASURED_BY["clustering"](few, [0])
+    assert asked == [7, 7, 5, 5]
+
+
+def test_only_those_that_see_all_classes_are_classified():
+    every, few = labelled([0] * 9 + [1]), labelled([0] * 9)
+    codes, pixels = (
+        Contestant(name, name, [], train, every) for name, train in (("", every), ("pixels_", few))
+    )
+    assert [each.sees_as([codes, pixels]) for each in (codes, pixels)] == [True, False]
+
+
+def test_pca_beside_a_run_on_other_images_is_solved_on_these(images):
+    own = Pca(images.shape, PcaConfig(code_dim=3))
+    own.solve(source(50, seed=7))
+
+    def beside(dataset):
+        config = EvaluateConfig(codec=PcaConfig(code_dim=3), data=DataConfig(dataset="mnist"))
+        run = SimpleNamespace(codec=own, config=SimpleNamespace(data=DataConfig(dataset=dataset)))
+        context = SimpleNamespace(terminal=Terminal(quiet=True))
+        codes, pca, _ = _contestants(config, images, run, None, context)
+        assert codes.codecs[0][0] is own
+        return pca.codecs[0][0]
+
+    assert beside("mnist") is own
+    expected = mean_image(images.train).float()
+    torch.testing.assert_close(beside("fashion-mnist").mean.view(images.shape), expected)
+
+
+def test_the_title_of_a_job_has_the_name_of_its_class():
+    job = Job(PcaConfig(code_dim=3), FitConfig(), 0, 3)
+    assert job.title.endswith("seed 0, class 3 alone")
+    named = replace(job, class_name="cat")
+    assert named.title.endswith("class cat alone")
+    assert named == job  # by whatever name, it is one training
+
+
 def test_a_mixture_is_left_out_of_very_wide_codes(monkeypatch):
     monkeypatch.setattr(clustering, "WIDEST_MIXTURE", 4)
     values = MEASURED_BY["clustering"](seen(*clusters(), *clusters(seed=1)), [0])
@@ -198,6 +251,33 @@ def test_odd_images_are_told_by_every_score():
     pixels = aurocs(None, one)
     assert set(pixels) == {"anomaly_auroc", "anomaly_auroc_density"}
     assert pixels == pytest.approx(dict.fromkeys(pixels, 1), abs=0.05)
+
+
+def test_one_score_is_taken_as_it_is_not_as_a_rank():
+    flat = torch.ones((8, 1, 4, 4))
+    fit, test, odd = ((a + torch.arange(8) / 100).view(-1, 1, 1, 1) * flat for a in (0.0, 0.2, 0.3))
+    # Ranks among these few, which are all nearer, would be 1 for every image.
+    found = aurocs(None, Normal(*map(InMemory, (fit, fit[:2], test, odd))))
+    assert found == {"anomaly_auroc": 1, "anomaly_auroc_density": 1}
+
+
+def labelled(labels, seed=0):
+    return InMemory(digits(len(labels), seed), torch.tensor(labels))
+
+
+def test_images_for_validation_are_held_out_where_a_class_has_enough():
+    train, val = labelled([0] * 20 + [1] * 20), labelled([0] * 5 + [1] * 4, seed=1)
+    images = Images("a", "drawn", "0", train, val, val)
+    split = _with_classes_held_out(images)
+    assert split.train.labels.bincount().tolist() == [20, 18]
+    assert split.val.labels.bincount().tolist() == [5, 2]
+    held_out = split.val.of_class(1).all().images
+    assert torch.equal(held_out, train.read(torch.tensor([38, 39])).images)
+    assert torch.equal(split.val.of_class(0).all().images, val.read(torch.arange(5)).images)
+    enough = replace(images, val=labelled([0] * 5 + [1] * 5))
+    assert _with_classes_held_out(enough) is enough
+    none = replace(images, val=train.part(torch.arange(0)))
+    assert _with_classes_held_out(none).val.labels.tolist() == [0, 0, 1, 1]
 
 
 def test_odd_images_of_the_same_kind_are_not_told():

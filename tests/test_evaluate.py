@@ -69,6 +69,8 @@ def test_a_run_is_put_to_work_and_leaves_what_the_contract_says(inside, tmp_path
     assert "linear probe, all labels" in done.stdout
     record = json.loads((done.run / "run.json").read_text())
     assert record["subject"] == str(trained.run)
+    assert set(record["probe_steps"]) == {"mlp-3", "PCA-3", "pixels"}
+    assert max(record["probe_steps"].values()) <= probes.PROBE_STEPS
     # Of the classes two trainings each; of the run's codec none.
     assert len(list((done.run / "jobs").iterdir())) == 6
     told = ("--config", str(done.run / "config.yaml"), "--parts", "clustering,robustness")
@@ -164,6 +166,8 @@ def test_other_images_than_the_run_learned_from(inside, tmp_path):
     assert done.metrics()["dataset"] == "others"
     assert "scale: percentiles" in (done.run / "config.yaml").read_text()  # read as the run's own
     assert "which learned from spots" in done.stdout
+    assert "PCA was solved on these images, the codec was not." in done.stdout
+    assert f"evaluate: the model of {trained.name}, seed 0" in done.stderr
     plain = spots(tmp_path / "plain.npz", (30,), (10,), labelled=False)
     among = inside("evaluate", trained.name, "--dataset", plain, *TWO, "--parts", "anomaly")
     assert among.code == 0, among.stderr

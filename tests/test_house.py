@@ -167,3 +167,14 @@ def test_docstrings_and_comments_begin_with_a_noun_or_a_verb():
         if word in MISSING_SUBJECT
     ]
     assert found == []
+
+
+def test_no_file_is_written_through_a_memory_map():
+    """On a full disk that would end in a signal."""
+    for path, _ in modules():
+        assert not re.search(r"open_memmap|mmap_mode=\"(r\+|w\+)\"", path.read_text()), path
+
+
+def test_fsync_is_called_in_one_way_that_poor_file_systems_know():
+    calls = [path.name for path, _ in modules() if "os.fsync(" in path.read_text()]
+    assert sorted(calls) == ["files.py", "storage.py"]

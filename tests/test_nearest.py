@@ -79,3 +79,38 @@ def test_other_types_of_codes_are_searched_too():
     x = codes()
     doubles = nearest(x.astype(np.float64), x[:1], 5)
     assert doubles.indices[0].tolist() == nearest(x, x[:1], 5).indices[0].tolist()
+
+
+def test_a_query_without_direction_takes_all_by_index():
+    x = RNG.standard_normal((101, 3)).astype(np.float32)
+    for place in (0, 100):
+        x[place] = 0
+        for queries in (1, 9):  # by differences, and by a product
+            found = nearest(x, np.zeros((queries, 3), np.float32), 1, "cosine")
+            assert found.indices[0].tolist() == [0]
+            assert found.distances[0].tolist() == [1]
+
+
+def test_blocks_are_bounded_by_the_queries_too(monkeypatch):
+    monkeypatch.setattr(module, "_PRODUCT", 4 * 50 * 7)
+    seen, look = [], module._Search.look
+
+    def counted(search, block, start):
+        seen.append(len(block))
+        look(search, block, start)
+
+    monkeypatch.setattr(module._Search, "look", counted)
+    x = codes()
+    found = nearest(x, x[:50], 3, with_copies=False)
+    assert max(seen) == 7
+    for query, indices in zip(x[:50], found.indices, strict=True):
+        assert indices.tolist() == brute(x, query, 3, "euclidean", False)[0].tolist()
+
+
+def test_some_codes_are_looked_at_a_block_at_a_time(monkeypatch):
+    x = codes()
+    monkeypatch.setattr(module, "BLOCK", 8 * 8 * 4)
+    some = np.array([3, 149, 7, 50, 0])
+    expected = np.linalg.norm(x[some].astype(float) - x[3], axis=1)
+    np.testing.assert_allclose(module.distances_at(x, some, x[3], "euclidean"), expected)
+    assert module.copies_at(x, some, x[3]).tolist() == [True, False, True, False, False]

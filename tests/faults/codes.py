@@ -29,10 +29,11 @@ _ODD = {
     "other number": (3, "9 codes, where codes.json tells of 8"),
     "other format": (3, "its format is 9; this aecli reads 1"),
     "no json": (3, "codes.json: not a description of codes"),
+    "odd data": (3, "not a description of codes: data and scenes are objects"),
 }
 _COMMANDS = {
     "decode": ("codes.npy", "-o", "left"),
-    "search": ("0", "--in", "codes.npy", "-k", "2", "-o", "left"),
+    "search": ("0", "--in", "codes.npy", "-k", "2", "-o", "left.png"),
 }
 
 
@@ -84,7 +85,7 @@ def odd(scratch: Path, thorough: bool) -> Outcome:
                 assert (done.code, done.stdout) == (code, ""), done
                 assert words in done.stderr, done.stderr
                 assert "Traceback" not in done.stderr
-                assert not (folder / "left").exists()
+                assert not list(folder.glob("left*"))
     return outcome
 
 
@@ -111,6 +112,7 @@ def _spoil(folder: Path, kind: str, model_sha256: str) -> None:
         "other number": json.dumps({**about, "images": 8}),
         "other format": json.dumps({**about, "format": 9}),
         "no json": "{",
+        "odd data": json.dumps({**about, "data": "x"}),
     }
     if kind in texts:
         (folder / "codes.json").write_text(texts[kind])
