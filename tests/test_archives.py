@@ -154,6 +154,8 @@ def test_codes_are_told_from_images_by_their_shape(tmp_path):
     ):
         np.save(path, np.zeros(shape, np.float32))
         assert is_archive(path, run) == expected
+    np.save(path, np.zeros((5, 1, 48, 48), np.float32))
+    assert is_archive(path, run_of((1, 48, 48), (3, 96, 96)))
     assert not is_archive(path, run_of((1, 48, 48), (1, 48, 48)))
     path.with_suffix(".json").write_text('{"made": "by another program"}')
     assert not is_archive(path, run)
@@ -424,6 +426,7 @@ def test_a_split_that_cannot_be_made_again_is_told_and_left_empty(monkeypatch):
     [
         ({"data": {"dataset": "./photos"}}, {}),  # all of them the defaults
         ({"data": {"dataset": "./photos", "size": 9}}, {"size": 9}),
+        ({"data": {"dataset": "mnist"}}, None),
         ({}, None),
     ],
 )

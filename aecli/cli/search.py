@@ -17,7 +17,7 @@ from aecli import figures, machine
 from aecli.cli.encode import caption_of, job_of, make_archive, places_of, whole_for
 from aecli.cli.pictures import require_apart, require_picture
 from aecli.codespace import indexes
-from aecli.codespace.archive import NUMBERS, WHOLE_NUMBERS, Archive, is_archive, require_finite
+from aecli.codespace.archive import Archive, is_archive, require_finite, typed
 from aecli.codespace.nearest import METRICS, copies_at, nearest
 from aecli.data.images import Batch, Source
 from aecli.data.own.opened import ALL
@@ -133,8 +133,7 @@ def _archive(
     run: Run, asked: Asked, places: Places, data_dir: str | None, terminal: Terminal
 ) -> Iterator[tuple[Archive, Whole | None]]:
     """The codes to search in, and their images where these were encoded now, for this search."""
-    path = user_path(asked.among)
-    target = user_path(asked.output)
+    path, target = user_path(asked.among), user_path(asked.output)
     if is_archive(path, run):
         archive = Archive.opened(path, run)
         if archive.images_at is not None:
@@ -155,10 +154,10 @@ def _archive(
     whole = whole_for(run, config, places, terminal)
     terminal.say(f"encoding {len(whole):,} images; `aecli encode` keeps their codes for next time")
     with tempfile.TemporaryDirectory(prefix="aecli-") as folder:
-        target = Path(folder, "codes.npy")
+        codes = Path(folder, "codes.npy")
         job = job_of(run, config, whole, "all", scores=False)
-        make_archive(run, job, target, places, terminal)
-        yield Archive.opened(target, run), whole
+        make_archive(run, job, codes, places, terminal)
+        yield Archive.opened(codes, run), whole
 
 
 def _query(run: Run, asked: Asked, archive: Archive, places: Places, terminal: Terminal) -> Query:
@@ -171,9 +170,10 @@ def _query(run: Run, asked: Asked, archive: Archive, places: Places, terminal: T
         code = np.array(archive.codes[index], np.float32)
         require_finite(code[None], archive.path, index)
         return Query(f"code {index}", code, index=index)
-    recorded = archive.about.get("data")
-    if recorded is not None:  # which is empty where all settings are the defaults
-        recorded = {key: value for key, value in recorded.items() if key != "dataset"}
+    recorded = None  # a file is read as the run's files were, if the archive is of none
+    if archive.images_at is not None:
+        data = archive.about["data"]
+        recorded = {key: value for key, value in data.items() if key != "dataset"}
     batch = _image(run, text, asked.assignments, recorded, places)
     with torch.no_grad():
         codes = run.codec.encode(run.codec.seen(batch)).flatten(start_dim=1).numpy()
@@ -421,12 +421,7 @@ def _own_class(
 
 def _typed(row: Mapping[str, str]) -> dict[str, Any]:
     """A row of codes.csv without its index and what is empty, numbers as numbers."""
-    return {key: _number(key, value) for key, value in row.items() if key != "index" and value}
-
-
-def _number(key: str, value: str) -> Any:
-    """A value of a row, as a number where its column has numbers."""
-    return int(value) if key in WHOLE_NUMBERS else float(value) if key in NUMBERS else value
+    return {key: typed(key, value) for key, value in row.items() if key != "index" and value}
 
 
 def place_of(row: Mapping[str, str]) -> str:

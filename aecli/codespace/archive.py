@@ -27,12 +27,10 @@ FORMAT = 1
 _MAX_ABOUT = 64 * 2**20  # bytes of codes.json; it names every scene
 _MAGIC = b"\x93NUMPY"
 _KINDS = "fiu"  # real numbers, as numpy's dtype.kind has them
-WHOLE_NUMBERS, NUMBERS = (
-    ("index", "column", "row", "width", "height"),
-    ("x", "y", "mse", "code_distance"),
-)
-"""Columns of codes.csv whose values are numbers, where there are any."""
-_PAIRS = (("column", "row"), ("x", "y"))  # both are there, or neither
+# Columns of codes.csv whose values are numbers, where there are any; those that come in pairs.
+_WHOLE = ("index", "column", "row", "width", "height")
+_REAL = ("x", "y", "mse", "code_distance")
+_BESIDE = {"column": "row", "row": "column", "x": "y", "y": "x"}
 
 
 def beside(codes: Path, ending: str) -> Path:
@@ -216,18 +214,27 @@ class Archive:
     def _row(self, i: int, names: Sequence[str], values: Sequence[str]) -> dict[str, str]:
         """The row of a code. Raises DataError for one that is not."""
         try:
+            if len(values) != len(names):
+                raise ValueError(f"{len(values)} values in {len(names)} columns")
             row = dict(zip(names, values, strict=True))
-            for name in WHOLE_NUMBERS + NUMBERS:
-                if row.get(name):
-                    int(row[name]) if name in WHOLE_NUMBERS else float(row[name])
-            if any(bool(row.get(one)) != bool(row.get(other)) for one, other in _PAIRS):
-                raise ValueError("half of a place")
-            if int(row.get("index", i)) != i:
-                raise ValueError(f"its index is {row['index']}")
+            for name in _WHOLE + _REAL:
+                value = row.get(name, "")
+                if value or row.get(_BESIDE.get(name, name)):
+                    typed(name, value)
+            if int(row.get("index") or i) != i:
+                raise ValueError(f"it is that of code {row['index']}")
         except ValueError as error:
             path = beside(self.path, ".csv")
             raise DataError(f"{path}: damaged: the row of code {i}: {error}") from None
         return row
+
+
+def typed(name: str, value: str) -> int | float | str:
+    """A value of codes.csv, as a number in a column of numbers. Raises ValueError."""
+    try:
+        return int(value) if name in _WHOLE else float(value) if name in _REAL else value
+    except ValueError:
+        raise ValueError(f"{name} is {value[:40]!r}, expected a number") from None
 
 
 def _about(codes: Path) -> dict[str, Any]:
