@@ -177,6 +177,8 @@ class Unfinished:
         try:
             found = json.loads(progress.read_bytes())
             done, identity = int(found["done"]), dict(found["job"])
+            if done < 0:
+                raise ValueError(f"{done} images")
         except (OSError, *storage.MALFORMED) as error:
             raise DataError(f"{progress}: damaged: {error}; remove {self.folder}") from None
         if not done:  # whatever it was to be
