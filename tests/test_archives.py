@@ -19,6 +19,7 @@ from aecli.codespace.archive import Archive, begin, is_archive, mapped
 from aecli.codespace.encoding import Oddness, Unfinished
 from aecli.config import DataConfig, PcaConfig
 from aecli.data import whole as wholes
+from aecli.data.images import Images
 from aecli.data.own.tiff import Georeference
 from aecli.data.sources import Places
 from aecli.data.whole import Scene
@@ -26,6 +27,7 @@ from aecli.errors import DataError, UsageError
 from aecli.runs import storage
 from aecli.runs.subject import places_of_own
 from aecli.terminal import Terminal, not_shown
+from tests.conftest import source
 
 NOWHERE = Georeference("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 
@@ -296,7 +298,8 @@ def test_an_array_that_is_begun_is_as_numpy_has_it(tmp_path):
     assert np.array_equal(np.load(tmp_path / "a.npy"), array)
 
 
-def test_the_region_of_scores_is_bounded(images, monkeypatch):
+def test_the_region_of_scores_is_bounded(monkeypatch):
+    images = Images("a", "drawn", "0", *(source(60, seed, (1, 6, 6)) for seed in range(3)))
     pca = Pca(images.shape, PcaConfig(code_dim=4))
     pca.solve(images.train)
     monkeypatch.setattr(encoding, "_REFERENCE_BYTES", 4 * 4 * 50)

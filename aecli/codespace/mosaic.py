@@ -43,7 +43,7 @@ def write_mosaic(
     where = scene.georeference
     try:
         crs = CRS.from_user_input(where.crs) if where.crs else None
-    except CRSError:
+    except (CRSError, ValueError):  # the latter for a code that is no number
         raise DataError(f"{path.name}: no reference system: {where.crs[:40]!r}") from None
     try:
         with (
