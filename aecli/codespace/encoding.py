@@ -35,7 +35,7 @@ from aecli.runs import storage
 
 SCORES = ("mse", "code_distance")
 TYPICAL = ("typical_mse", "typical_distance", "hole_above")
-"""What codes.json has beside scores; the first two are what each of them is over."""
+"""Numbers that codes.json has beside scores; each score is over one of the first two."""
 SECONDS_BETWEEN_SAVES = 5.0
 """Seconds of work that a kill may cost."""
 BATCH_BYTES = 2**22

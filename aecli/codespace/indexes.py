@@ -147,7 +147,7 @@ def opened(kind: str, archive: Archive, metric: str | None, k: int, working: Wor
 
 
 def _of_recall(k: int, measured: tuple[float, int]) -> dict[str, Any]:
-    """What the description of an index says of its recall at k."""
+    """Content of an index's description on its recall at k."""
     return {"k": k, "recall": measured[0], "queries": measured[1]}
 
 
@@ -317,8 +317,8 @@ class Inverted(Index):
     def _completed(
         self, query: NDArray[np.float32], indices: NDArray[np.int64], k: int, with_copies: bool
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """As `_checked`, of more codes, and in more lists, than these indices (-1: no further one
-        in the lists) where they hold fewer than k."""
+        """The k nearest as `_checked` gives them, among more codes, and in more lists, than these
+        indices (-1: no further one in the lists) where they hold fewer than k."""
         asked, probes = len(indices), self.about["probes"]
         found = self._checked(query, indices, k, with_copies)
         while len(found[0]) < k:

@@ -94,7 +94,7 @@ def distances_at(
 def copies_at(
     codes: NDArray[Any], indices: NDArray[np.int64], query: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """As `are_copies`, (n,) for some of codes (N, d), by their indices (n,)."""
+    """(n,) True for copies of the query (d,) among some of codes (N, d), by their indices (n,)."""
     return distances_at(codes, indices, query, "euclidean") <= _reach(query)
 
 

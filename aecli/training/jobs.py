@@ -38,7 +38,7 @@ class Job:
     label: int | None = None
     """Class that it learns from alone; None for all images."""
     class_name: str = field(default="", compare=False)
-    """What that class is called; empty for its number."""
+    """Name of that class; empty where it is called by its number."""
 
     @property
     def title(self) -> str:
