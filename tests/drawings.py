@@ -237,6 +237,40 @@ def sheet(n, channels, height, width, splits=True):
     return figures.sheet(images, captions, TITLE, "As training would see them.", there, marks)
 
 
+def label_curves(counts=(10, 100, 6000), curves=3, sd=0.01):
+    drawn = [
+        figures.LabelCurve(
+            ("mlp-32", "PCA-32", "pixels")[i],
+            counts,
+            [0.9 - 0.2 / (1 + n) - 0.05 * i for n in range(len(counts))],
+            [sd] * len(counts),
+            0.97 - 0.01 * i,
+            i,
+        )
+        for i in range(curves)
+    ]
+    return figures.label_curves(drawn, TITLE)
+
+
+def shares(n, missing=False, sd=0.01):
+    """Three contestants, the last without some of its shares; one is the largest there is."""
+    values = RNG.uniform(0.2, 0.95, (3, n))
+    values[0, 0] = 1
+    if missing:
+        values[2, : n // 2 + 1] = math.nan
+    names = ("mlp-32", "PCA-32", "pixels")
+    return [figures.Shares(names[i], values[i], [sd] * n, i) for i in range(3)]
+
+
+def share_bars(n, **kind):
+    names = [f"Gaussian mixture, accuracy {i}, in words" for i in range(n)]
+    return figures.share_bars(names, shares(n, **kind), TITLE)
+
+
+def class_scores(names, sd=0.01, series=3):
+    return figures.class_scores(names, shares(len(names), sd=sd)[:series], TITLE)
+
+
 CASES = {
     "reconstructions": lambda: reconstructions(11),
     "reconstructions of one image": lambda: reconstructions(1),
@@ -317,6 +351,16 @@ CASES = {
     "decoded_grid of one": lambda: decoded_grid(1, 1, 3),
     "decoded_grid of wide images": lambda: decoded_grid(12, 3, 3, (16, 128), "a\nb\nc"),
     "sample_grids of six channels": lambda: sample_grids(3, 6, (3, 2, 1)),
+    "label_curves": label_curves,
+    "label_curves to little more": lambda: label_curves((10, 100, 120)),
+    "label_curves of one": lambda: label_curves((7,), 1, math.nan),
+    "label_curves of very many": lambda: label_curves((10, 100, 250_000)),
+    "share_bars": lambda: share_bars(6),
+    "share_bars of one, partly": lambda: share_bars(1, missing=True, sd=math.nan),
+    "share_bars of four": lambda: share_bars(4, missing=True),
+    "class_scores": lambda: class_scores([str(i) for i in range(10)]),
+    "class_scores of one, one seed": lambda: class_scores(["a"], math.nan, 2),
+    "class_scores of 100 names": lambda: class_scores(named(100)),
     "sheet": lambda: sheet(36, 3, 64, 64),
     "sheet of one": lambda: sheet(1, 1, 28, 28),
     "sheet of wide images": lambda: sheet(5, 6, 32, 128, splits=False),

@@ -38,6 +38,23 @@ def put(folder, images, classes=("",)):
     return paths
 
 
+def spots(path, counts=(60, 60, 60), test_counts=(12, 12, 12), side=8, labelled=True):
+    """An archive of images whose class is the place of a bright spot; a class for each count."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, numbers in (("train", counts), ("test", test_counts)):
+        labels = np.repeat(np.arange(len(numbers)), numbers)
+        labels = labels[rng.permutation(len(labels))]
+        images = rng.integers(0, 40, (len(labels), side, side)).astype(np.uint8)
+        for i, label in enumerate(labels):
+            images[i, 1 + 2 * (label // 3) :, 1 + 2 * (label % 3)] = 150 + rng.integers(100)
+        arrays[f"x_{part}"] = images
+        if labelled:
+            arrays[f"y_{part}"] = labels
+    np.savez(path, **arrays)
+    return str(path)
+
+
 def put_scene(path, pixels, nodata=None):
     """A GeoTIFF of pixels (C, H, W) that lies on the ground."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -213,7 +213,8 @@ def test_shipped_configs_are_valid_and_say_what_they_do(shipped):
     head = shipped.path.read_text().split("\nexperiment:")[0]
     assert head.startswith(f"# aecli {config.experiment} --config {shipped.name}")
     assert len(shipped.summary) > 20
-    assert "test_mse" in head  # what it scored
+    scored = {"evaluate": "probe_accuracy"}.get(config.experiment, "test_mse")
+    assert scored in head
 
 
 def test_the_config_called_train_is_the_defaults():

@@ -81,7 +81,7 @@ def test_nothing_is_left_open(inside, small_run, experiment):
     done = inside(experiment, *run, "--dry-run", "--json", "--dataset", "mnist-5k")
     assert done.code == 0, done.stderr
     config = json.loads(done.stdout)["config"]
-    many = experiment in ("sweep-codedim", "pca-compare", "reproduce")
+    many = experiment in ("sweep-codedim", "pca-compare", "evaluate", "reproduce")
     assert config["device"] in (("cpu",) if many else ("cpu", "cuda"))
     assert config["threads"] == (1 if many else device.usable_cores())
     assert config["train"]["precision"] in ("fp32", "bf16")

@@ -50,6 +50,12 @@ IDLE = [
     ("sweep-codedim", ["ordered=true", "train.ordered=true"], "train.ordered", "sets it itself"),
     ("train", ["codec.code_dim=1", "train.ordered=true"], "train.ordered", "has no order"),
     ("pca-compare", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
+    ("evaluate", ["checkpoint_seconds=1"], "checkpoint_seconds", "when it is done"),
+    ("evaluate", ["parts=retrieval", "anomaly.code_dim=8"], "anomaly.code_dim", "not among"),
+    ("evaluate", ["run=x", "parts=retrieval", "jobs=2"], "jobs", "nothing is trained"),
+    ("evaluate", ["run=x", "parts=retrieval", "seeds=2"], "seeds", "trained or drawn"),
+    ("evaluate", ["parts=anomaly", "train.epochs=3"], "train.epochs", "has its own"),
+    ("evaluate", ["codec.name=pca", "anomaly.batch_size=8"], "anomaly.batch_size", "solved for"),
     ("reproduce", ["codec.code_dim=8"], "codec.code_dim", "the claims say"),
 ]
 

@@ -15,9 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aecli.cli import look
+from aecli.cli import encode, look, search
 from aecli.cli.help import EXAMPLES
-from aecli.experiments import interpolate, pca_compare, sample, sweep_codedim, to_vae, train
+from aecli.experiments import (
+    evaluate,
+    interpolate,
+    pca_compare,
+    sample,
+    sweep_codedim,
+    to_vae,
+    train,
+)
+from tests.conftest import ONE_PIXEL
 
 README = Path(__file__).parents[1] / "README.md"
 DATA = ("--dataset", "mnist-5k", "--offline")
@@ -29,8 +38,10 @@ SMALLER = {
     "interpolate": (*TINY, "--pairs", "5"),
     "sample": (*TINY, "--samples", "40"),
     "to-vae": ("--offline", "--epochs", "1", "--samples", "40"),
+    "evaluate": ("--offline", "--seeds", "1", "--parts", "robustness"),
     "reproduce": ("--dry-run",),  # tests/test_reproduce.py runs it
     "resume": (),
+    "encode": ("--offline",),
 }
 NOT_RUN = {
     "pip": "installs the program",
@@ -73,7 +84,9 @@ def small(words, run):
         words = [word for word in words if not word.isdecimal() or int(word) <= 32]
     extra = list(SMALLER.get(words[0], ()))
     if "./photos" in words:
-        extra = ["--epochs", "1"] if words[0] == "train" else []
+        extra = {"train": ["--epochs", "1"], "encode": ["--set", "data.size=28"]}.get(words[0], [])
+    if words[0] == "encode":
+        words = ["mnist-5k" if word == "mnist" else word for word in words]
     if "--run" in words:  # whose training is that of the run
         extra = ["--offline", *extra[len(TINY) :]]
     return [*words, *extra]
@@ -88,12 +101,19 @@ def write_photos(folder):
         Image.fromarray(pixels).save(folder / f"{i}.png")
 
 
+def write_codes(inside):
+    """codes.npy of the small run's model, and one of its images as digit.png."""
+    assert inside("encode", "latest", "mnist-5k", "-o", "codes.npy", "--part", "val").code == 0
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save("digit.png")
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Nothing is drawn, and the probes read little."""
-    for module in (look, pca_compare, sample, to_vae, train):
+    for module in (look, pca_compare, sample, search, to_vae, train):
         monkeypatch.setattr(module, "_draw", lambda *_: None)
-    for module in (interpolate, sweep_codedim):
+    monkeypatch.setattr(encode, "_draw", lambda *_: ONE_PIXEL)
+    for module in (evaluate, interpolate, sweep_codedim):
         monkeypatch.setattr(module, "draw", lambda *_: None)
     monkeypatch.setattr(sweep_codedim, "N_PROBE", 50)
 
@@ -108,6 +128,8 @@ def test_every_example_runs(inside, quick, small_run, line):
         record.write_text(record.read_text().replace('"completed"', '"interrupted"'))
     if "./photos" in words:
         write_photos(Path("photos"))
+    if words[0] in ("decode", "search"):
+        write_codes(inside)
     done = inside(*small(words, f"runs/{small_run.run.name}"))
     assert done.code in ((0, 7) if "--expect" in words else (0,)), done.stderr
 

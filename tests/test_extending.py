@@ -190,6 +190,11 @@ done = {
     "train": call("train", *TOY, *MORE, *one, "--set", "train.noise=gaussian", *ordered),
     "sample": call("sample", "--run", "latest", "--samples", "100", "--offline", "-q"),
     "interpolate": call("interpolate", "--run", "latest", "--pairs", "20", "--offline", "-q"),
+    "evaluate": call(
+        "evaluate", "latest", "--parts", "retrieval,anomaly,robustness", "--seeds", "1",
+        "--jobs", "1", "--set", "anomaly.epochs=1", "--offline", "-q",
+    ),
+    "encode": call("encode", "latest", "toy", "-o", "codes.npy", "--scores", "-q"),
     "sweep": call(
         "sweep-codedim", "2", "8", *TOY, *MORE[:4], "--seeds", "1", "--set", "engine=backwards"
     ),

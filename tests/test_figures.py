@@ -236,6 +236,29 @@ def test_a_legend_has_every_name_even_where_names_begin_alike(classes):
     assert len(figure.axes[0].texts) == (classes if classes <= 12 else 0)
 
 
+def test_bars_of_codes_at_work_are_as_long_as_their_numbers():
+    series = [
+        figures.Shares("mlp-32", [0.5, math.nan], [0.02, math.nan], 0),
+        figures.Shares("pixels", [0.25, 1.0], [math.nan] * 2, 2),
+    ]
+    figure = figures.share_bars(["accuracy", "NMI"], series, "t")
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [50, 0, 25, 100]
+    assert [text.get_text() for text in axes.texts] == ["50.0 ± 2.0", "25.0", "100.0"]
+    assert legend_of(figure) == ["mlp-32", "pixels"]
+    colours = {mpl.colors.to_hex(bar.get_facecolor()) for bar in axes.patches}
+    assert len(colours) == 2
+
+
+def test_of_very_many_normal_classes_the_hardest_are_drawn():
+    scores = np.linspace(0.5, 1, 60)
+    series = [figures.Shares("mlp-32", scores, [math.nan] * 60)]
+    figure = figures.class_scores([f"class {i}" for i in range(60)], series, "t")
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == [f"class {i}" for i in range(40)]
+    assert figure._suptitle.get_text().endswith("the hardest 40 of 60 drawn")
+
+
 def test_a_sheet_marks_each_image_with_its_split():
     figure = sheet(9, 3, 40, 40)
     said = [text.get_text() for text in figure.axes[0].texts]

@@ -88,9 +88,10 @@ def test_only_storage_writes_into_runs():
             w in path.read_text() for w in (".write_bytes(", ".write_text(", 'open("wb")', '"xb"')
         )
     }
-    # The second copies a config to where the user says, the others fill the user's cache.
+    # The others fill the user's cache, or write what is no run to where the user says.
     cache = {"data/own/store.py", "data/own/arrays.py"}
-    assert writers == {"runs/storage.py", "cli/shipped.py", *cache}
+    elsewhere = {"cli/shipped.py", "cli/decode.py", "codespace/indexes.py"}
+    assert writers == {"runs/storage.py", *elsewhere, *cache}
 
 
 HEAVY = ("torch", "numpy", "matplotlib", "rich")
@@ -101,6 +102,7 @@ HEAVY = ("torch", "numpy", "matplotlib", "rich")
     [
         ["--help"],
         ["train", "--help"],
+        ["encode", "--help"],
         ["help", "expect"],
         ["--version"],
         ["trian"],
@@ -166,3 +168,14 @@ def test_docstrings_and_comments_begin_with_a_noun_or_a_verb():
         if word in MISSING_SUBJECT
     ]
     assert found == []
+
+
+def test_no_file_is_written_through_a_memory_map():
+    """On a full disk that would end in a signal."""
+    for path, _ in modules():
+        assert not re.search(r"open_memmap|mmap_mode=\"(r\+|w\+)\"", path.read_text()), path
+
+
+def test_fsync_is_called_in_one_way_that_poor_file_systems_know():
+    calls = [path.name for path, _ in modules() if "os.fsync(" in path.read_text()]
+    assert sorted(calls) == ["files.py", "storage.py"]

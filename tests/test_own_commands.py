@@ -206,7 +206,7 @@ def test_other_images_than_those_of_the_run_are_told(inside, classes, tmp_path):
     opening._opened.clear()
     done = inside("interpolate", "--run", str(trained.run), "--pairs", "10")
     assert done.code == 0, done.stderr
-    assert f"are not those that --run {trained.run.name} learned from" in done.stderr
+    assert f"are not those that {trained.run.name} learned from" in done.stderr
     assert record(done.run)["dataset"]["sha256"] != record(trained.run)["dataset"]["sha256"]
     scales = [record(run)["dataset"]["scale"] for run in (done.run, trained.run)]
     assert scales[0] == scales[1]

@@ -10,10 +10,12 @@ from aecli import codecs, strictjson
 from aecli.codecs import store
 from aecli.config import DataConfig, PcaConfig
 from aecli.data import datasets
+from aecli.data.own import opened as opening
 from aecli.data.own.pictures import Picture
 from aecli.data.own.scaling import Scale, limits_of
 from aecli.data.own.sentences import ends_of
 from aecli.data.sources import Places
+from aecli.data.whole import load_whole
 from aecli.errors import DataError, UsageError
 from tests.own import drawn, look, put, put_scene
 
@@ -163,6 +165,32 @@ def test_images_are_read_by_the_scale_of_a_model(tmp_path):
     for other in (Scale((0.0,), (1.0,), "uint8", ""), Scale((0.0,) * 3, (1.0,) * 3, "uint16", "")):
         with pytest.raises(UsageError, match=r"channels of uint16, 1 of them; the model was"):
             datasets.load(config, places, lambda _: None, other)
+
+
+def test_images_for_a_model_that_learned_from_bytes_are_bytes_too(tmp_path):
+    places = Places(None, tmp_path)
+
+    def load(pixels, **keys):
+        opening._opened.clear()
+        np.save(tmp_path / "x.npy", pixels)
+        config = DataConfig(dataset=str(tmp_path / "x.npy"), **keys)
+        return datasets.load(config, places, lambda _: None, None, for_model=True)
+
+    for pixels in (drawn(20, 6, 6, top=4000), np.linspace(0, 2, 720).reshape(20, 6, 6)):
+        with pytest.raises(UsageError, match="the model was trained on uint8"):
+            load(pixels)
+    dark = drawn(20, 6, 6, top=99)
+    images = load(dark, scale="percentiles")  # which are another model's
+    assert images.scale.is_bytes
+    assert images.test.all().images.max() <= np.float32(99 / 255)
+
+
+def test_a_known_dataset_is_not_for_a_model_of_other_pixels(tmp_path):
+    config, places = DataConfig(dataset="mnist-5k"), Places(None, tmp_path)
+    scale = Scale((0.0,), (4000.0,), "uint16", "percentiles")
+    for load in (datasets.load, load_whole):
+        with pytest.raises(UsageError, match="mnist-5k: pixels of uint8; the model was trained on"):
+            load(config, places, lambda _: None, scale)
 
 
 def test_a_run_keeps_its_scale_and_takes_pixels_as_its_files_have_them(tmp_path, inside):

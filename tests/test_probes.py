@@ -77,3 +77,12 @@ def test_a_unit_that_never_varies_is_no_obstacle(clusters):
     codes, labels, test_codes, test_labels = clusters
     codes, test_codes = (torch.cat([c, torch.ones(200, 1)], dim=1) for c in (codes, test_codes))
     assert probes.linear_probe_accuracy(codes, labels, test_codes, test_labels) == 1
+
+
+def test_a_probe_tells_how_many_steps_it_took(clusters, monkeypatch):
+    steps = []
+    assert probes.linear_probe_accuracy(*clusters, steps) == 1
+    monkeypatch.setattr(probes, "PROBE_STEPS", 1)
+    probes.few_labels_accuracy(*clusters, 5, 0, steps)
+    assert 1 < steps[0] < 500
+    assert steps[1:] == [1] * probes.DRAWS

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from aecli import __version__, interrupts
+from aecli.cli import codes
 from aecli.cli.flags import FLAGS
 from aecli.cli.help import Command, Group, explain
 from aecli.cli.house import configs_app, data_app, show_help, show_runs, show_schema
@@ -109,6 +110,12 @@ EXPERIMENTS = {
     "to-vae": (
         "Make a trained autoencoder variational, so that codes of N(0, I) decode to images; measure"
         " and draw both."
+    ),
+    "evaluate": (
+        "Put codes to work, beside PCA's and pixels: classify, cluster, retrieve, find odd images."
+        "\n\n"
+        "Every number is of test images. With --dataset the codes of other images than those that"
+        " the run learned from are put to work."
     ),
 }
 
@@ -206,6 +213,9 @@ def resume_run(
 
 
 # Commands in the order in which `aecli --help` lists them.
+command("encode")(codes.encode)
+command("decode")(codes.decode)
+command("search")(codes.search)
 command("ls")(show_runs)
 app.add_typer(configs_app, name="configs")
 app.add_typer(data_app, name="data")

@@ -24,6 +24,16 @@ OF_VARIATIONAL = (
     "sigma",
 )
 """Those of `train` that a variational codec has."""
+OF_CODES_AT_WORK = (
+    *("probe_accuracy", "probe_accuracy_10", "probe_accuracy_100", "knn_accuracy"),
+    *("kmeans_accuracy", "kmeans_nmi", "kmeans_ari"),
+    *("mixture_accuracy", "mixture_nmi", "mixture_ari"),
+    *("retrieval_map", "precision_at_10"),
+    *("anomaly_auroc", "anomaly_auroc_error", "anomaly_auroc_density"),
+    *("other_auroc", "other_auroc_error", "other_auroc_density"),
+    *("found_shifted", "found_brightened", "found_noised", "found_rotated"),
+)
+"""Those of `evaluate`, each of the codes, of PCA's and of pixels."""
 # The contract: what metrics.json of each experiment holds.
 METRICS: dict[str, tuple[str, ...]] = {
     "train": (
@@ -186,6 +196,16 @@ METRICS: dict[str, tuple[str, ...]] = {
         "holes_calibrated_on",
         "frechet_features",
         *(f"{codec}frechet_{sampler}" for codec in ("plain_", "") for sampler in _SAMPLERS),
+    ),
+    "evaluate": (
+        "dataset",
+        "code_dim",
+        "seeds",
+        *(
+            name
+            for measure in OF_CODES_AT_WORK
+            for name in (measure, f"{measure}_sd", f"pca_{measure}", f"pixels_{measure}")
+        ),
     ),
 }
 

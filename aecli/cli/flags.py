@@ -214,6 +214,22 @@ PER_CLASS = Flag(
     None,
     "Draw images of each class too; the images must have labels.",
 )
+EVALUATED = Flag(
+    "RUN",
+    "run",
+    str,
+    "[RUN]",
+    "Run whose codes are put to work: its folder, its name as `aecli ls` prints it, or latest, the"
+    " newest finished run that has a model (default: none; codecs are trained first).",
+)
+PARTS = Flag(
+    "--parts",
+    "parts",
+    str,
+    "PART,...",
+    "Parts to measure, with commas between (default:"
+    " classification, clustering, retrieval, anomaly, robustness).",
+)
 ENDS = (
     _end("from_digit", "D", "Digit, or class by its index, to start at (default: any)."),
     _end("to_digit", "D", "Digit, or class by its index, to end at (default: another)."),
@@ -232,5 +248,6 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),
     "sample": (RUN, SAMPLES, PER_CLASS, _code_dim(32), *TRAINING_ON_THE_SPOT),
     "to-vae": (CONVERTED, SAMPLES, EPOCHS_OF_CONVERSION, BATCH_SIZE_OF_CONVERSION),
+    "evaluate": (EVALUATED, PARTS, _code_dim(32), *MANY, *TRAINING_OF_MANY),
 }
 """The flags of each experiment, besides those that all have."""

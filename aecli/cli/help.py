@@ -66,11 +66,39 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli to-vae latest --set 'betas=[4, 16]'",
         ),
     ),
+    "evaluate": (
+        ("Put the codes of the newest finished run to work.", "aecli evaluate latest"),
+        (
+            "Look at two parts of it alone.",
+            "aecli evaluate latest --parts clustering,retrieval",
+        ),
+    ),
     "resume": (
         ("Go on with a run.", "aecli resume runs/20261123T002049Z-train-mlp32"),
         (
             "Go on and judge the result, in a script that is tried again.",
             "aecli resume runs/20261123T002049Z-train-mlp32 --json --expect 'test_mse<=0.006'",
+        ),
+    ),
+    "encode": (
+        ("Encode all images of a dataset.", "aecli encode latest mnist -o codes.npy"),
+        (
+            "Encode a folder of photographs and find the oddest of them.",
+            "aecli encode latest ./photos -o photos.npy --scores",
+        ),
+    ),
+    "decode": (
+        ("Decode codes into pictures.", "aecli decode latest codes.npy -o decoded"),
+        ("Decode them into one array.", "aecli decode latest codes.npy -o decoded --npy"),
+    ),
+    "search": (
+        (
+            "Find the digits nearest to the one of index 7.",
+            "aecli search latest 7 --in codes.npy",
+        ),
+        (
+            "Find what is nearest to an image, by the angle between codes.",
+            "aecli search latest digit.png --in codes.npy -k 5 --metric cosine",
         ),
     ),
     "ls": (

@@ -266,7 +266,7 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     codec, fit = config.codec, config.train
     start = f"going on in {resumed}: " if resumed else ""
     if isinstance(config, TrainedConfig) and config.run is not None:
-        return f"{start}{config.experiment}: the model of --run {config.run}, seed {config.seed}"
+        return f"{start}{config.experiment}: the model of {config.run}, seed {config.seed}"
     layers = "-".join(map(str, getattr(codec, "hidden", ())))
     dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
     what = f"{codec.name}{f' ({layers})' if layers else ''}, code {dims}"

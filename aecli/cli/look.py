@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aecli.cli.pictures import require_apart, require_picture
 from aecli.config import EXPERIMENTS, DataConfig, flag_layer, one_layer, resolve, set_layer
 from aecli.counts import count
 from aecli.data import facts
@@ -22,7 +23,9 @@ def look(path: str, assignments: Sequence[str], sheet: Path | None, terminal: Te
     """Say what is at `path` and draw a sheet of it. Raises DataError, after all of it, where a
     training would end with one; UsageError, StorageError."""
     config = _config(path, assignments)
-    _require_apart(sheet or Path("look.png"), Path(config.dataset))
+    if sheet is not None:
+        require_picture(sheet)
+    require_apart(sheet or Path("look.png"), Path(config.dataset))
     error: DataError | None = None
     try:
         opened = facts.look(config, terminal.working)
@@ -58,15 +61,6 @@ def _config(path: str, assignments: Sequence[str]) -> DataConfig:
     if others:
         raise UsageError(f"--set {others[0]}: only data.* settings say how images are looked at")
     return config.data
-
-
-def _require_apart(sheet: Path, dataset: Path) -> None:
-    """Raises UsageError for a picture that would be one of the images the next time."""
-    place = sheet.resolve()
-    if dataset.resolve() in (place, *place.parents):
-        raise UsageError(
-            f"the picture would lie in {dataset}, among the images; write it elsewhere: -o FILE"
-        )
 
 
 def _rows(opened: "Opened") -> list[tuple[str, str]]:

@@ -24,6 +24,8 @@ from aecli.config.effects import (
 )
 from aecli.config.experiments import (
     EXPERIMENTS,
+    PARTS,
+    EvaluateConfig,
     ExperimentConfig,
     InterpolateConfig,
     ManyConfig,
@@ -63,6 +65,7 @@ from aecli.fields import CodecSection, Section
 
 __all__ = [
     "EXPERIMENTS",
+    "PARTS",
     "QUICK_IMAGES",
     "AdamConfig",
     "CodecConfig",
@@ -71,6 +74,7 @@ __all__ = [
     "DataConfig",
     "DctConfig",
     "ElboLoss",
+    "EvaluateConfig",
     "ExperimentConfig",
     "FitConfig",
     "GaussianNoise",

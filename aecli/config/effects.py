@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aecli.config.experiments import (
+    EvaluateConfig,
     ExperimentConfig,
     ManyConfig,
     NetworkConfig,
@@ -62,6 +63,8 @@ def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
         idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
     if isinstance(config, NetworkConfig):
         idle |= _idle_in_training(config)
+    if isinstance(config, EvaluateConfig):
+        idle |= _idle_in_evaluate(config)
     if isinstance(config, TrainConfig) and not config.codec.is_variational:
         plain = Idle("the codec is not variational", ("codec.variational", "codec.name"))
         idle |= {"nll_samples": plain, "nll_images": plain}
@@ -202,6 +205,25 @@ def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
             idle["train.noise"] = own
         if variants == {"sparse"}:
             idle["train.loss"] = own
+    return idle
+
+
+def _idle_in_evaluate(config: EvaluateConfig) -> dict[str, Idle]:
+    idle: dict[str, Idle] = {}
+    if "anomaly" not in config.parts:
+        without = Idle("the part anomaly is not among the parts", ("parts",))
+        idle |= {f"anomaly.{key}": without for key in type(config.anomaly).model_fields}
+        if config.run is not None:
+            none = Idle("the model of a run is looked into, nothing is trained", ("run", "parts"))
+            idle |= dict.fromkeys(("jobs", "engine", "threads"), none)
+            if config.parts == ("retrieval",):
+                idle["seeds"] = Idle("nothing is trained or drawn", ("run", "parts"))
+    elif config.codec.solved:
+        solved = Idle(f"{config.codec.name} is solved for, not trained", ("codec.name",))
+        idle |= dict.fromkeys(("anomaly.epochs", "anomaly.batch_size"), solved)
+    elif not config.trains_codecs_of_all and config.run is None:
+        own = Idle("the part anomaly has its own, anomaly.epochs and batch_size", ("parts",))
+        idle |= dict.fromkeys(("train.epochs", "train.batch_size"), own)
     return idle
 
 

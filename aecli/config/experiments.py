@@ -14,6 +14,7 @@ from aecli.fields import (
     PositiveInt,
     Section,
     UserPath,
+    Width,
     Widths,
     Workers,
 )
@@ -318,6 +319,64 @@ class ToVaeConfig(NetworkConfig):
     """Further weights of the divergence, a conversion each, for the curve of what they cost."""
 
 
+PARTS = ("classification", "clustering", "retrieval", "anomaly", "robustness")
+"""Parts of `aecli evaluate`, in the order in which it tells of them."""
+
+if TYPE_CHECKING:
+    Part = str
+else:
+    Part = Literal[PARTS]
+
+
+def _in_order(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part for part in PARTS if part in parts)
+
+
+class AnomalySection(Section):
+    """Settings of the codecs that learn one class alone, for the part `anomaly`."""
+
+    code_dim: Width | None = None
+    """Size of their code, in numbers (null: that of `codec`)."""
+    epochs: PositiveInt = 30
+    """Number of passes over the images of the class, which are few of all."""
+    batch_size: PositiveInt = 128
+    """Number of images in a step; fewer where a class has less than 16 times as many."""
+
+
+class EvaluateConfig(ManyConfig, TrainedConfig):
+    """Settings of `aecli evaluate`: codes at work, beside PCA's and pixels."""
+
+    NO_EFFECT: ClassVar[dict[str, str]] = {
+        "checkpoint_seconds": ManyConfig.NO_EFFECT["checkpoint_seconds"],
+    }
+
+    experiment: Literal["evaluate"] = "evaluate"
+    parts: Annotated[
+        tuple[Part, ...], Strict(False), Field(min_length=1), AfterValidator(_in_order)
+    ] = PARTS
+    """Parts to measure."""
+    anomaly: AnomalySection = AnomalySection()
+    """Codecs that learn one class alone."""
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Number of seeds `seed`, `seed` + 1, ...: a training of the codec with each, if there is no
+    run, and of each class's; and a draw of labels, starts and noise with each."""
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _split_at_commas(cls, parts: Any) -> Any:
+        return [part.strip() for part in parts.split(",")] if isinstance(parts, str) else parts
+
+    @property
+    def seeds_of_trainings(self) -> range:
+        """Seeds that a codec is trained with: one for what is solved for."""
+        return range(self.seed, self.seed + (1 if self.codec.solved else self.seeds))
+
+    @property
+    def trains_codecs_of_all(self) -> bool:
+        """True if codecs of all classes are trained: there is no run, and not `anomaly` alone."""
+        return self.run is None and self.parts != ("anomaly",)
+
+
 class ReproduceConfig(ManyConfig):
     """Settings of `aecli reproduce`, which measures and judges every claim of the chapter."""
 
@@ -374,5 +433,6 @@ EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
     "interpolate": InterpolateConfig,
     "sample": SampleConfig,
     "to-vae": ToVaeConfig,
+    "evaluate": EvaluateConfig,
     "reproduce": ReproduceConfig,
 }

@@ -4,6 +4,7 @@ Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", 
 anew whenever an image is trained on (Burda, Grosse & Salakhutdinov 2016), once for measuring.
 """
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from aecli.data.images import Batch, Source
 
-_PART = 10**9  # numbers of images to a split; torch takes 32 bits of a seed
+PER_SPLIT = 10**9
+"""Numbers of images to a split; torch takes 32 bits of a seed."""
 
 
 class Binarised(Source):
@@ -38,7 +40,7 @@ class Binarised(Source):
         batch = self.grey.read(indices, out)
         generator, chances = torch.Generator(), torch.empty(len(indices), *self.shape)
         for chance, number in zip(chances, self._numbers[indices.cpu()].tolist(), strict=True):
-            generator.manual_seed(self._split * _PART + number)
+            generator.manual_seed(self._split * PER_SPLIT + number)
             torch.rand(self.shape, generator=generator, out=chance)
         return replace(batch, images=_white(batch.images, chances))
 
@@ -47,6 +49,11 @@ class Binarised(Source):
 
     def to(self, device: torch.device) -> Source:
         return Binarised(self.grey.to(device), self._split, self._numbers)
+
+
+def sha256_of(grey: str) -> str:
+    """SHA-256 of a dataset in black and white, by that of the grey images."""
+    return hashlib.sha256(f"{grey}, black and white".encode()).hexdigest()
 
 
 def binarised(batch: Batch, generator: torch.Generator) -> Batch:

@@ -1,19 +1,19 @@
 """A dataset as Images: train, val and test, from the first source that has it, or from a path."""
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from aecli.config import DataConfig, NetworkConfig
-from aecli.data import facts
+from aecli.data import binary, facts
 from aecli.data.binary import Binarised
 from aecli.data.downloads import Say
-from aecli.data.images import Images, Source, require_batch
+from aecli.data.images import Images, Raw, Source, require_batch
 from aecli.data.known import DATASETS
-from aecli.data.own.opened import Opened
+from aecli.data.own.opened import Opened, model_scale
 from aecli.data.own.scaling import Scale
 from aecli.data.own.source import source_of
 from aecli.data.sources import NotFoundError, Places, locate, read_files
@@ -26,25 +26,92 @@ _FALL_BACK = (
 )
 
 
-def load(config: DataConfig, places: Places, say: Say, scale: Scale | None = None) -> Images:
+def load(
+    config: DataConfig,
+    places: Places,
+    say: Say,
+    scale: Scale | None = None,
+    for_model: bool = False,
+) -> Images:
     """The dataset a config asks for, split.
 
-    scale: the one that the images of a path are brought to [0, 1] by (None: their own).
+    for_model: True for a model that is there, whose pixels were brought to [0, 1] by `scale` (None:
+    it learned from bytes); False for images that are scaled by themselves.
     `auto` is mnist, or, with a warning through `say`, mnist-5k where mnist cannot be had.
-    Raises DataError if no source has it or a file is damaged, UsageError if the split does not fit.
+    Raises DataError if no source has it or a file is damaged, UsageError if the split or the pixels
+    do not fit.
     """
     if config.is_own:
-        return _own(config, places, say, scale)
+        return _own(config, places, say, scale, for_model or scale is not None)
+    require_pixels(config, scale)
+    name, raw = read_known(config, places, say)
+    known = DATASETS[name]
+    train, val = _split(raw.train, config)
+    test, sha256, aside = raw.test, raw.sha256, ""
+    if config.binarise == "stochastic":
+        train, val, test = (Binarised(each, i) for i, each in enumerate((train, val, test)))
+        aside, sha256 = ", black and white", binary.sha256_of(sha256)
+    return Images(
+        name,
+        raw.source,
+        sha256,
+        train,
+        val,
+        test,
+        aside=aside,
+        class_names=known.class_names,
+        digits=known.digits,
+    )
+
+
+def read_known(config: DataConfig, places: Places, say: Say) -> tuple[str, Raw]:
+    """The known dataset that a config asks for, by its name, not split further. `auto` and errors
+    as in `load`."""
+    _refuse_idle_folder(config, places)
     name = config.dataset
     if name == "auto":
         try:
-            return _load("mnist", config, places, say)
+            return "mnist", DATASETS["mnist"].read(places, say)
         except NotFoundError as error:
             say(str(error))
             for line in _FALL_BACK:
                 say(f"WARNING: {line}")
             name = "mnist-5k"
-    return _load(name, config, places, say)
+    return name, DATASETS[name].read(places, say)
+
+
+def require_pixels(config: DataConfig, scale: Scale | None) -> None:
+    """Raises UsageError for images whose pixels are not such as a model learned from; scale: the
+    model's, None for one that learned from bytes."""
+    if config.is_own:
+        opened = facts.look(config)
+        model_scale(scale, opened.items, opened.path)
+    elif scale is not None and not scale.is_bytes:
+        raise UsageError(
+            f"{config.dataset}: pixels of uint8; the model was trained on {scale.dtype}, brought to"
+            f" [0, 1] by {scale.rule}"
+        )
+
+
+def part_of_each(n: int, config: DataConfig) -> NDArray[np.str_]:
+    """The part of the split, train or val, that each of a known dataset's `n` training images is
+    in; `rest` for those that are in neither. Raises UsageError."""
+    parts = np.full(n, "rest", dtype="<U5")
+    first, last = _split_indices(n, config)
+    parts[first], parts[last] = "train", "val"
+    return parts
+
+
+def black_and_white(raw: Raw, config: DataConfig) -> tuple[Source, Source]:
+    """All training images of a known dataset and all test images, each black and white as in the
+    part that `load` puts it into; those of `rest` as if the limit left them in. Raises
+    UsageError."""
+    n = len(raw.train)
+    order, numbers = _order(n), np.empty(n, np.int64)
+    numbers[order] = np.arange(n)
+    _, last = _split_indices(n, config)
+    numbers[last] = binary.PER_SPLIT + np.arange(len(last))
+    return Binarised(raw.train, 0, torch.from_numpy(numbers)), Binarised(raw.test, 2)
 
 
 def check(config: NetworkConfig, places: Places) -> None:
@@ -120,6 +187,8 @@ def _check_sizes(config: NetworkConfig, name: str) -> None:
         name, (n_train, _) = opened.name, _sizes_of_own(opened, config.data)
     else:
         n_train, _ = _sizes(DATASETS[name].n_train, config.data)
+    if facts.is_looked_into(config):
+        return
     if not config.codec.solved:
         require_batch(config.train.batch_size, n_train, name)
     code_dim = max(getattr(config, "code_dims", (config.codec.code_dim,)))
@@ -129,20 +198,22 @@ def _check_sizes(config: NetworkConfig, name: str) -> None:
         )
 
 
-def _own(config: DataConfig, places: Places, say: Say, scale: Scale | None) -> Images:
+def _own(
+    config: DataConfig, places: Places, say: Say, scale: Scale | None, for_model: bool
+) -> Images:
     """The images of a path. Raises DataError, UsageError."""
     _refuse_idle_folder(config, places)
     opened = facts.look(config, places.working)
     for note in opened.notes:
+        if for_model and note.startswith("scale: "):
+            continue  # the model has its own
         say(f"data: {note}{'; see data.csv' if note.startswith('left out') else ''}")
     if opened.left_out:
         say(f"data: left out: {opened.left_out:,} with too few valid pixels (data.min_valid)")
     for warning in opened.warnings:
         say(f"WARNING: {warning}")
     n_train, _ = _sizes_of_own(opened, config)
-    if scale is not None:
-        _require_fitting(scale, opened)
-    scale = scale or opened.scale
+    scale = model_scale(scale, opened.items, opened.path) if for_model else opened.scale
     train, val, test = (source_of(opened, split, scale) for split in ("train", "val", "test"))
     return Images(
         opened.name,
@@ -156,16 +227,6 @@ def _own(config: DataConfig, places: Places, say: Say, scale: Scale | None) -> I
         opened=opened,
         scale=scale,
     )
-
-
-def _require_fitting(scale: Scale, opened: Opened) -> None:
-    """Raises UsageError if a model's scale is for other pixels than a path's images have."""
-    wanted, found = (len(scale.low), scale.dtype), (opened.shape[0], opened.items.dtype)
-    if wanted != found:
-        raise UsageError(
-            f"{opened.path}: images with channels of {found[1]}, {found[0]} of them; the model was"
-            f" trained on {wanted[0]} of {wanted[1]}"
-        )
 
 
 def _sizes_of_own(opened: Opened, config: DataConfig) -> tuple[int, int]:
@@ -183,29 +244,6 @@ def _sizes_of_own(opened: Opened, config: DataConfig) -> tuple[int, int]:
     return n_train, n_val
 
 
-def _load(name: str, config: DataConfig, places: Places, say: Say) -> Images:
-    _refuse_idle_folder(config, places)
-    known = DATASETS[name]
-    raw = known.read(places, say)
-    train, val = _split(raw.train, config)
-    test, sha256, aside = raw.test, raw.sha256, ""
-    if config.binarise == "stochastic":
-        train, val, test = (Binarised(each, i) for i, each in enumerate((train, val, test)))
-        aside = ", black and white"
-        sha256 = hashlib.sha256(f"{sha256}{aside}".encode()).hexdigest()  # other images than these
-    return Images(
-        name,
-        raw.source,
-        sha256,
-        train,
-        val,
-        test,
-        aside=aside,
-        class_names=known.class_names,
-        digits=known.digits,
-    )
-
-
 def _refuse_idle_folder(config: DataConfig, places: Places) -> None:
     """Raises UsageError if a folder is named for a dataset that is not read from a folder."""
     if places.named and config.is_own:
@@ -220,15 +258,21 @@ def _refuse_idle_folder(config: DataConfig, places: Places) -> None:
 
 
 def _split(everything: Source, config: DataConfig) -> tuple[Source, Source]:
-    """A fixed split into train and val, the same for every seed; smaller limits are nested.
-
-    The permutation is numpy's RandomState(0), whose stream numpy keeps frozen (NEP 19).
-    """
-    n = len(everything)
-    n_train, n_val = _sizes(n, config)
-    order = np.random.RandomState(0).permutation(n)
-    first, last = order[:n_train], order[n - n_val :]
+    """A fixed split into train and val, the same for every seed; smaller limits are nested."""
+    first, last = _split_indices(len(everything), config)
     return everything.part(torch.from_numpy(first)), everything.part(torch.from_numpy(last))
+
+
+def _split_indices(n: int, config: DataConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices that train, (n_train,), and that validate, (n_val,)."""
+    n_train, n_val = _sizes(n, config)
+    order = _order(n)
+    return order[:n_train], order[n - n_val :]
+
+
+def _order(n: int) -> NDArray[np.int64]:
+    """The permutation of numpy's RandomState(0), whose stream numpy keeps frozen (NEP 19)."""
+    return np.random.RandomState(0).permutation(n)
 
 
 def _sizes(n: int, config: DataConfig) -> tuple[int, int]:

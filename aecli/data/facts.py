@@ -13,6 +13,7 @@ from aecli.config import (
     DataConfig,
     NetworkConfig,
     SweepConfig,
+    TrainedConfig,
     is_given,
     with_values,
     without_layers,
@@ -31,6 +32,9 @@ _STEPS = 16  # of an epoch, at least, where the batch size is left open
 IN_MEMORY = 2**30
 """Bytes of the images of a path up to which they are held in memory; more are read from their file
 a batch at a time."""
+SIDE_BY_SIDE = 2**28
+"""Bytes of training images as `evaluate` sees them, pixels or codes, that it holds at once; all of
+MNIST's pixels fit."""
 
 
 def look(data: DataConfig, working: Working = not_shown) -> "Opened":
@@ -69,6 +73,11 @@ def n_held_out(data: DataConfig) -> tuple[int, int] | None:
     return len(windows["val"]), len(windows["test"])
 
 
+def n_classes(data: DataConfig) -> int:
+    """The number of classes; 0 where there are none, and where that is not known yet."""
+    return len(look(data).classes) if data.is_own else _known(data).classes
+
+
 def bytes_in_memory(data: DataConfig) -> float:
     """Bytes of the images that a run holds in memory, about."""
     size = float(pixels(data))
@@ -79,17 +88,29 @@ def bytes_in_memory(data: DataConfig) -> float:
 
 
 def with_fitting_batch(config: Config) -> Config:
-    """`config` with a batch that suits few images of a path, where none is given: the largest power
-    of two that makes 16 steps or more of an epoch, 8 at least, all images at most."""
+    """`config` with a batch that suits few images of a path (`fitting_batch`), where none is given
+    and no run's model is looked into."""
     given = is_given(config, "train.batch_size")
-    if not config.data.is_own or config.codec.solved or given:
+    if not config.data.is_own or config.codec.solved or given or is_looked_into(config):
         return config
-    there, batch = len(look(config.data).windows["train"]), config.train.batch_size
+    there = len(look(config.data).windows["train"])
     n_train = min(there, config.data.limit_train or there)
+    fitting = fitting_batch(config.train.batch_size, n_train)
+    return with_values(config, {"train.batch_size": fitting})
+
+
+def fitting_batch(batch: int, n_train: int) -> int:
+    """The batch size `batch`, or, of few images, the largest power of two that makes 16 steps or
+    more of an epoch, 8 at least, all images at most."""
     if n_train >= _STEPS * batch:
-        return config
+        return batch
     fitting = max(8, 2 ** int(math.log2(max(n_train / _STEPS, 1))))
-    return with_values(config, {"train.batch_size": min(batch, fitting, max(n_train, 1))})
+    return min(batch, fitting, max(n_train, 1))
+
+
+def is_looked_into(config: NetworkConfig) -> bool:
+    """True if the codec is that of a run, so that none of all images is trained."""
+    return isinstance(config, TrainedConfig) and config.run is not None
 
 
 def wide_dims(config: SweepConfig) -> tuple[int, ...]:

@@ -104,6 +104,13 @@ class Source(ABC):
             raise UsageError(f"these images have no labels, which {why} needs")
         return self.labels
 
+    def of_class(self, label: int | None) -> "Source":
+        """The images of a class; all for None. Raises UsageError where there are no labels."""
+        if label is None:
+            return self
+        labels = self.require_labels(f"class {label}")
+        return self.part((labels == label).nonzero().squeeze(1))
+
     def batches(self, max_bytes: int = BATCH_BYTES) -> Iterator[Batch]:
         """All images in order, in batches of at most so many bytes of float32 pixels."""
         for indices in torch.arange(len(self)).split(batch_size(self.pixels, max_bytes)):
@@ -185,6 +192,40 @@ class _Part(Source):
 
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
         return self._whole.read(self._indices[indices.to(self._indices.device)], out)
+
+
+class Joined(Source):
+    """The images of one source, then those of another."""
+
+    def __init__(self, first: Source, second: Source) -> None:
+        self._first, self._second = first, second
+        self.shape, self.masked = first.shape, first.masked or second.masked
+        if first.labels is not None and second.labels is not None:
+            self.labels = torch.cat([first.labels, second.labels])
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
+        n = len(self._first)
+        of_first = indices < n
+        if bool(of_first.all()):
+            return self._first.read(indices, out)
+        if not bool(of_first.any()):
+            return self._second.read(indices - n, out)
+        parts = self._first.read(indices[of_first]), self._second.read(indices[~of_first] - n)
+        order = torch.cat([of_first.nonzero(), (~of_first).nonzero()])[:, 0].argsort()
+        mask = None
+        if self.masked:
+            all_valid = (torch.ones(len(part), 1, *self.shape[1:]).bool() for part in parts)
+            both = zip(parts, all_valid, strict=True)
+            masks = [ones if part.mask is None else part.mask for part, ones in both]
+            mask = torch.cat(masks)[order]
+        return Batch(
+            torch.cat([part.images for part in parts])[order],
+            mask,
+            None if self.labels is None else self.labels[indices],
+        )
 
 
 def _in_memory(

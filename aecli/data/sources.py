@@ -42,6 +42,8 @@ class Places:
     """True if `data_dir` was asked for by name, so that the data must be there."""
     working: Working = not_shown
     """Function that shows that a download takes time."""
+    said_by: str = ENVIRONMENT
+    """Name of the setting that `data_dir` comes from where it was not asked for."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def read_files(remote: RemoteFiles, places: Places, say: Say) -> Found:
                 lines = [f"data folder {places.data_dir}: it has no {remote.title}"]
                 raise DataError("\n  ".join([*lines, *reason.reasons])) from None
             reasons.append(f"folder: {reason}")
-            say(f"WARNING: {ENVIRONMENT}={places.data_dir} has no {remote.title}: {reason}")
+            say(f"WARNING: {places.said_by}={places.data_dir} has no {remote.title}: {reason}")
     cache = places.cache_dir / remote.folder
     contents, damages = _read_cache(remote, cache, places.offline, say)
     missing = [file for file in remote.files if file.name not in contents]

@@ -61,7 +61,7 @@ def load_subject(
     run = None if config.run is None else Run(Path(config.run))
     if run is not None:
         require_shape(run, facts.image_shape(config.data), config.data.dataset)
-    images, config = load_images(config, context, run_dir, scale=None if run is None else run.scale)
+    images, config = load_images(config, context, run_dir, model=run)
     check(images)
     title = f"{images.title}, {config.codec.name}, code {config.codec.code_dim}"
     untrained = codecs.build(config.codec, images.shape)
@@ -94,7 +94,7 @@ def other_images(run: Run, images: Images) -> list[str]:
     learned_from = (run.record.get("dataset") or {}).get("sha256")
     if images.opened is None or learned_from == images.sha256:
         return []
-    return [f"the images in {images.source} are not those that --run {run.path.name} learned from"]
+    return [f"the images in {images.source} are not those that {run.path.name} learned from"]
 
 
 def require_shape(run: Run, shape: ImageShape, dataset: str) -> None:
@@ -102,7 +102,7 @@ def require_shape(run: Run, shape: ImageShape, dataset: str) -> None:
     decoded = run.codec.image_shape
     if decoded != shape:
         raise UsageError(
-            f"--run {run.path.name} decodes {_by(decoded)} images, {dataset} has {_by(shape)}"
+            f"the run {run.path.name} decodes {_by(decoded)} images, {dataset} has {_by(shape)}"
         )
 
 

@@ -63,7 +63,7 @@ def run(config: ToVaeConfig, context: Context) -> Result:
         machine = device.facts(where, config.train)
         context.terminal.warn(run_dir.note(**machine))
         context.tell_machine(run_dir.path, machine)
-        images, config = load_images(config, context, run_dir, scale=ancestor.scale)
+        images, config = load_images(config, context, run_dir, model=ancestor)
         require_calibration(len(images.val), len(images.test))
         context.terminal.warn(other_images(ancestor, images))
         codec = codecs.build(config.codec, images.shape).to(where)

@@ -21,16 +21,20 @@ from aecli.figures.training import (
     training_curve,
 )
 from aecli.figures.units import code_units, kl_units, ordered
+from aecli.figures.work import LabelCurve, Shares, class_scores, label_curves, share_bars
 
 __all__ = [
     "CodeMap",
     "ConversionPoint",
     "Decoded",
+    "LabelCurve",
     "PathRow",
     "Plane",
+    "Shares",
     "TradeoffPoint",
     "beta_curve",
     "chapter_training",
+    "class_scores",
     "code_maps",
     "code_ranges",
     "code_scatter",
@@ -41,10 +45,12 @@ __all__ = [
     "hole_rates",
     "interpolation_row",
     "kl_units",
+    "label_curves",
     "latent_map",
     "ordered",
     "reconstructions",
     "sample_grids",
+    "share_bars",
     "sheet",
     "shortened",
     "tradeoff",

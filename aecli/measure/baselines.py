@@ -120,10 +120,13 @@ def pca_beside(codec: Codec, images: Images) -> Pca | None:
 
     None where there is none; `aecli.codecs.principal.most_components` says why.
     """
-    if isinstance(codec, Pca):
-        return codec
-    most, _ = most_components(len(images.train), codec.pixels)
-    return _pca_of_at_most(codec.code_dim, images) if codec.code_dim <= most else None
+    return codec if isinstance(codec, Pca) else pca_of(codec.code_dim, images)
+
+
+def pca_of(code_dim: int, images: Images) -> Pca | None:
+    """PCA of so many components on the training images; None where there is none, as above."""
+    most, _ = most_components(len(images.train), images.train.pixels)
+    return _pca_of_at_most(code_dim, images) if code_dim <= most else None
 
 
 def full_pca(images: Images) -> Pca:

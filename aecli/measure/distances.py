@@ -1,5 +1,7 @@
 """Distances to the nearest of many points, and between images with pixels that are not valid."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -14,14 +16,28 @@ def nearest_distances(points: Tensor, references: Tensor, neighbours: int = 1) -
 
     points: (N, d). references: (M, d), M at least `neighbours`.
     """
-    chunks = []
+    if not len(points):
+        return points.new_empty(0)
+    return torch.cat([found.mean(dim=1) for _, found in _nearest(points, references, neighbours)])
+
+
+def nearest_one(points: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    """The index of each point's nearest reference, (N,) int64, and its Euclidean distance, (N,)
+    float32. points: (N, d), N at least 1. references: (M, d), M at least 1."""
+    indices, distances = zip(*_nearest(points, references, 1), strict=True)
+    return torch.cat(indices)[:, 0], torch.cat(distances)[:, 0]
+
+
+def _nearest(
+    points: Tensor, references: Tensor, neighbours: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices and distances (n, neighbours) of the nearest references, some points at a time."""
     each = max(len(references), neighbours * points.shape[1])  # numbers held for each point
     for chunk in points.split(min(_CHUNK, max(_NUMBERS // each, 1))):
         # cdist multiplies matrices, whose rounding puts a point some 1e-3 from itself: good enough
         # to find the nearest, whose distances are then taken from exact differences.
         nearest = torch.cdist(chunk, references).topk(neighbours, dim=1, largest=False).indices
-        chunks.append((chunk.unsqueeze(1) - references[nearest]).norm(dim=2).mean(dim=1))
-    return torch.cat(chunks) if chunks else points.new_empty(0)
+        yield nearest, (chunk.unsqueeze(1) - references[nearest]).norm(dim=2)
 
 
 def rms_differences(images: Batch, references: Batch) -> Tensor:

@@ -9,9 +9,9 @@ from aecli.config import ExperimentConfig, with_values
 from aecli.counts import count
 from aecli.data import datasets
 from aecli.data.images import Images
-from aecli.data.own.scaling import Scale
 from aecli.data.sources import Places
 from aecli.runs.folder import RunDir
+from aecli.runs.run import Run
 from aecli.terminal import Terminal
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -53,15 +53,16 @@ def load_images(
     context: Context,
     run_dir: RunDir,
     most: int | None = None,
-    scale: Scale | None = None,
+    model: Run | None = None,
 ) -> tuple[Images, Config]:
     """The images of a run, and `config` with the dataset that was found; both noted in the run.
 
-    scale: the one of a model that the images are brought to [0, 1] for (None: their own).
+    model: the run whose model they are for, so that they are brought to [0, 1] as its own were.
     most: number of training images taken, the first ones, where `config` does not limit them.
     """
     say = context.terminal.say
-    images = datasets.load(config.data, context.places, say, scale)
+    scale = None if model is None else model.scale
+    images = datasets.load(config.data, context.places, say, scale, model is not None)
     name = images.name if images.opened is None else config.data.dataset
     found: dict[str, Any] = {"data.dataset": name}
     if images.opened is not None:

@@ -8,6 +8,8 @@ from typing import TypeVar
 from aecli import locks, machine
 from aecli.config import (
     CodecConfig,
+    DataConfig,
+    EvaluateConfig,
     ManyConfig,
     NetworkConfig,
     SweepConfig,
@@ -23,6 +25,7 @@ Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
 _MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
+_EVALUATION = 4.0 * facts.SIDE_BY_SIDE  # and as much again of test images, distances, and copies
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
@@ -82,6 +85,17 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
     )
 
 
+def require_room_beside(config: NetworkConfig, data: DataConfig) -> None:
+    """Raises UsageError if a run cannot hold another dataset beside its own."""
+    needed = _memory(config, _side_by_side(config)) + facts.bytes_in_memory(data)
+    if needed > machine.memory_limit():
+        raise UsageError(
+            f"this run needs about {storage.size(needed)} of memory, and there are"
+            f" {storage.size(machine.memory_limit())}: {data.dataset} is held beside"
+            f" {config.data.dataset}"
+        )
+
+
 def estimate(config: NetworkConfig) -> Need:
     """Memory and disk that a run of `config` needs."""
     parameters, _ = largest_codec(config).size(facts.image_shape(config.data))
@@ -101,6 +115,10 @@ def trainings(config: NetworkConfig) -> int:
                 return config.seeds
             rows = len(dims) + len(facts.wide_dims(config))
             return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
+        case "evaluate":  # and one for each class alone
+            assert isinstance(config, EvaluateConfig)
+            alone = facts.n_classes(config.data) if "anomaly" in config.parts else 0
+            return max(len(config.seeds_of_trainings) * (alone + config.trains_codecs_of_all), 1)
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
         case _:
@@ -138,6 +156,8 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (numbers + pixels)
     data = facts.bytes_in_memory(config.data)
     measuring = 4.0 * (3 * _MEASURED_AT_ONCE + max(_MEASURED_AT_ONCE // pixels, 1) * numbers)
+    if config.experiment == "evaluate":
+        measuring += _EVALUATION
     memory = _PROGRAM + data + measuring + at_a_time * training
     if at_a_time > 1:
         memory += at_a_time * (_PROGRAM + data)

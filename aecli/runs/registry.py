@@ -72,6 +72,20 @@ def open_run(named: str, runs_dir: Path) -> Run:
         raise DataError(str(error).removeprefix("--run ")) from None
 
 
+def open_trained(named: str, runs_dir: Path) -> Run:
+    """The run of a name, as `open_run` takes it, if it has a model. Raises DataError."""
+    run = open_run(named, runs_dir)
+    if not run.has_model:
+        state = run.state
+        hint = ""
+        if state in ("failed", "interrupted", "dead"):
+            hint = f"; it is {state}: aecli resume {run.path.name} goes on with it"
+        elif state == "running":
+            hint = "; it is running"
+        raise DataError(f"{named}: a run folder without a model{hint}")
+    return run
+
+
 def find_unfinished(named: str, runs_dir: Path) -> Run:
     """The run to go on with: a path, a name as `aecli ls` prints it, or `latest`, the run begun or
     gone on with last of those that are not completed and not running.

@@ -1,6 +1,7 @@
 """A run as a value: what it was asked for, how it stands, what it measured, and its codec."""
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -117,6 +118,18 @@ class Run:
         from aecli.codecs.store import load
 
         return load(self.path / "model")
+
+    @cached_property
+    def model_sha256(self) -> str:
+        """SHA-256 of the model's two files, which codes name as their origin. Raises DataError."""
+        digest = hashlib.sha256()
+        for name in ("config.json", "model.safetensors"):
+            try:
+                with (self.path / "model" / name).open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise DataError(f"{self.path / 'model'}: no model to read: {error}") from None
+        return digest.hexdigest()
 
     @cached_property
     def scale(self) -> "Scale | None":

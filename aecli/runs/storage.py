@@ -16,11 +16,11 @@ from typing import Any
 from aecli.errors import DataError, StorageError
 
 MANIFEST = "manifest.json"
-MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 """Errors of taking JSON, or what is in it, for what it is not."""
 _MAX_MANIFEST = 64 * 1024
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""Errors of a file system that has no fsync, of folders or at all."""
+"""Errors of a file system that has no fsync, of folders or at all, or takes no room beforehand."""
 
 
 def write_whole(path: Path, content: bytes, root: Path | None = None) -> None:
@@ -40,7 +40,7 @@ def write_whole(path: Path, content: bytes, root: Path | None = None) -> None:
         with temporary.open("xb") as file:  # this mode follows no link
             file.write(content)
             file.flush()
-            _sync(file.fileno())
+            sync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -136,6 +136,26 @@ def require_writable(folder: Path) -> None:
         raise StorageError(f"cannot make a run folder in {folder}: {error.strerror}") from None
 
 
+def sync(descriptor: int) -> None:
+    """fsync, where the file system has it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def reserve(descriptor: int, first: int, length: int) -> None:
+    """Take room on the disk for so many bytes of a file from `first` on, where the system can."""
+    if not length or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, first, length)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
 def size(number: float) -> str:
     """Bytes in the unit that suits their number: 340 kB, 12 MB, 1.4 GB."""
     units = ["bytes", "kB", "MB", "GB", "TB"]
@@ -164,15 +184,6 @@ def _sync_folder(folder: Path) -> None:
     except PermissionError:  # a folder to write into, but not to list
         return
     try:
-        _sync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sync(descriptor: int) -> None:
-    """fsync, where the file system has it."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _CANNOT_SYNC:
-            raise

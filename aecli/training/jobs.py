@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -38,13 +38,18 @@ class Job:
     seed: int
     ancestor: "Job | None" = None
     """Training whose codec this one starts from, as `inherit` has it (None: new weights)."""
+    label: int | None = None
+    """Class that it learns from alone; None for all images."""
+    class_name: str = field(default="", compare=False)
+    """Name of that class; empty where it is called by its number."""
 
     @property
     def title(self) -> str:
         kind = f"variational {self.codec.name}" if self.codec.is_variational else self.codec.name
         hidden = "-".join(map(str, getattr(self.codec, "hidden", ())))
         layers = f" ({hidden})" if hidden else ""
-        return f"{kind} code {self.codec.code_dim}{layers}, seed {self.seed}"
+        alone = "" if self.label is None else f", class {self.class_name or self.label} alone"
+        return f"{kind} code {self.codec.code_dim}{layers}, seed {self.seed}{alone}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def train_all(
     there: else it raises JobsFailedError. A failed one does not stop the others otherwise, unless
     `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an impossible job.
     """
-    if not config.codec.solved:
+    if not config.codec.solved and any(job.label is None for job in jobs):
         images.require_batch(config.train.batch_size)
     begun = _ancestors(jobs, images, config, run_dir, context)
     threads = config.threads or 1
@@ -175,6 +180,7 @@ def _name(job: Job, images: Images, threads: int) -> str:
         "codec": job.codec.model_dump(mode="json"),
         "fit": job.fit.model_dump(mode="json"),
         "seed": job.seed,
+        "label": job.label,
         "threads": threads,
         "data": images.provenance(),
         "torch": torch.__version__,
@@ -203,19 +209,20 @@ def _train(shared: _Shared, task: tuple[Job, State | None]) -> tuple[State, list
     job, begun = task
     threads_before = torch.get_num_threads()
     device.seed_and_limit(job.seed, shared.threads)
+    train, val = (part.of_class(job.label) for part in (shared.train, shared.val))
     try:
         codec = codecs.build(job.codec, shared.image_shape)
         records: list[EpochRecord] = []
         if codec.settings.solved:
-            codec.solve(shared.train)
+            codec.solve(train)
         else:
             if job.ancestor is not None:
                 assert begun is not None
                 ancestor = _trained(job.ancestor, begun, [], shared.image_shape).codec
-                inherit(codec, ancestor, shared.train)
+                inherit(codec, ancestor, train)
             order = torch.Generator().manual_seed(job.seed)
             warm = job.ancestor is not None
-            records = list(fit(codec, shared.train, shared.val, job.fit, order, warm))
+            records = list(fit(codec, train, val, job.fit, order, warm))
     finally:
         torch.set_num_threads(threads_before)
     return _state(codec), records

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +18,7 @@ from unittest import mock
 from tests.conftest import Finished
 from tests.faults.outcome import Outcome
 from tests.faults.program import inside
-from tests.forked import fork
+from tests.forked import Forked, fork
 from tests.twins import left_behind
 
 _TOLD = (
@@ -108,9 +109,9 @@ def two_megabytes(scratch: Path, thorough: bool) -> Outcome:
                 if done.code == 6:
                     assert "No space left on device" in done.stderr
                     assert " bytes)" in done.stderr or "cannot make" in done.stderr
-                    _go_on(scratch, disk, SMALL, "--runs-dir", str(disk))
-                [path] = _run_folders(disk)
-                _compare(left_behind(path), twin)
+                    go_on(scratch, disk, SMALL, "--runs-dir", str(disk))
+                [path] = run_folders(disk)
+                compare(left_behind(path), twin)
             for path in disk.iterdir():
                 path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
     finally:
@@ -144,9 +145,9 @@ def _at_each_call(
                 if 6 in codes and "make a run folder" not in done.stderr:
                     told = "latest cannot name it" if "is completed" in done.stderr else "bytes)"
                     assert told in done.stderr, done.stderr
-                _go_on(folder, folder / "runs", SMALL)
-                [path] = _run_folders(folder / "runs")
-                _compare(left_behind(path), twin)
+                go_on(folder, folder / "runs", SMALL)
+                [path] = run_folders(folder / "runs")
+                compare(left_behind(path), twin)
             shutil.rmtree(folder)
     return outcome
 
@@ -204,18 +205,43 @@ class _Child:
         return Finished(os.waitstatus_to_exitcode(status), "", said)
 
 
+def was_killed(work: Callable[[], object], call: str, number: int) -> bool:
+    """True if a process that does `work` made so many calls, from 0, of `call`, which is fsync or
+    rename, before the last of which it was killed."""
+    calls = itertools.count()
+
+    def counted(true: Any) -> Any:
+        def instead(*arguments: Any) -> Any:
+            if next(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return true(*arguments)
+
+        return instead
+
+    def counting() -> None:
+        owner, name = (os, "fsync") if call == "fsync" else (Path, "replace")
+        with mock.patch.object(owner, name, counted(getattr(owner, name))):
+            work()
+
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        return Forked(counting, (nothing, nothing, nothing)).wait() == -signal.SIGKILL
+    finally:
+        os.close(nothing)
+
+
 def _must_end_as(
     twin: dict[str, Any], folder: Path, told: tuple[str, ...], name: str, outcome: Outcome
 ) -> None:
     try:
-        _go_on(folder, folder / "runs", told)
-        [path] = _run_folders(folder / "runs")
-        _compare(left_behind(path), twin)
+        go_on(folder, folder / "runs", told)
+        [path] = run_folders(folder / "runs")
+        compare(left_behind(path), twin)
     except Exception as error:
         outcome.failures.append(f"{name}: {type(error).__name__}: {error}"[:500])
 
 
-def _go_on(folder: Path, runs: Path, told: tuple[str, ...], *more: str) -> None:
+def go_on(folder: Path, runs: Path, told: tuple[str, ...], *more: str) -> None:
     """Resume the run that is there; where none had begun, which may be, begin it."""
     path = _run_folder(folder, runs)
     done = inside(folder, "resume", str(path), "-q") if path else inside(folder, *told, *more)
@@ -224,19 +250,19 @@ def _go_on(folder: Path, runs: Path, told: tuple[str, ...], *more: str) -> None:
 
 def _run_folder(folder: Path, runs: Path | None = None) -> Path | None:
     """The run folder, or None if no run had begun in it; what a kill left of that is removed."""
-    for path in _run_folders(runs or folder / "runs"):
+    for path in run_folders(runs or folder / "runs"):
         if (path / "run.json").exists():
             return path
         shutil.rmtree(path)
     return None
 
 
-def _run_folders(runs: Path) -> list[Path]:
+def run_folders(runs: Path) -> list[Path]:
     """The run folders, without the link that was to become `latest`."""
     return [path for path in runs.glob("*Z-*") if not path.is_symlink()]
 
 
-def _compare(found: dict[str, Any], twin: dict[str, Any]) -> None:
+def compare(found: dict[str, Any], twin: dict[str, Any]) -> None:
     assert sorted(found) == sorted(twin), f"files: {sorted(set(found) ^ set(twin))}"
     different = [name for name in twin if found[name] != twin[name]]
     assert not different, f"not the twin's: {different}"

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from tests.faults import (
     caches,
+    codes,
     configs,
     datasets,
+    evaluations,
     filesystems,
     gates,
     images,
@@ -36,6 +38,10 @@ ROWS: dict[str, Row] = {
     "archives": datasets.archives,
     "caches": caches.caches,
     "files under other names": caches.names,
+    "archives of codes": codes.killed,
+    "odd codes": codes.odd,
+    "evaluations": evaluations.gone_on_with,
+    "odd classes": evaluations.odd_classes,
     "model folders": models.folders,
     "YAML": configs.table,
     "fuzz": configs.fuzz,

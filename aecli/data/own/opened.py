@@ -21,7 +21,7 @@ from aecli.data.own.items import Items, files_of
 from aecli.data.own.listing import ARRAYS, is_folder
 from aecli.data.own.pictures import Picture
 from aecli.data.own.pools import Pool
-from aecli.data.own.scaling import Scale, limits_of, scale_of
+from aecli.data.own.scaling import Scale, limits_of, scale_of, scale_of_known
 from aecli.data.own.sentences import all_faults, asks_for_nodata, ends_of, found
 from aecli.data.own.splitting import SPLITS, Cut, require_scenes, split_of
 from aecli.errors import DataError, UsageError
@@ -89,6 +89,8 @@ def _row(name: str, split: str, label: str, images: int, reason: str) -> dict[st
     return {"file": name, "split": split, "label": label, "images": images, "left_out": reason}
 
 
+ALL = "all"
+"""Name of the one part of a path that is not split."""
 _opened: dict[Any, Opened] = {}
 
 
@@ -102,15 +104,68 @@ def opened(config: DataConfig, cache: Path, workers: int, working: Working = not
     key = tuple(getattr(config, each) for each in keys)
     if key not in _opened:
         path = Path(config.dataset)
-        if path.suffix.lower() in ARRAYS and not is_folder(path):
-            items = array_of(config, cache, working)
-        else:
-            items = files_of(config, cache, workers, working)
-        _opened[key] = _open(config, path, items)
+        _opened[key] = _open(config, path, _items(config, path, cache, workers, working))
     return _opened[key]
 
 
-def _open(config: DataConfig, path: Path, items: Items) -> Opened:
+def every(
+    config: DataConfig,
+    cache: Path,
+    workers: int,
+    scale: Scale | None,
+    working: Working = not_shown,
+) -> Opened:
+    """All images at `config.dataset` in the order of their listing, in the one part `all`: nothing
+    is held out, and tiles cover each image from its upper left corner on, row by row.
+
+    scale: the one of the model that they are for; None for one that learned from bytes. Raises
+    DataError and UsageError as `opened`, and for pixels that the scale is not for.
+    """
+    path = Path(config.dataset)
+    items = _items(config, path, cache, workers, working)
+    height, width, usable = _usable_ones(config, path, items)
+    scale = model_scale(scale, items, path)
+    cut = Cut(config, items, usable, height, width, split=False)
+    windows, _, _, left_out = _valid_enough(config, path, cut)
+    notes, warnings = found(items, usable, config), items.warnings
+    return _made(path, items, {ALL: windows}, scale, (height, width), left_out, notes, warnings)
+
+
+def model_scale(scale: Scale | None, items: Items, path: Path) -> Scale:
+    """The scale of a model, if it is for such pixels. Raises UsageError."""
+    if scale is None:
+        low, high = float(np.nanmin(items.lows)), float(np.nanmax(items.highs))
+        known = scale_of_known(items.dtype, low, high, items.channels)
+        if known is None:
+            raise UsageError(
+                f"{path}: pixels of {items.dtype} from {low:g} to {high:g}; the model was trained"
+                " on uint8, and takes float in [0, 1] too"
+            )
+        return known
+    require_fitting(scale, path, items.channels, items.dtype)
+    return scale
+
+
+def require_fitting(scale: Scale, path: Path, channels: int, dtype: str) -> None:
+    """Raises UsageError if a model's scale is for other pixels than a path's images have."""
+    if (len(scale.low), scale.dtype) != (channels, dtype):
+        raise UsageError(
+            f"{path}: images with channels of {dtype}, {channels} of them; the model was"
+            f" trained on {len(scale.low)} of {scale.dtype}"
+        )
+
+
+def _items(config: DataConfig, path: Path, cache: Path, workers: int, working: Working) -> Items:
+    if path.suffix.lower() in ARRAYS and not is_folder(path):
+        return array_of(config, cache, working)
+    return files_of(config, cache, workers, working)
+
+
+def _usable_ones(
+    config: DataConfig, path: Path, items: Items
+) -> tuple[int, int, NDArray[np.bool_]]:
+    """Height and width of every image or tile, and which images have or hold it. Raises
+    DataError where some have not, unless they may be left out."""
     height, width, odd = _common_size(config, items)
     faults = [*items.faults, *odd]
     if faults and not config.skip_bad:
@@ -119,6 +174,11 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
     usable = _usable(items, odd)
     if not usable.any():
         raise DataError(f"{path}: no image is left to use")
+    return height, width, usable
+
+
+def _open(config: DataConfig, path: Path, items: Items) -> Opened:
+    height, width, usable = _usable_ones(config, path, items)
     if config.tile is None and usable.sum() == 1:
         what = items.originals[int(np.flatnonzero(usable)[0])]
         raise UsageError(
@@ -127,6 +187,24 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
         )
     cut = Cut(config, items, usable, height, width)
     require_scenes(config, cut.by_blocks[usable])
+    windows, groups, fixed, left_out = _valid_enough(config, path, cut)
+    sides, said, warnings = split_of(config, items, windows, groups, fixed)
+    order = np.random.RandomState(0).permutation(len(windows))
+    by_split = {
+        split: np.ascontiguousarray(windows[order[sides[order] == i]])
+        for i, split in enumerate(SPLITS)
+    }
+    scale = _scale(config, items, by_split["train"], height, width)
+    notes = (*found(items, usable, config), *said, f"scale: {scale.rule}{ends_of(scale)}")
+    warnings = [*items.warnings, *warnings, *asks_for_nodata(items, config)]
+    return _made(path, items, by_split, scale, (height, width), left_out, notes, warnings)
+
+
+def _valid_enough(
+    config: DataConfig, path: Path, cut: Cut
+) -> tuple[Windows, NDArray[np.int64], NDArray[np.int8], int]:
+    """The windows with enough valid pixels, their groups and named sides, and how many have not.
+    Raises DataError if none has."""
     windows, groups, fixed = cut.windows()
     before = len(windows)
     enough = cut.valid_shares(windows) >= max(config.min_valid, 1e-9)
@@ -136,38 +214,47 @@ def _open(config: DataConfig, path: Path, items: Items) -> Opened:
             f"{path}: every image has fewer valid pixels than data.min_valid={config.min_valid:g};"
             " NaN, infinity, no data, and what float32 cannot hold are not valid"
         )
-    sides, said, warnings = split_of(config, items, windows, groups, fixed)
-    order = np.random.RandomState(0).permutation(len(windows))
-    by_split = {
-        split: np.ascontiguousarray(windows[order[sides[order] == i]])
-        for i, split in enumerate(SPLITS)
-    }
-    scale = _scale(config, items, by_split["train"], height, width)
+    return windows, groups, fixed, before - len(windows)
+
+
+def _made(
+    path: Path,
+    items: Items,
+    windows: dict[str, Windows],
+    scale: Scale,
+    size: tuple[int, int],
+    left_out: int,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+) -> Opened:
+    """The dataset of windows (n, 3) in each part, of height and width `size`."""
+    height, width = size
     classes = tuple(sorted(set(items.labels) - {""}, key=_natural))
     labels = None
     if classes:
         numbers = {name: i for i, name in enumerate(classes)}
         of_item = np.array([numbers.get(label, -1) for label in items.labels], np.int64)
-        labels = {split: of_item[windows[:, 0]] for split, windows in by_split.items()}
+        labels = {part: of_item[some[:, 0]] for part, some in windows.items()}
     digest = hashlib.sha256(items.manifest.encode(errors="surrogateescape"))
     digest.update(repr((height, width, items.channels, scale)).encode())
-    for split in by_split.values():
-        digest.update(split.tobytes())
+    for some in windows.values():
+        digest.update(some.tobytes())
+    every_window = np.concatenate(list(windows.values()))
     return Opened(
         name=printable(path.resolve().stem if path.is_file() else path.resolve().name),
         path=path,
         shape=(items.channels, height, width),
         items=items,
         pool=items.pool,
-        windows=by_split,
-        masked=items.pool.masked or _reach_over(items, windows, height, width),
+        windows=windows,
+        masked=items.pool.masked or _reach_over(items, every_window, height, width),
         labels=labels,
         classes=classes,
         scale=scale,
         sha256=digest.hexdigest(),
-        left_out=before - len(windows),
-        notes=(*found(items, usable, config), *said, f"scale: {scale.rule}{ends_of(scale)}"),
-        warnings=(*items.warnings, *warnings, *asks_for_nodata(items, config)),
+        left_out=left_out,
+        notes=tuple(notes),
+        warnings=tuple(warnings),
     )
 
 

@@ -91,6 +91,16 @@ def scale_of(
     return Scale(tuple(lows), tuple(highs), dtype, rule)
 
 
+def scale_of_known(dtype: str, low: float, high: float, channels: int) -> Scale | None:
+    """The scale for a model that learned from bytes over 255: theirs, and that of floats which are
+    in [0, 1] already; None for other pixels. low, high: the images' least and greatest value."""
+    if dtype == "uint8":
+        return _by_type(dtype, channels)
+    if dtype == "float32" and low >= 0 and high <= 1:
+        return _alike(0.0, 1.0, channels, dtype, "floats, in [0, 1] already")
+    return None
+
+
 def limits_of(pictures: Iterable[Picture], stop_outside_unit: bool) -> tuple[float, float]:
     """The least and the greatest valid value of pictures (C, H, W); inf and -inf without any.
 

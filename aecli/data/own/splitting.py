@@ -39,11 +39,13 @@ class Cut:
         usable: NDArray[np.bool_],
         height: int,
         width: int,
+        split: bool = True,
     ) -> None:
+        """split: False where nothing is held out, so that tiles need no blocks."""
         self._config, self._items, self._usable = config, items, usable
         self._height, self._width = height, width
         alone = int(usable.sum()) == 1
-        self.by_blocks = items.scenes | alone
+        self.by_blocks = (items.scenes | alone) & split
         """(n,) True for images whose tiles are split by blocks."""
 
     def windows(self) -> tuple[Windows, NDArray[np.int64], NDArray[np.int8]]:

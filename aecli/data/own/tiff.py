@@ -129,6 +129,35 @@ class Tiff:
             yield y, self.read(y, 0, min(rows, height - y), width)
 
 
+@dataclass(frozen=True)
+class Georeference:
+    """The place on the ground of a scene."""
+
+    crs: str
+    """Coordinate reference system, as `EPSG:32721` or in WKT; empty if the file names none."""
+    transform: tuple[float, float, float, float, float, float]
+    """a, b, c, d, e, f of x = a column + b row + c and y = d column + e row + f, at the upper left
+    corner of a pixel."""
+
+    def at(self, column: float, row: float) -> tuple[float, float]:
+        """The coordinates x and y of a place in pixels."""
+        a, b, c, d, e, f = self.transform
+        return a * column + b * row + c, d * column + e * row + f
+
+
+def georeference(path: Path) -> Georeference | None:
+    """The place on the ground of a TIFF; None if it does not say it, or rasterio is not there to
+    read it. Raises UnreadableError."""
+    if not is_tiff(path) or not has_rasterio():
+        return None
+    with reasons():
+        reader = _Rasterio(path)
+        try:
+            return reader.georeference()
+        finally:
+            reader.close()
+
+
 def whole_tiff(path: Path, how: Decoding) -> Picture:
     with Tiff(path, how) as tiff:
         channels, height, width = tiff.facts.shape
@@ -169,6 +198,13 @@ class _Rasterio:
         self._masked = bool(flags & {"per_dataset", "alpha"})
         colours = [each.name for each in file.colorinterp]
         self.bands = tuple(i for i, name in enumerate(colours, 1) if name != "alpha") or (1,)
+
+    def georeference(self) -> Georeference | None:
+        if not self.located:
+            return None
+        crs = "" if self._file.crs is None else self._file.crs.to_string()
+        a, b, c, d, e, f = (float(each) for each in self._file.transform[:6])
+        return Georeference(crs, (a, b, c, d, e, f))
 
     def read(self, bands: tuple[int, ...], y: int, x: int, height: int, width: int) -> Any:
         import rasterio

@@ -1,0 +1,353 @@
+"""Encode a whole dataset into an archive: batch by batch, in bounded memory, resumable after a
+kill.
+
+Until all is done everything lies in a folder beside the archive, `codes.npy.part`: codes and scores
+as far as they are written, and `progress.json`, which says how far that is and of which model and
+images. The codes themselves come last under their name, so that an archive is whole or not there.
+"""
+
+import contextlib
+import csv
+import json
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aecli import locks, strictjson
+from aecli.codecs.base import Codec
+from aecli.codespace.archive import FORMAT, begin, beside, require_finite
+from aecli.codespace.region import NEIGHBOURS, WIDEST, OccupiedRegion
+from aecli.data.downloads import Working
+from aecli.data.images import Batch, Images, batch_size, squared_errors, with_held_out
+from aecli.data.whole import COLUMNS, Whole
+from aecli.errors import DataError, StorageError, UsageError
+from aecli.measure import metrics
+from aecli.runs import storage
+
+SCORES = ("mse", "code_distance")
+TYPICAL = ("typical_mse", "typical_distance", "hole_above")
+"""Numbers that codes.json has beside scores; each score is over one of the first two."""
+SECONDS_BETWEEN_SAVES = 5.0
+"""Seconds of work that a kill may cost."""
+BATCH_BYTES = 2**22
+"""Bytes of float32 pixels that are encoded at once."""
+MOST_REFERENCES, _REFERENCE_BYTES = 100_000, 2**28
+"""Training images, the first ones, whose codes are the occupied region: so many, and of long codes
+as many as are so many bytes; as many held-out images say what is typical."""
+_ROWS = 2**16  # of codes.csv, written at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """An archive to be made."""
+
+    codec: Codec
+    whole: Whole
+    model_sha256: str
+    with_scores: bool
+    about: Mapping[str, Any]
+    """Further content of codes.json, on their origin."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the numbers of the archive."""
+        return {
+            "format": FORMAT,
+            "model_sha256": self.model_sha256,
+            "data_sha256": self.whole.sha256,
+            "images": len(self.whole),
+            "code_shape": list(self.codec.code_shape),
+            "scores": self.with_scores,
+        }
+
+
+@dataclass(frozen=True)
+class Oddness:
+    """Measures of how odd an image is to a codec: its reconstruction's error, and the distance of
+    its code to the region that training images occupy."""
+
+    region: OccupiedRegion
+    typical_mse: float
+    """The median error of held-out images' reconstructions."""
+
+    @classmethod
+    def of(cls, codec: Codec, images: Images) -> "Oddness":
+        """Calibrated on the data that a codec was trained on: the region by its training images,
+        what is typical by the validation images (of a run without any, by half of the test's).
+
+        Raises UsageError if there are too few, or if codes are too long for it.
+        """
+        if codec.code_dim > WIDEST:
+            raise UsageError(
+                f"--scores: codes of {codec.code_dim:,} numbers; the region that they occupy is"
+                f" found for {WIDEST:,} or fewer"
+            )
+        if not len(images.val):
+            images = with_held_out(images)
+        most = min(MOST_REFERENCES, batch_size(codec.code_dim, _REFERENCE_BYTES))
+        training, val = images.train.first(most), images.val.first(most)
+        if len(training) < NEIGHBOURS or not len(val):
+            raise UsageError(
+                f"--scores: the run has {len(training):,} images to train on and"
+                f" {len(val):,} held out, too few to say what is typical"
+            )
+        codes, held_out = (metrics.encode(codec, each) for each in (training, val))
+        errors, _ = metrics.reconstruction_errors(codec, val)
+        return cls(OccupiedRegion.calibrated(codes, held_out), float(errors.median()))
+
+    def scores(self, codec: Codec, batch: Batch, codes: Tensor) -> NDArray[np.float32]:
+        """(n, 2): mse and code_distance of a batch and its codes (n, *code_shape)."""
+        errors, _ = squared_errors(codec.decode(codes), batch)
+        distances = self.region.distances(codes.flatten(start_dim=1))
+        return torch.stack([errors, distances], dim=1).numpy()
+
+    def described(self) -> dict[str, float]:
+        """Typical values and the edge of the region, as codes.json has them."""
+        numbers = self.typical_mse, self.region.typical, self.region.threshold
+        return dict(zip(TYPICAL, numbers, strict=True))
+
+
+def oddness(scores: NDArray[np.float32], typical: Mapping[str, float]) -> NDArray[np.float64]:
+    """(n,): the product of both scores (n, 2), each over its typical value; it depends on no other
+    image and on no unit of measurement."""
+    by = np.array([typical[name] for name in TYPICAL[:2]])
+    return np.prod(scores / np.maximum(by, 1e-30), axis=1)
+
+
+class Unfinished:
+    """The folder of an archive that is being made; one process at a time is in it."""
+
+    def __init__(self, path: Path, job: Job) -> None:
+        """path: that of the archive's codes."""
+        self._path, self._job = path, job
+        self.folder = path.with_name(f"{path.name}.part")
+        self.done = 0
+        """Number of images whose codes are on disk."""
+
+    def noted(self) -> int:
+        """The number of images that an unfinished archive of this job has, by what it noted itself.
+        Raises UsageError for another archive's, DataError."""
+        progress = self.folder / "progress.json"
+        return self._read(progress) if progress.is_file() else 0
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """The block runs while no other process makes this archive. A block that fails before any
+        image is done leaves nothing. Raises UsageError if another process is in it, or if another
+        archive was begun here; StorageError."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locks.hold(self.folder / "lock"))
+            except TimeoutError:
+                raise UsageError(f"{self._path}: another process is writing it") from None
+            except OSError as error:
+                raise _cannot_write(self._path, error) from None
+            self.done = self.noted()
+            try:
+                self._begin()
+                yield
+            except BaseException:
+                if not self.done:  # the room for all of it is taken already
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+
+    def _begin(self) -> None:
+        if self.done:
+            return
+        try:
+            self._create("codes.npy", self._job.codec.code_shape)
+            if self._job.with_scores:
+                self._create("scores.npy", (len(SCORES),))
+        except OSError as error:
+            raise _cannot_write(self._path, error) from None
+        self._note(0)
+
+    def _read(self, progress: Path) -> int:
+        """The number of images done. Raises UsageError if they are another archive's."""
+        try:
+            found = json.loads(progress.read_bytes())
+            done, identity = int(found["done"]), dict(found["job"])
+            if done < 0:
+                raise ValueError(f"{done} images")
+        except (OSError, *storage.MALFORMED) as error:
+            raise DataError(f"{progress}: damaged: {error}; remove {self.folder}") from None
+        if not done:  # whatever it was to be
+            return 0
+        mine = json.loads(strictjson.dump(self._job.identity))
+        if other := sorted(key for key in mine if mine[key] != identity.get(key)):
+            raise UsageError(
+                f"{self.folder}: an archive was begun there with another {', '.join(other)}; remove"
+                " it to begin anew"
+            )
+        try:
+            for name in self._names:
+                if (self.folder / name).stat().st_size < self._offset(name, done):
+                    raise ValueError(f"{name} is cut short")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder}: damaged: {error}; remove it to begin anew") from None
+        return done
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("codes.npy", "scores.npy") if self._job.with_scores else ("codes.npy",)
+
+    def _create(self, name: str, shape: Sequence[int]) -> None:
+        """A .npy of float32 with as many rows as there are images, none of them written yet; where
+        the system can, their room is taken now."""
+        with (self.folder / name).open("w+b") as file:
+            begin(file, "f4", (len(self._job.whole), *shape))
+            storage.reserve(file.fileno(), file.tell(), self._row(name) * len(self._job.whole))
+
+    def _row(self, name: str) -> int:
+        """Bytes of one row."""
+        return 4 * (self._job.codec.code_dim if name == "codes.npy" else len(SCORES))
+
+    def _offset(self, name: str, row: int) -> int:
+        with (self.folder / name).open("rb") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            return file.tell() + row * self._row(name)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Callable[[Sequence[NDArray[np.float32]]], None]]:
+        """The function that appends the next rows of every file. At the end of the block, however
+        it ends, it is noted how far they are. Raises StorageError."""
+        files: list[IO[bytes]] = []
+        try:
+            for name in self._names:
+                files.append((self.folder / name).open("r+b"))
+                files[-1].seek(self._offset(name, self.done))
+        except OSError as error:
+            raise _cannot_write(self._path, error) from None
+        saved, written = time.monotonic(), self.done
+
+        def append(rows: Sequence[NDArray[np.float32]]) -> None:
+            nonlocal saved, written
+            try:
+                for file, array in zip(files, rows, strict=True):
+                    file.write(np.ascontiguousarray(array).data)
+            except OSError as error:
+                raise _cannot_write(self._path, error) from None
+            written += len(rows[0])
+            if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                self._save(files, written)
+                saved = time.monotonic()
+
+        try:
+            yield append
+        except BaseException:
+            with contextlib.suppress(StorageError, OSError):  # the first error is the one to tell
+                self._save(files, written)
+            raise
+        else:
+            self._save(files, written)
+        finally:
+            for file in files:
+                with contextlib.suppress(OSError):
+                    file.close()
+
+    def _save(self, files: Sequence[IO[bytes]], done: int) -> None:
+        try:
+            for file in files:
+                file.flush()
+                storage.sync(file.fileno())
+        except OSError as error:
+            raise _cannot_write(self._path, error) from None
+        self._note(done)
+
+    def _note(self, done: int) -> None:
+        content = strictjson.dump({"done": done, "job": self._job.identity})
+        storage.write_whole(self.folder / "progress.json", content.encode())
+        self.done = done
+
+    def tidy(self) -> None:
+        """Remove what a kill after the last rename left."""
+        if not (self.folder / "codes.npy").exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def scores(self) -> NDArray[np.float32] | None:
+        """(N, 2), by memory map; None without scores."""
+        if not self._job.with_scores:
+            return None
+        found: NDArray[np.float32] = np.load(self.folder / "scores.npy", mmap_mode="c")
+        return found
+
+    def finish(self, about: Mapping[str, Any], picture: bytes | None) -> None:
+        """Give all files of the archive their names, the codes last. Raises StorageError."""
+        described = strictjson.dump({**self._job.identity, **self._job.about, **about})
+        try:
+            self._write_rows(self.folder / "codes.csv")
+            (self.folder / "codes.csv").replace(beside(self._path, ".csv"))
+            storage.write_whole(beside(self._path, ".json"), f"{described}\n".encode())
+            if picture is not None:
+                storage.write_whole(beside(self._path, "-oddest.png"), picture)
+            (self.folder / "codes.npy").replace(self._path)
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise _cannot_write(self._path, error) from None
+
+    def _write_rows(self, path: Path) -> None:
+        """codes.csv: a row for each image."""
+        whole, scores = self._job.whole, self.scores()
+        # a name of a file may be any bytes, which Python has as lone surrogates
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["index", *COLUMNS, *(() if scores is None else SCORES)])
+            for first in range(0, len(whole), _ROWS):
+                rows = whole.rows(first, first + _ROWS)
+                if scores is None:
+                    writer.writerows((i, *row) for i, row in enumerate(rows, first))
+                else:
+                    both = zip(rows, scores[first : first + _ROWS].tolist(), strict=True)
+                    writer.writerows((i, *a, *b) for i, (a, b) in enumerate(both, first))
+            file.flush()
+            storage.sync(file.fileno())
+
+
+@torch.no_grad()
+def encode_all(unfinished: Unfinished, job: Job, measure: Oddness | None, working: Working) -> None:
+    """Encode all images that are not yet. Raises DataError for a code that is not finite,
+    StorageError."""
+    left = len(job.whole) - unfinished.done
+    with (
+        unfinished.writing() as append,
+        working("encoding", left, "images") as advance,
+        contextlib.closing(_batches(job.whole, unfinished.done)) as batches,
+    ):
+        first = unfinished.done
+        for batch in batches:
+            codes = job.codec.encode(job.codec.seen(batch))
+            flat = codes.flatten(start_dim=1).numpy()
+            require_finite(flat, job.whole.name, first)
+            append([flat] if measure is None else [flat, measure.scores(job.codec, batch, codes)])
+            first += len(batch)
+            advance(len(batch))
+
+
+def _batches(whole: Whole, first: int) -> Generator[Batch, None, None]:
+    """The images from `first` on, the next batch being read while one is encoded. The batches are
+    those of a job that was never interrupted, so that its bits are the same."""
+    size = batch_size(whole.source.pixels, BATCH_BYTES)
+    with ThreadPoolExecutor(1) as reader:
+        coming: Future[Batch] | None = None
+        for start in range(first, len(whole), size):
+            chunk = torch.arange(start, min(start + size, len(whole)))
+            ready, coming = coming, reader.submit(whole.source.read, chunk)
+            if ready is not None:
+                yield ready.result()
+        if coming is not None:
+            yield coming.result()
+
+
+def _cannot_write(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write {path}: {error.strerror or error}")
