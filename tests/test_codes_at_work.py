@@ -179,7 +179,7 @@ def test_pca_beside_a_run_on_other_images_is_solved_on_these():
 
 
 def test_the_title_of_a_job_has_the_name_of_its_class():
-    job = Job(PcaConfig(code_dim=3), FitConfig(), 0, 3)
+    job = Job(PcaConfig(code_dim=3), FitConfig(), 0, label=3)
     assert job.title.endswith("seed 0, class 3 alone")
     named = replace(job, class_name="cat")
     assert named.title.endswith("class cat alone")

@@ -201,7 +201,10 @@ def _jobs(config: EvaluateConfig, label: int, name: str, images: int) -> list[Jo
         "batch_size": facts.fitting_batch(config.anomaly.batch_size, images),
     }
     fit = with_values(config.train, own)
-    return [Job(codec_alone(config), fit, seed, label, name) for seed in config.seeds_of_trainings]
+    return [
+        Job(codec_alone(config), fit, seed, label=label, class_name=name)
+        for seed in config.seeds_of_trainings
+    ]
 
 
 def _pca(code_dim: int, source: Source) -> Pca:
