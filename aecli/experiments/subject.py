@@ -77,12 +77,15 @@ def load_subject(
 
 
 def plain_ancestor(config: TrainedConfig, context: Context) -> Codec | None:
-    """The plain codec that the variational one of `config` was converted from; None for any other
+    """The plain codec that the variational one of a run was converted from; None for any other
     codec, and, with a warning, where the ancestor's run cannot be read any more."""
-    if config.train.init_from is None or not config.codec.is_variational:
+    if config.run is None or not config.codec.is_variational:
+        return None
+    begun_from = Run(Path(config.run)).config.train.init_from
+    if begun_from is None:
         return None
     try:
-        codec = Run(Path(config.train.init_from)).codec
+        codec = Run(Path(begun_from)).codec
     except DataError as error:
         context.terminal.warn([f"nothing is shown from before the conversion: {error}"])
         return None
