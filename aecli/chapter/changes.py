@@ -1,11 +1,14 @@
 """Judges of what a change of the training does: the story of a decoder that had to draw, order, and
 noise. Each claim is about every seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import TypeVar
 
 from aecli.chapter.evidence import Evidence, ScarceClass, in_all, over_seeds
 from aecli.chapter.verdict import FAILS, HOLDS, NOT_JUDGED, Judgement
+
+S = TypeVar("S")
 
 SLIGHTLY = 1.5
 """Ratio of the errors after and before up to which reconstructions are slightly softer."""
@@ -44,23 +47,20 @@ def samplable(e: Evidence) -> Judgement:
         f" {over_seeds([c.frechet for c in seeds], 0)} after,"
         f" of real test images {e.frechet['floor']:.1f}"
     )
-    wrong = [
-        what
-        for what, is_so in (
-            ("no more than half of them are in holes before", lambda c: c.plain_in_holes <= 0.5),
-            (
-                f"more than {100 * FEW_IN_HOLES:g}% are in holes after",
-                lambda c: c.in_holes > FEW_IN_HOLES,
-            ),
-            (
-                "the Frechet distance does not fall to less than half",
-                lambda c: c.frechet >= c.plain_frechet / 2,
-            ),
-        )
-        if any(map(is_so, seeds))
-    ]
+    wrong = _wrong(
+        seeds,
+        ("no more than half of them are in holes before", lambda c: c.plain_in_holes <= 0.5),
+        (
+            f"more than {100 * FEW_IN_HOLES:g}% are in holes after",
+            lambda c: c.in_holes > FEW_IN_HOLES,
+        ),
+        (
+            "the Frechet distance does not fall to less than half",
+            lambda c: c.frechet >= c.plain_frechet / 2,
+        ),
+    )
     if wrong:
-        return Judgement(FAILS, measured, f"in one seed at least, {' and '.join(wrong)}")
+        return Judgement(FAILS, measured, wrong)
     reason = (
         "most are in holes before, hardly any after, where the codes drawn for images are, and the"
         f" distance falls to less than half, {in_all(len(seeds))}"
@@ -133,22 +133,19 @@ def learns_by_noise(e: Evidence) -> Judgement:
         f" {over_seeds([s.plain_shuffled for s in seeds])} without,"
         f" {over_seeds([s.shuffled for s in seeds])} with it"
     )
-    wrong = [
-        what
-        for what, is_so in (
-            (
-                "masked digits come out at more than half the error",
-                lambda s: s.restored >= s.plain_restored / 2,
-            ),
-            (
-                "what is no digit is copied as well, or nearly so",
-                lambda s: s.shuffled <= 1.5 * s.plain_shuffled,
-            ),
-        )
-        if any(map(is_so, seeds))
-    ]
+    wrong = _wrong(
+        seeds,
+        (
+            "masked digits come out at more than half the error",
+            lambda s: s.restored >= s.plain_restored / 2,
+        ),
+        (
+            "what is no digit is copied as well, or nearly so",
+            lambda s: s.shuffled <= 1.5 * s.plain_shuffled,
+        ),
+    )
     if wrong:
-        return Judgement(FAILS, measured, f"in one seed at least, {' and '.join(wrong)}")
+        return Judgement(FAILS, measured, wrong)
     reason = (
         "with noise it restores digits, at less than half the error, and no longer copies what is"
         f" no digit, {in_all(len(seeds))}"
@@ -170,6 +167,13 @@ def can_be_ordered(e: Evidence) -> Judgement:
         return Judgement(FAILS, measured, "plain training has an order, too")
     reason = f"below {IN_ORDER:g} {in_all(len(ordered))}, and no order by plain training"
     return Judgement(HOLDS, measured, reason)
+
+
+def _wrong(seeds: Sequence[S], *faults: tuple[str, Callable[[S], bool]]) -> str:
+    """Words on the faults, each a sentence and what tells it, that one seed or more has; empty if
+    none has any."""
+    found = [words for words, is_so in faults if any(map(is_so, seeds))]
+    return f"in one seed at least, {' and '.join(found)}" if found else ""
 
 
 def _percent(shares: Sequence[float]) -> str:

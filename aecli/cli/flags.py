@@ -108,8 +108,7 @@ BATCH_SIZE_OF_CONVERSION = Flag(
     "train.batch_size",
     int,
     "N",
-    "Number of images in a step (default: 256, or all if there are fewer; beside a linear path as"
-    " in the run).",
+    "Number of images in a step (default: 256, or what the run has).",
 )
 BATCH_SIZE_OF_MANY = Flag(
     "--batch-size",

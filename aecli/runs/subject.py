@@ -63,8 +63,8 @@ def settled(config: Config, runs_dir: Path) -> Config:
 
 def converted(config: ToVaeConfig, runs_dir: Path) -> ToVaeConfig:
     """`config` with the data of its run and that run's codec, variational; training starts from
-    its weights. Beside a linear path the recipe is `gentle`, unless recipe or optimiser is given,
-    and the batch size that of the run; a batch has all images where these are fewer than its size.
+    its weights, in batches of the run's size unless one is given. Beside a linear path the recipe
+    is `gentle`, unless recipe or optimiser is given.
 
     Raises DataError for a run without a model or a config, UsageError for none, for one whose codec
     is not a plain network, and where `config` asks for other things than the run has.
@@ -93,9 +93,7 @@ def converted(config: ToVaeConfig, runs_dir: Path) -> ToVaeConfig:
         gentle = {"train.recipe": "gentle", "train.optimizer": FitConfig(recipe="gentle").optimizer}
         settled = with_values(settled, gentle)
     if not is_given(config, "train.batch_size"):
-        learned_from = (run.record.get("dataset") or {}).get("n_train")
-        size = (trained if codec.begins_with else settled).train.batch_size
-        settled = with_values(settled, {"train.batch_size": min(size, learned_from or size)})
+        settled = with_values(settled, {"train.batch_size": trained.train.batch_size})
     there = flat_settings(settled)
     mistakes = [
         f"{key}={value}: the run {run.path.name} has {there.get(key)}; leave it out"
