@@ -1,11 +1,13 @@
-"""Images moved and mirrored: the pixels that were there, and masks with them."""
+"""Images moved and mirrored: the pixels that were there, and masks with them; and deformed."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from aecli.config import DeformationNoise
 from aecli.data.images import Batch
-from aecli.training.augmentation import mirrored, moved
+from aecli.training.augmentation import deformed, mirrored, moved
+from aecli.training.loop import corrupt
 
 
 def seeded(seed=0):
@@ -58,3 +60,67 @@ def test_the_generator_decides():
         one, same, other = (change(seeded(seed)).images for seed in (0, 0, 1))
         assert torch.equal(one, same)
         assert not torch.equal(one, other)
+
+
+def _blob(x, y, height=41, width=61):
+    """A round spot so far right of the middle, and below it."""
+    rows = torch.arange(height)[:, None] - (height - 1) / 2 - y
+    columns = torch.arange(width) - (width - 1) / 2 - x
+    return torch.exp(-(rows**2 + columns**2) / 8).view(1, 1, height, width)
+
+
+def _place(images):
+    """The middle of each image's ink, (n, 2): right of the image's own middle, and below it."""
+    height, width = images.shape[2:]
+    ink = images[:, 0] / images.sum(dim=(1, 2, 3)).view(-1, 1, 1)
+    x = (ink.sum(dim=1) * (torch.arange(width) - (width - 1) / 2)).sum(dim=1)
+    y = (ink.sum(dim=2) * (torch.arange(height) - (height - 1) / 2)).sum(dim=1)
+    return torch.stack([x, y], dim=1)
+
+
+STILL = {"elastic": 0.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0}
+
+
+def _deformed(images, **by):
+    return deformed(images, DeformationNoise(**{**STILL, **by}), seeded(1))
+
+
+def test_a_deformation_by_nothing_leaves_the_images():
+    images = torch.rand((3, 2, 9, 14))
+    torch.testing.assert_close(_deformed(images), images, atol=1e-5, rtol=0)
+
+
+def test_a_rotation_keeps_distances_from_the_middle_of_an_oblong_image():
+    found = _place(_deformed(_blob(9, 5).expand(50, -1, -1, -1), rotation=20))
+    torch.testing.assert_close(found.norm(dim=1), torch.full((50,), 106.0).sqrt(), atol=0.1, rtol=0)
+    degrees = torch.rad2deg(torch.atan2(found[:, 1], found[:, 0]))
+    assert 12 < degrees.std() < 28
+
+
+def test_shift_scale_and_shear_move_a_spot_as_they_say():
+    spots = _blob(6, 4).expand(400, -1, -1, -1)
+    moved_by = _place(_deformed(spots, shift=2)) - torch.tensor([6.0, 4.0])
+    assert moved_by.std(dim=0).tolist() == pytest.approx([2, 2], rel=0.15)
+    scaled = _place(_deformed(spots, scale=0.1)) / torch.tensor([6.0, 4.0])
+    torch.testing.assert_close(scaled[:, 0], scaled[:, 1], atol=0.01, rtol=0)  # both ways alike
+    assert scaled[:, 0].log().std().item() == pytest.approx(0.1, rel=0.15)
+    sheared = _place(_deformed(spots, shear=0.2))
+    torch.testing.assert_close(sheared[:, 1], torch.full((400,), 4.0), atol=0.02, rtol=0)
+    assert sheared[:, 0].std().item() == pytest.approx(0.2 * 4, rel=0.15)
+
+
+def test_an_elastic_deformation_moves_parts_of_an_image_differently():
+    found = [_place(_deformed(_blob(x, 0).expand(200, -1, -1, -1), elastic=2)) for x in (-20, 20)]
+    left, right = (place[:, 0] - x for place, x in zip(found, (-20, 20), strict=True))
+    assert 0.5 < left.std() < 2.5
+    assert abs(torch.corrcoef(torch.stack([left, right]))[0, 1]) < 0.5
+
+
+def test_deformed_is_of_the_generator_and_in_the_unit_interval():
+    images = torch.rand((5, 3, 20, 20))
+    noise = DeformationNoise()
+    once, again = (corrupt(images, noise, seeded(7)) for _ in range(2))
+    assert torch.equal(once, again)
+    assert not torch.allclose(once, images, atol=0.05)
+    assert once.min() >= 0
+    assert once.max() <= 1

@@ -249,6 +249,23 @@ class MaskingNoise(Section):
     """Fraction of the pixels."""
 
 
+class DeformationNoise(Section):
+    """Input bent, turned, scaled, sheared and moved at random, each by an amount of normal
+    distribution about none: the code learns what these leave as it is."""
+
+    name: Literal["deformation"] = "deformation"
+    elastic: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.5
+    """Standard deviation of a smooth random displacement, in pixels."""
+    rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)] = 10.0
+    """Standard deviation of the angle, in degrees."""
+    scale: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.1
+    """Standard deviation of the logarithm of the scale."""
+    shear: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.1
+    """Standard deviation of the columns' displacement by a row."""
+    shift: Annotated[float, Field(ge=0, le=65_536, allow_inf_nan=False)] = 1.0
+    """Standard deviation of the displacement of the whole in each direction, in pixels."""
+
+
 class MseLoss(LossSection):
     """Mean squared error per pixel."""
 
@@ -298,7 +315,10 @@ OptimizerConfig = Annotated[
     Annotated[MuonConfig | AdamConfig, Field(discriminator="name")], _named("muon")
 ]
 NoiseConfig = Annotated[
-    Annotated[NoNoise | GaussianNoise | MaskingNoise, Field(discriminator="name")], _named("none")
+    Annotated[
+        NoNoise | GaussianNoise | MaskingNoise | DeformationNoise, Field(discriminator="name")
+    ],
+    _named("none"),
 ]
 
 LOSSES: dict[str, type[LossSection]] = {"mse": MseLoss, "sparse": SparseLoss, "elbo": ElboLoss}
@@ -357,7 +377,8 @@ class FitConfig(Section):
     warmup: Fraction = 0.05
     """Fraction of all steps in which the learning rate rises to its highest value."""
     noise: NoiseConfig = NoNoise()
-    """Noise on the input but not on the target, as in a denoising autoencoder."""
+    """Noise on the input but not on the target, as in a denoising autoencoder: `gaussian`,
+    `masking`, or `deformation`, which bends and moves the image."""
     loss: LossConfig = MseLoss()
     """Loss that training minimises."""
     elastic: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0

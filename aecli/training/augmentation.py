@@ -1,10 +1,13 @@
 """Images bent, moved or mirrored, so that a network never sees the same one twice."""
 
+import math
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from aecli.config import DeformationNoise
 from aecli.data.images import Batch
 
 _GRID = 5  # random displacements along each side, interpolated smoothly between them
@@ -21,12 +24,9 @@ def elastic(batch: Batch, pixels: float, fraction: float, generator: torch.Gener
     n, (height, width) = round(fraction * len(images)), images.shape[2:]
     if n == 0:
         return batch
-    field = torch.randn((n, 2, _GRID, _GRID), generator=generator).to(images.device)
-    field = F.interpolate(field, (height, width), mode="bicubic", align_corners=True)
-    field *= 2 * pixels / torch.tensor([width, height], device=images.device).view(1, 2, 1, 1)
     still = torch.eye(2, 3, device=images.device).expand(n, 2, 3)
     grid = F.affine_grid(still, [n, 1, height, width], align_corners=False)
-    grid = grid + field.permute(0, 2, 3, 1)
+    grid = grid + _smooth_field(images[:n], pixels, generator)
     bent = torch.cat(
         [F.grid_sample(images[:n], grid, align_corners=False).clamp_(0, 1), images[n:]]
     )
@@ -61,3 +61,38 @@ def mirrored(batch: Batch, generator: torch.Generator) -> Batch:
     images = torch.where(chosen, batch.images.flip(3), batch.images)
     mask = None if batch.mask is None else torch.where(chosen, batch.mask.flip(3), batch.mask)
     return replace(batch, images=images, mask=mask)
+
+
+def deformed(images: Tensor, by: DeformationNoise, generator: torch.Generator) -> Tensor:
+    """Images (n, C, H, W), each turned, scaled, sheared, moved and bent at random; what comes in at
+    an edge repeats it. generator: a CPU generator.
+
+    The distortions of Simard, Steinkraus & Platt (2003), there for classifiers; as the noise of a
+    denoising autoencoder they make a code of what all handwritings of a digit have in common.
+    """
+    n, _, height, width = images.shape
+    turn, larger, shear, right, down = torch.randn((5, n), generator=generator).to(images.device)
+    angle, scale = turn * math.radians(by.rotation), torch.exp(larger * by.scale)
+    # From pixels' places to those that they come from; both axes run from -1 to 1, however long.
+    rows = [
+        [
+            scale * angle.cos(),
+            (shear * by.shear - scale * angle.sin()) * height / width,
+            right * by.shift * 2 / width,
+        ],
+        [scale * angle.sin() * width / height, scale * angle.cos(), down * by.shift * 2 / height],
+    ]
+    places = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+    grid = F.affine_grid(places, [n, 1, height, width], align_corners=False)
+    grid = grid + _smooth_field(images, by.elastic, generator)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False).clamp_(0, 1)
+
+
+def _smooth_field(images: Tensor, pixels: float, generator: torch.Generator) -> Tensor:
+    """A smooth random displacement for each pixel of images (n, C, H, W), (n, H, W, 2), in
+    coordinates from -1 to 1; `pixels` is its standard deviation where it is drawn."""
+    n, _, height, width = images.shape
+    field = torch.randn((n, 2, _GRID, _GRID), generator=generator).to(images.device)
+    field = F.interpolate(field, (height, width), mode="bicubic", align_corners=True)
+    field *= 2 * pixels / torch.tensor([width, height], device=images.device).view(1, 2, 1, 1)
+    return field.permute(0, 2, 3, 1)

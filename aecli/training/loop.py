@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.config import AdamConfig, FitConfig, GaussianNoise, MaskingNoise
+from aecli.config import AdamConfig, DeformationNoise, FitConfig, GaussianNoise, MaskingNoise
 from aecli.config.sections import NoiseConfig
 from aecli.data.binary import Binarised, binarised
 from aecli.data.images import Source
 from aecli.errors import DataError, DivergedError
 from aecli.training import closed_form, device
-from aecli.training.augmentation import elastic, mirrored, moved
+from aecli.training.augmentation import deformed, elastic, mirrored, moved
 from aecli.training.autograd import Autograd
 from aecli.training.closed_form import ClosedForm
 from aecli.training.closed_form_bound import ClosedFormOfTheBound
@@ -344,7 +344,8 @@ def corrupt(images: Tensor, noise: NoiseConfig, generator: torch.Generator) -> T
     """Images as a denoising autoencoder sees them; `images` themselves if there is no noise.
 
     images: float32 in [0, 1]. generator: a CPU generator. Gaussian noise is added, masking sets
-    pixels to zero (Vincent et al., "Stacked Denoising Autoencoders", JMLR 2010, section 3.3).
+    pixels to zero (Vincent et al., "Stacked Denoising Autoencoders", JMLR 2010, section 3.3), and a
+    deformation is one of `deformed`.
     """
     if isinstance(noise, GaussianNoise):
         drawn = torch.randn(images.shape, generator=generator).to(images.device)
@@ -352,6 +353,8 @@ def corrupt(images: Tensor, noise: NoiseConfig, generator: torch.Generator) -> T
     if isinstance(noise, MaskingNoise):
         kept = torch.rand(images.shape, generator=generator) >= noise.level
         return images * kept.to(images.device)
+    if isinstance(noise, DeformationNoise):
+        return deformed(images, noise, generator)
     return images
 
 
