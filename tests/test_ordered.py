@@ -25,7 +25,7 @@ from aecli.config import (
 from aecli.data import facts
 from aecli.data.images import InMemory
 from aecli.errors import UsageError
-from aecli.experiments import sweep_codedim
+from aecli.experiments import sweep_reading
 from aecli.experiments.sweep_codedim import row_specs
 from aecli.fields import CodecSection
 from aecli.measure import metrics
@@ -276,10 +276,14 @@ def rows_of(path):
 
 
 def test_a_sweep_of_one_ordered_code(inside, monkeypatch, jobs_here):
-    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
     told = ("sweep-codedim", "2", "4", "--ordered", *SMALL, "--seeds", "2", "--jobs", "1")
-    done = inside(*told, "--expect", "test_mse_2>0", "--expect", "failed_jobs==0")
+    done = inside(*told, "--expect", "ordered_rank_correlation<=1", "--expect", "failed_jobs==0")
     assert done.code == 0, done.stderr
+    of_seeds = done.stdout.partition("-1 if in order, by seed: ")[2].partition(".\n")[0].split(", ")
+    assert len(of_seeds) == 2
+    found = sum(map(float, of_seeds)) / 2
+    assert done.metrics()["ordered_rank_correlation"] == pytest.approx(found, abs=1e-3)
     assert done.stderr.count("trained ") == 2
     assert "trained 2 of 2: mlp code 4" in done.stderr
     rows = rows_of(done.run / "table.csv")
@@ -318,3 +322,12 @@ def test_a_training_that_is_ordered_leaves_its_curve(inside):
     plain = inside("train", *SMALL, "--code-dim", "5")
     assert "ordered_rank_correlation" not in plain.metrics()
     assert not list(plain.run.glob("ordered*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [(("train",), "train.ordered"), (("sweep-codedim", "2"), "ordered")]
+)
+def test_an_order_that_nothing_is_trained_for_cannot_be_expected(inside, command, key):
+    done = inside(*command, *SMALL, "--expect", "ordered_rank_correlation<0")
+    assert done.code == 2
+    assert f"--expect 'ordered_rank_correlation<0': {key} is false" in done.stderr

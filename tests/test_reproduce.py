@@ -17,7 +17,7 @@ from aecli.config import (
     yaml_layer,
 )
 from aecli.errors import StorageError
-from aecli.experiments import reproduce, sweep_codedim
+from aecli.experiments import reproduce, sweep_reading
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from tests.test_claims import AS_PRINTED, BY_CONSTRUCTION
 
@@ -25,7 +25,7 @@ FIVE_K = ("--dataset", "mnist-5k", "--offline")
 
 
 def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
-    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
     monkeypatch.setattr(reproduce, "InterpolateConfig", partial(InterpolateConfig, pairs=20))
     monkeypatch.setattr(reproduce, "SampleConfig", partial(SampleConfig, samples=100))
     done = inside(

@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 
 from aecli.config import FitConfig, MlpConfig, SweepConfig
 from aecli.data.sources import default_places
-from aecli.experiments import sweep_codedim
+from aecli.experiments import sweep_reading
 from aecli.runs import provenance, storage
 from aecli.runs.context import Context
 from aecli.runs.folder import new_run
@@ -32,7 +32,7 @@ REASONS = {
 @pytest.fixture(autouse=True)
 def few_probed(monkeypatch):
     """The probes read few images, which is quicker and decides nothing here."""
-    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
 
 
 def test_every_task_is_done_once_whatever_befalls_its_neighbours():

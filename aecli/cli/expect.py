@@ -74,6 +74,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "probe_accuracy_<row>",
         "denoising_mse_<row>",
         "raw_pixels_probe_accuracy",
+        "ordered_rank_correlation",
     ),
     "pca-compare": (
         "dataset",
@@ -280,13 +281,20 @@ def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") 
         is_plain = config.experiment == "train" and not config.codec.is_variational
         if is_plain and expectation.metric in OF_VARIATIONAL:
             raise UsageError(f"--expect {expectation.text!r}: the codec is not variational")
-        if expectation.metric == "ordered_rank_correlation" and not config.train.ordered:
-            raise UsageError(f"--expect {expectation.text!r}: train.ordered is false")
+        if expectation.metric == "ordered_rank_correlation":
+            _require_order(expectation, config)
         of_class = expectation.metric.startswith(("class_accuracy_", "frechet_by_class_"))
         is_drawn = of_class and not expectation.metric.endswith("_decoded")
         if is_drawn and not getattr(config, "per_class", True):
             raise UsageError(f"--expect {expectation.text!r}: per_class is false")
     _require_rows(expectations, config)
+
+
+def _require_order(expectation: Expectation, config: "NetworkConfig") -> None:
+    is_table = config.experiment == "sweep-codedim"
+    if not (config.ordered if is_table else config.train.ordered):
+        key = "ordered" if is_table else "train.ordered"
+        raise UsageError(f"--expect {expectation.text!r}: {key} is false")
 
 
 def _require_dataset(name: str, text: str, config: "NetworkConfig") -> None:

@@ -1,12 +1,11 @@
 """`aecli sweep-codedim`: the chapter's trade-off table, every row measured over several seeds."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from aecli import chapter
 from aecli.chapter import CodeReading
@@ -27,7 +26,6 @@ from aecli.config.sections import NoiseConfig
 from aecli.counts import count
 from aecli.data import facts
 from aecli.data.images import (
-    Batch,
     Images,
     Source,
     pixel_variance,
@@ -38,19 +36,17 @@ from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.sweep_figures import draw
+from aecli.experiments.sweep_reading import Reader, mean_reading
 from aecli.experiments.wording import mse_in_words, settings_in_words, worse_than_constant
 from aecli.measure import metrics, probes
 from aecli.measure.baselines import TRANSFORMS, Baseline, Baselines, full_pca, transform_columns
-from aecli.measure.seeds import mean, mean_if_any, spread
+from aecli.measure.first_units import unit_order
+from aecli.measure.seeds import mean, spread
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device
 from aecli.training.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
 from aecli.training.loop import corrupt
-
-N_PROBE = 5_000  # training and test images that the probes read; more change the third digit
-_PROBED_PIXELS = 128 * 128  # of images whose pixels are probed; larger ones take too much memory
-_DECODED_BYTES = N_PROBE * 28 * 28 * 4  # of test images that are decoded at once
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -123,6 +119,8 @@ class Sweep:
     mean_image_test_mse: float
     failures: Sequence[str] = ()
     """A line for each training that failed; a row with one is not in the table."""
+    unit_orders: Sequence[float] = ()
+    """Rank correlations of unit and variance, of ordered codes, for each seed."""
 
     def table(self) -> list[dict[str, Any]]:
         """table.csv: a dict per row."""
@@ -145,6 +143,8 @@ class Sweep:
                 flat[f"{name}_test_mse_{row.spec.key}"] = row.baselines[name].test_mse
             flat[f"probe_accuracy_{row.spec.key}"] = row.reading.probe_accuracy
             flat[f"denoising_mse_{row.spec.key}"] = mean(row.denoising_mse)
+        if self.unit_orders:
+            flat["ordered_rank_correlation"] = mean(self.unit_orders)
         return flat
 
 
@@ -174,8 +174,15 @@ def run(config: SweepConfig, context: Context) -> Result:
     seeds = count(config.seeds, "seed")
     over = "over the first units of one code" if config.ordered else "over code dimensions"
     title = f"{images.name}: {config.codec.name} {over}, {seeds}"
-    notes = [_settings(config, images)]
+    notes = [_settings(config, images), *_order_in_words(sweep)]
     return Result(run_dir.path, numbers, title, rows, header, notes, sweep.failures)
+
+
+def _order_in_words(sweep: Sweep) -> list[str]:
+    if not sweep.unit_orders:
+        return []
+    each = ", ".join(f"{order:.3f}" for order in sweep.unit_orders)
+    return [f"Rank correlation of unit and variance, -1 if in order, by seed: {each}."]
 
 
 def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
@@ -191,7 +198,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     every = dict.fromkeys(job for of_row in jobs.values() for job in of_row)
     trainings = train_all(list(every), images, config, run_dir, context)
     with context.terminal.working("reading the images"):
-        reader = _Reader(images)
+        reader = Reader(images)
     with context.terminal.working("PCA of all components"):
         pca = full_pca(images)
     with context.terminal.working("transforms beside the rows"):
@@ -214,7 +221,9 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     if not rows:
         trainings.require_all()
     constant = images.mean_image_mse()
-    sweep = Sweep(images.name, rows, *raw_accuracies, constant, trainings.failures())
+    largest = trainings.all(jobs[specs[-1]]) if config.ordered else None
+    orders = [unit_order(metrics.encode(each.codec, images.test)) for each in largest or ()]
+    sweep = Sweep(images.name, rows, *raw_accuracies, constant, trainings.failures(), orders)
     context.terminal.warn(
         [
             f"code {row.spec.key}: {worse}"
@@ -281,71 +290,12 @@ def _settings(config: SweepConfig, images: Images) -> str:
     return settings_in_words(config, images, apart)
 
 
-class _Reader:
-    """The probes, on the same images for every codec, with what is read off the images once."""
-
-    def __init__(self, images: Images) -> None:
-        self._train, self._test = images.train.first(N_PROBE), images.test.first(N_PROBE)
-        self._parts = self._train, self._test
-        self._labels = None
-        if images.labelled:
-            labels, test_labels = (part.require_labels("a probe") for part in self._parts)
-            self._labels = labels, test_labels
-        self._slants = self._thicknesses = None
-        if images.digits:
-            pictures, test_pictures = (part.all().images for part in self._parts)
-            self._slants = tuple(map(probes.slant_degrees, (pictures, test_pictures)))
-            self._thicknesses = tuple(map(probes.thickness_pixels, (pictures, test_pictures)))
-
-    def read(self, trained: Trained, copies: bool, variance_kept: float) -> CodeReading:
-        """The probes' reading of the codes of one codec."""
-        codes, test_codes = (metrics.encode(trained.codec, part) for part in self._parts)
-        probe_accuracy, knn_accuracy = self._accuracies(codes, test_codes)
-
-        def r2(values: tuple[Tensor, ...] | None) -> float | None:
-            if values is None:
-                return None
-            return probes.linear_r2(codes, values[0], test_codes, values[1])
-
-        return CodeReading(
-            probe_accuracy,
-            knn_accuracy,
-            slant_r2=r2(self._slants),
-            thickness_r2=r2(self._thicknesses),
-            sharpness=probes.sharpness(self._decoded(trained, test_codes)),
-            copies=copies,
-            variance_kept=variance_kept,
-        )
-
-    def raw_accuracies(self) -> tuple[float | None, float | None]:
-        """Accuracies of the linear probe and of the vote of the nearest on the pixels."""
-        if self._labels is None or self._train.pixels > _PROBED_PIXELS:
-            return None, None
-        pixels, test_pixels = (part.all().images.flatten(1) for part in self._parts)
-        return self._accuracies(pixels, test_pixels)
-
-    def _accuracies(self, codes: Tensor, test_codes: Tensor) -> tuple[float | None, float | None]:
-        if self._labels is None:
-            return None, None
-        labels, test_labels = self._labels
-        both = (codes, labels, test_codes, test_labels)
-        return probes.linear_probe_accuracy(*both), probes.knn_accuracy(*both)
-
-    def _decoded(self, trained: Trained, test_codes: Tensor) -> Iterator[tuple[Tensor, Batch]]:
-        """The test images decoded, beside the originals, a bounded number at once."""
-        start = 0
-        for batch in self._test.batches(_DECODED_BYTES):
-            codes = test_codes[start : start + len(batch)]
-            yield metrics.decode(trained.codec, codes), batch
-            start += len(batch)
-
-
 def _measure(
     spec: RowSpec,
     trained: Sequence[Trained],
     images: Images,
     baselines: Baselines,
-    reader: _Reader,
+    reader: Reader,
     variance: float,
 ) -> Row:
     """The measurements of one row; variance: of the test pixels, around their mean image."""
@@ -362,20 +312,7 @@ def _measure(
         [metrics.mse(t.codec, images.train) for t in trained],
         [denoising_mse(t.codec, test) for t in trained],
         baselines.beside(trained[0].codec.code_dim),
-        _mean_reading(readings),
-    )
-
-
-def _mean_reading(readings: Sequence[CodeReading]) -> CodeReading:
-    """Means over the seeds; a near copy only if each is one."""
-    return CodeReading(
-        probe_accuracy=mean_if_any([r.probe_accuracy for r in readings]),
-        knn_accuracy=mean_if_any([r.knn_accuracy for r in readings]),
-        slant_r2=mean_if_any([r.slant_r2 for r in readings]),
-        thickness_r2=mean_if_any([r.thickness_r2 for r in readings]),
-        sharpness=mean([r.sharpness for r in readings]),
-        copies=all(r.copies for r in readings),
-        variance_kept=mean_if_any([r.variance_kept for r in readings]),
+        mean_reading(readings),
     )
 
 
