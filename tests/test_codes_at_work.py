@@ -10,13 +10,13 @@ import torch
 
 from aecli import codecs
 from aecli.codecs.pca import Pca
-from aecli.config import DataConfig, EvaluateConfig, FitConfig, MlpConfig, PcaConfig
+from aecli.config import ConvConfig, DataConfig, EvaluateConfig, FitConfig, MlpConfig, PcaConfig
 from aecli.data.images import Batch, Images, InMemory, mean_image
 from aecli.experiments import evaluate_parts
 from aecli.experiments.evaluate import Contestant, _contestants
 from aecli.experiments.evaluate_anomaly import Normal, _with_classes_held_out, aurocs
 from aecli.experiments.evaluate_parts import MEASURED_BY, MEASURES, Seen, thinned
-from aecli.measure import clustering, probes, robustness
+from aecli.measure import clustering, metrics, probes, robustness
 from aecli.measure.anomaly import auroc, ranks
 from aecli.measure.clustering import agreement, matched_accuracy
 from aecli.measure.retrieval import retrieval
@@ -308,6 +308,23 @@ def test_codes_of_a_network_are_standardised_and_those_in_pixel_units_are_not():
     torch.testing.assert_close(
         torch.cdist(codes, codes), torch.cdist(pixels, pixels), atol=0.02, rtol=0
     )  # all components: a rotation
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MlpConfig(code_dim=3, hidden=(8,), variational=True),
+        ConvConfig(code_dim=3, width=2, depth=1, path="pca"),
+    ],
+)
+def test_codes_that_have_units_keep_them(settings):
+    images = source(60)
+    torch.manual_seed(0)
+    network = codecs.build(settings, images.shape)
+    network.begin(images)
+    view, seen_so = View.fitted(network, images)
+    torch.testing.assert_close(seen_so, metrics.encode(network, images))
+    assert view.scale.tolist() == [1, 1, 1]
 
 
 def test_pixels_that_are_not_valid_count_as_their_images_mean():

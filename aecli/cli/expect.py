@@ -291,9 +291,8 @@ def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") 
 
 
 def _require_order(expectation: Expectation, config: "NetworkConfig") -> None:
-    is_table = config.experiment == "sweep-codedim"
-    if not (config.ordered if is_table else config.train.ordered):
-        key = "ordered" if is_table else "train.ordered"
+    if not getattr(config, "ordered", config.train.ordered):
+        key = "ordered" if hasattr(config, "ordered") else "train.ordered"
         raise UsageError(f"--expect {expectation.text!r}: {key} is false")
 
 
