@@ -218,7 +218,7 @@ def _summary(before: _Row, after: _Row, numbers: Mapping[str, Any]) -> list[tupl
 
     rows = [
         ("test mse per pixel", both(mse_in_words(before.test_mse), mse_in_words(after.test_mse))),
-        ("", f"{numbers['error_ratio']:.2f} times the plain codec's"),
+        ("error after by before", f"{numbers['error_ratio']:.2f}"),
         ("active units", f"{after.active_units} of {numbers['code_dim']}"),
         (
             "N(0, I) in holes",
