@@ -38,8 +38,8 @@ def coder():
     return pytest.importorskip("constriction")
 
 
-def head_of(fitted, n, sha256="ab" * 32):
-    return bits.Head.of(fitted, sha256, n, (fitted.lows.size,))
+def header_of(fitted, n, sha256="ab" * 32):
+    return bits.Header.of(fitted, sha256, n, (fitted.lows.size,))
 
 
 @pytest.mark.parametrize("number", EVERY)
@@ -110,9 +110,9 @@ def test_steps_come_back_from_their_bits(coder, number, monkeypatch):
     fitted = Quantiser.fitted(number, CODES[:2000], 3000)
     anywhere = RNG.integers(0, 2**number, CODES.shape).astype(np.uint16)
     for steps in (fitted.steps(CODES), anywhere):
-        head = head_of(fitted, len(steps))
+        header = header_of(fitted, len(steps))
         for (frame, words), (first, end) in zip(
-            [*bits.packed(head, steps)][1:], head.blocks(), strict=True
+            [*bits.packed(header, steps)][1:], header.blocks(), strict=True
         ):
             assert frame == struct.pack("<II", len(words), zlib.crc32(words.tobytes()))
             assert (bits.decoded(words, end - first, fitted) == steps[first:end]).all()
@@ -146,9 +146,9 @@ def test_fine_steps_take_as_many_bits_as_their_density_says(coder):
 
 def test_a_head_is_read_as_it_was_written():
     fitted = Quantiser.fitted(9, CODES, 3000)
-    head = bits.Head(fitted, "0f" * 32, 77, (5, 1, 1), 10)
-    content = head.packed()
-    found = bits.read_head(io.BytesIO(content), Path("x.bits"))
+    header = bits.Header(fitted, "0f" * 32, 77, (5, 1, 1), 10)
+    content = header.packed()
+    found = bits.read_header(io.BytesIO(content), Path("x.bits"))
     assert found.packed() == content
     assert (found.images, found.code_shape, found.block) == (77, (5, 1, 1), 10)
     assert (found.quantiser.lows == fitted.lows).all()
@@ -188,10 +188,10 @@ def test_bits_alone_give_the_codes_again(call, spots_run, tmp_path):
     assert about["bits"] == 5
     assert json.loads(Path("plain.json").read_text())["bits"] is None
 
-    head = bits.read_head(io.BytesIO(Path("codes.bits").read_bytes()), Path("codes.bits"))
-    expected = head.quantiser.codes(head.quantiser.steps(plain))
+    header = bits.read_header(io.BytesIO(Path("codes.bits").read_bytes()), Path("codes.bits"))
+    expected = header.quantiser.codes(header.quantiser.steps(plain))
     assert (codes == expected).all()
-    assert told["clamped"] == head.quantiser.outside(plain).sum()
+    assert told["clamped"] == header.quantiser.outside(plain).sum()
     run = library.open(spots_run)
     images = np.load("spots.npz")
     pixels = np.concatenate([images["x_train"], images["x_test"]])[:, None] / 255
@@ -201,13 +201,13 @@ def test_bits_alone_give_the_codes_again(call, spots_run, tmp_path):
 
     size = Path("codes.bits").stat().st_size
     assert (told["bytes"], told["numbers"]) == (size, 216 * 9)
-    words = size - len(head.packed()) - 8
-    assert told["head_bytes"] == size - words
+    words = size - len(header.packed()) - 8
+    assert told["header_bytes"] == size - words
     assert told["bits_per_image"] == pytest.approx(8 * size / 216)
-    assert told["bits_per_pixel_without_head"] == pytest.approx(8 * words / 216 / 64)
+    assert told["bits_per_pixel_without_header"] == pytest.approx(8 * words / 216 / 64)
     lines = done.stdout.splitlines()
     assert lines[0] == "codes.bits: 216 codes of 9 numbers in 5 bits each before entropy coding"
-    assert lines[1] == f"bytes           {size:,}, the head's {size - words:,} among them"
+    assert lines[1] == f"bytes           {size:,}, the header's {size - words:,} among them"
     assert lines[-2] == f"clamped         {told['clamped']} of 1,944 numbers"
     assert lines[-1] == "codes.npy"
 
@@ -280,7 +280,7 @@ def test_an_interrupted_job_goes_on_with_the_quantiser_it_began_with(
     Path("spoilt.npy.part/quantiser").write_bytes(b"aeclibit")
     spoilt = call(*told, "spoilt.npy")
     assert spoilt.code == 3
-    assert "cut short in its head; remove spoilt.npy.part to begin anew" in spoilt.stderr
+    assert "cut short in its header; remove spoilt.npy.part to begin anew" in spoilt.stderr
     monkeypatch.setattr(encoding_command, "training_codes", lambda *_: pytest.fail("fitted anew"))
     done = call(*told, "codes.npy")
     assert done.code == 0, done.stderr
@@ -304,7 +304,7 @@ def packed(call, spots_run, tmp_path, monkeypatch):
 
 
 def with_crc(content, length):
-    """The content with the checksum that its head, of so many bytes, ought to have."""
+    """The content with the checksum that its header, of so many bytes, ought to have."""
     content[length - 4 : length] = struct.pack("<I", zlib.crc32(bytes(content[: length - 4])))
     return content
 
@@ -312,11 +312,11 @@ def with_crc(content, length):
 DAMAGES = {
     "empty": (3, "not codes in bits, by its content"),
     "text": (3, "not codes in bits, by its content"),
-    "magic alone": (3, "damaged: cut short in its head"),
-    "half a head": (3, "damaged: cut short in its head"),
-    "a byte of the head": (3, "damaged: its head has another checksum"),
+    "magic alone": (3, "damaged: cut short in its header"),
+    "half a header": (3, "damaged: cut short in its header"),
+    "a byte of the header": (3, "damaged: its header has another checksum"),
     "another version": (3, "its format is 2; this aecli reads 1"),
-    "no length": (3, "damaged: its head is none"),
+    "no length": (3, "damaged: its header is none"),
     "17 bits": (3, "damaged: 17 bits"),
     "no images": (3, "damaged: 0 images in blocks of 50"),
     "endless blocks": (3, "damaged: 216 images in blocks of 4294967295"),
@@ -374,14 +374,14 @@ def spoil(content, kind):
             struct.pack("<I", zlib.crc32(words)) + words
         )
         return content
-    if kind in ("a byte of the head", "a byte of a block"):
-        content[ranges if kind == "a byte of the head" else starts[1] + 9] ^= 1
+    if kind in ("a byte of the header", "a byte of a block"):
+        content[ranges if kind == "a byte of the header" else starts[1] + 9] ^= 1
         return content
     return {
         "empty": b"",
         "text": b"codes",
         "magic alone": content[:8],
-        "half a head": content[: length // 2 + 30],
+        "half a header": content[: length // 2 + 30],
         "the last byte missing": content[:-1],
         "the last block missing": content[: starts[-1]],
         "a byte more": content + b"x",

@@ -317,11 +317,11 @@ def _tell(about: Mapping[str, Any], target: Path, job: Job, run: Run, terminal: 
 
 def _tell_of_bits(stored: Mapping[str, Any], path: Path, job: Job, terminal: Terminal) -> None:
     """Print what codes take in bits, and what that costs."""
-    numbers, head = stored["numbers"], "without the head"
+    numbers, header = stored["numbers"], "without the header"
     rows = [
-        ("bytes", f"{stored['bytes']:,}, the head's {stored['head_bytes']:,} among them"),
+        ("bytes", f"{stored['bytes']:,}, the header's {stored['header_bytes']:,} among them"),
         *(
-            (words, f"{stored[key]:.4g}; {head} {stored[f'{key}_without_head']:.4g}")
+            (words, f"{stored[key]:.4g}; {header} {stored[f'{key}_without_header']:.4g}")
             for words, key in (
                 ("bits per image", "bits_per_image"),
                 ("bits per pixel", "bits_per_pixel"),

@@ -1,10 +1,10 @@
 """A file of codes in bits, `codes.bits`: with the run's model alone it gives the same codes again.
 
-The head has the quantiser (ranges and frequencies of each unit) and names the model; behind it come
-blocks of codes, each range-coded (Martin 1979) by itself, so that neither side holds more than one.
-Whole numbers are little-endian:
+The header has the quantiser (ranges and frequencies of each unit) and names the model; behind it
+come blocks of codes, each range-coded (Martin 1979) by itself, so that neither side holds more than
+one. Whole numbers are little-endian:
 
-    head    magic, version, bits, axes of a code, bytes of the head, images in a block, images,
+    header  magic, version, bits, axes of a code, bytes of the header, images in a block, images,
             SHA-256 of the model; the axes; begin and end of each unit's range (float32);
             the logarithm of each unit's number of bins (1 byte); frequencies (2 bytes each);
             CRC-32 of all this
@@ -41,7 +41,7 @@ _MAGIC = b"aeclibit"
 _FIXED = struct.Struct("<8sHBBIIQ32s")
 _FRAME = struct.Struct("<II")
 _CRC = struct.Struct("<I")
-_MOST_HEAD, _MOST_AXES = 2**31, 8
+_MOST_HEADER, _MOST_AXES = 2**31, 8
 _BINARY = ("<u4", "<f4", "<f4", "u1", "<u2")  # axes, lows, highs, bins, frequencies
 
 
@@ -61,8 +61,8 @@ def coder(asked: str) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
-    """The head of a file of bits."""
+class Header:
+    """The header of a file of bits."""
 
     quantiser: Quantiser
     model_sha256: str
@@ -72,13 +72,13 @@ class Head:
     """Images in each block but the last."""
 
     @classmethod
-    def of(cls, quantiser: Quantiser, model_sha256: str, images: int, shape: Any) -> "Head":
-        """The head for so many images with codes of a shape, in blocks of bounded size."""
+    def of(cls, quantiser: Quantiser, model_sha256: str, images: int, shape: Any) -> "Header":
+        """The header for so many images with codes of a shape, in blocks of bounded size."""
         block = max(1, BLOCK_NUMBERS // len(quantiser.lows))
         return cls(quantiser, model_sha256, images, tuple(shape), block)
 
     def packed(self) -> bytes:
-        """The head as the file has it."""
+        """The header as the file has it."""
         own = self.quantiser
         bins = [len(each).bit_length() - 1 for each in own.frequencies]
         arrays = (self.code_shape, own.lows, own.highs, bins, np.concatenate(own.frequencies))
@@ -108,7 +108,7 @@ class Size:
 
     bytes: int
     coded: int
-    """Bytes of the coded words alone: without the head, and without what frames the blocks."""
+    """Bytes of the coded words alone: without the header, and without what frames the blocks."""
 
 
 def is_bits(path: Path) -> bool:
@@ -122,19 +122,19 @@ def is_bits(path: Path) -> bool:
         return False
 
 
-def packed(head: Head, steps: NDArray[np.uint16]) -> Iterator[tuple[bytes, NDArray[np.uint32]]]:
+def packed(header: Header, steps: NDArray[np.uint16]) -> Iterator[tuple[bytes, NDArray[np.uint32]]]:
     """The parts of a file of bits, of all steps (N, k): bytes that are no coded words, and words
     that follow them. One block of steps is read at a time."""
-    yield head.packed(), np.empty(0, np.uint32)
-    for first, end in head.blocks():
-        words = coded(np.asarray(steps[first:end]), head.quantiser)
+    yield header.packed(), np.empty(0, np.uint32)
+    for first, end in header.blocks():
+        words = coded(np.asarray(steps[first:end]), header.quantiser)
         yield _FRAME.pack(len(words), zlib.crc32(words.tobytes())), words
 
 
-def write(file: IO[bytes], head: Head, steps: NDArray[np.uint16]) -> Size:
+def write(file: IO[bytes], header: Header, steps: NDArray[np.uint16]) -> Size:
     """Write a file of bits of steps (N, k). Raises OSError."""
     total = of_words = 0
-    for frame, words in packed(head, steps):
+    for frame, words in packed(header, steps):
         file.write(frame)
         file.write(words.tobytes())
         total += len(frame) + words.nbytes
@@ -196,36 +196,36 @@ def opened(path: Path, run: Run, working: Working) -> Iterator[Archive]:
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("rb"))
-            head = read_head(file, path)
+            header = read_header(file, path)
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-        _require_model(head, path, run)
+        _require_model(header, path, run)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aecli-"))
         codes = Path(folder, "codes.npy")
-        with working(f"unpacking {path.name}", head.images, "codes") as advance:
-            _unpack(file, path, head, codes, advance)
-        known = {"format": FORMAT, "model_sha256": head.model_sha256, "images": head.images}
+        with working(f"unpacking {path.name}", header.images, "codes") as advance:
+            _unpack(file, path, header, codes, advance)
+        known = {"format": FORMAT, "model_sha256": header.model_sha256, "images": header.images}
         yield Archive.of(path, mapped(codes), run, known)
 
 
-def read_head(file: IO[bytes], path: Path) -> Head:
-    """The head, at the begin of a file. Raises DataError, OSError."""
+def read_header(file: IO[bytes], path: Path) -> Header:
+    """The header, at the begin of a file. Raises DataError, OSError."""
     fixed = file.read(_FIXED.size)
     if not fixed.startswith(_MAGIC):
         raise DataError(f"{path}: not codes in bits, by its content")
     if len(fixed) < _FIXED.size:
-        raise DataError(f"{path}: damaged: cut short in its head")
+        raise DataError(f"{path}: damaged: cut short in its header")
     _, version, bits, axes, length, block, images, model = _FIXED.unpack(fixed)
     if version != VERSION:
         raise DataError(f"{path}: its format is {version}; this aecli reads {VERSION}")
-    if not _FIXED.size + _CRC.size <= length <= _MOST_HEAD or not 1 <= axes <= _MOST_AXES:
-        raise DataError(f"{path}: damaged: its head is none")
+    if not _FIXED.size + _CRC.size <= length <= _MOST_HEADER or not 1 <= axes <= _MOST_AXES:
+        raise DataError(f"{path}: damaged: its header is none")
     rest = file.read(length - _FIXED.size)
     if len(rest) < length - _FIXED.size:
-        raise DataError(f"{path}: damaged: cut short in its head")
+        raise DataError(f"{path}: damaged: cut short in its header")
     rest, crc = rest[: -_CRC.size], _CRC.unpack(rest[-_CRC.size :])[0]
     if zlib.crc32(fixed + rest) != crc:
-        raise DataError(f"{path}: damaged: its head has another checksum")
+        raise DataError(f"{path}: damaged: its header has another checksum")
     try:
         quantiser, shape = _read_quantiser(rest, bits, axes)
         if (
@@ -236,11 +236,11 @@ def read_head(file: IO[bytes], path: Path) -> Head:
             raise ValueError(f"{images} images in blocks of {block}")
     except ValueError as error:
         raise DataError(f"{path}: damaged: {error}") from None
-    return Head(quantiser, model.hex(), images, shape, block)
+    return Header(quantiser, model.hex(), images, shape, block)
 
 
 def _read_quantiser(rest: bytes, bits: int, axes: int) -> tuple[Quantiser, tuple[int, ...]]:
-    """The quantiser and the shape of a code that follow the head's fixed part. Raises
+    """The quantiser and the shape of a code that follow the header's fixed part. Raises
     ValueError."""
     if not 1 <= bits <= MOST_BITS:
         raise ValueError(f"{bits} bits")
@@ -267,27 +267,27 @@ def _read_quantiser(rest: bytes, bits: int, axes: int) -> tuple[Quantiser, tuple
     return Quantiser(bits, lows.astype(np.float32), highs.astype(np.float32), each), shape
 
 
-def _require_model(head: Head, path: Path, run: Run) -> None:
+def _require_model(header: Header, path: Path, run: Run) -> None:
     """Raises UsageError for codes of another model, DataError for a shape that the model's have
     not."""
-    if head.model_sha256 != run.model_sha256:
+    if header.model_sha256 != run.model_sha256:
         raise UsageError(
             f"{path}: codes of another model; a code means nothing to the model of {run.path.name}"
         )
-    if head.code_shape != tuple(run.codec.code_shape):
-        raise DataError(f"{path}: damaged: codes of shape {head.code_shape}")
+    if header.code_shape != tuple(run.codec.code_shape):
+        raise DataError(f"{path}: damaged: codes of shape {header.code_shape}")
 
 
-def _unpack(file: IO[bytes], path: Path, head: Head, codes: Path, advance: Any) -> None:
-    """Write the codes of a file of bits, read behind its head, into a .npy. Raises DataError,
+def _unpack(file: IO[bytes], path: Path, header: Header, codes: Path, advance: Any) -> None:
+    """Write the codes of a file of bits, read behind its header, into a .npy. Raises DataError,
     StorageError."""
     with contextlib.ExitStack() as stack:
         try:
             target = stack.enter_context(codes.open("w+b"))
-            begin(target, "f4", (head.images, len(head.quantiser.lows)))
-            for number, (first, end) in enumerate(head.blocks()):
-                steps = _read_block(file, path, number, end - first, head.quantiser)
-                target.write(np.ascontiguousarray(head.quantiser.codes(steps)).data)
+            begin(target, "f4", (header.images, len(header.quantiser.lows)))
+            for number, (first, end) in enumerate(header.blocks()):
+                steps = _read_block(file, path, number, end - first, header.quantiser)
+                target.write(np.ascontiguousarray(header.quantiser.codes(steps)).data)
                 advance(end - first)
         except OSError as error:
             raise StorageError(f"cannot write {codes}: {error.strerror or error}") from None

@@ -48,11 +48,11 @@ LOSSES = ("mse_of_float_codes", "mse", "weight", "clamped")
 is stored, the weight of both in a mean, and how many numbers of its code were clamped."""
 STORED = (
     "bytes",
-    "head_bytes",
+    "header_bytes",
     "bits_per_image",
-    "bits_per_image_without_head",
+    "bits_per_image_without_header",
     "bits_per_pixel",
-    "bits_per_pixel_without_head",
+    "bits_per_pixel_without_header",
     "mse",
     "mse_of_float_codes",
     "clamped",
@@ -66,7 +66,7 @@ BATCH_BYTES = 2**22
 MOST_REFERENCES, _REFERENCE_BYTES = 100_000, 2**28
 """Training images, the first ones, whose codes are the occupied region: so many, and of long codes
 as many as are so many bytes; as many held-out images say what is typical."""
-_ROWS = 2**16  # of codes.csv, written at once
+_ROWS = 2**16  # of codes.csv, written at once; of losses.npy, summed at once
 
 
 @dataclass(frozen=True)
@@ -339,23 +339,23 @@ class Unfinished:
         if self.done:
             try:
                 with path.open("rb") as file:
-                    return bitfile.read_head(file, path).quantiser
+                    return bitfile.read_header(file, path).quantiser
             except (OSError, DataError) as error:
                 raise DataError(f"{error}; remove {self.folder} to begin anew") from None
         found = fitted()
-        storage.write_whole(path, self._head(found).packed())
+        storage.write_whole(path, self._header(found).packed())
         return found
 
-    def _head(self, quantiser: Quantiser) -> bitfile.Head:
+    def _header(self, quantiser: Quantiser) -> bitfile.Header:
         job = self._job
         shape = job.codec.code_shape
-        return bitfile.Head.of(quantiser, job.model_sha256, len(job.whole), shape)
+        return bitfile.Header.of(quantiser, job.model_sha256, len(job.whole), shape)
 
     def pack(self, quantiser: Quantiser) -> dict[str, Any]:
         """Make codes.bits of the steps. What codes.json tells of it. Raises StorageError."""
         try:
             with (self.folder / "codes.bits").open("w+b") as file:
-                size = bitfile.write(file, self._head(quantiser), self._rows("steps.npy"))
+                size = bitfile.write(file, self._header(quantiser), self._rows("steps.npy"))
                 file.flush()
                 storage.sync(file.fileno())
         except OSError as error:
@@ -397,30 +397,29 @@ class Unfinished:
 
 
 def stored(size: bitfile.Size, losses: NDArray[np.float32], job: Job) -> dict[str, Any]:
-    """Numbers on codes stored in bits, as codes.json has them: sizes with the head and without,
+    """Numbers on codes stored in bits, as codes.json has them: sizes with the header and without,
     where pixels are places in an image, whatever its channels; errors; numbers that were clamped.
 
     losses: (N, 4), the columns of LOSSES.
     """
     n, (_, height, width) = len(losses), job.whole.source.shape
-    columns = dict(zip(LOSSES, losses.T, strict=True))
-    weight = columns["weight"].sum(dtype=np.float64)
-    errors = {
-        name: float(
-            (columns[name].astype(np.float64) * columns["weight"]).sum() / max(weight, 1e-12)
-        )
-        for name in LOSSES[:2]
-    }
+    errors, weight, clamped = np.zeros(2), 0.0, 0
+    for first in range(0, n, _ROWS):
+        some = losses[first : first + _ROWS].astype(np.float64)
+        errors += some[:, 2] @ some[:, :2]
+        weight += float(some[:, 2].sum())
+        clamped += int(some[:, 3].sum())
+    means = (errors / max(weight, 1e-12)).tolist()
     per_image, coded_alone = 8 * size.bytes / n, 8 * size.coded / n
     return {
         "bytes": size.bytes,
-        "head_bytes": size.bytes - size.coded,
+        "header_bytes": size.bytes - size.coded,
         "bits_per_image": per_image,
-        "bits_per_image_without_head": coded_alone,
+        "bits_per_image_without_header": coded_alone,
         "bits_per_pixel": per_image / (height * width),
-        "bits_per_pixel_without_head": coded_alone / (height * width),
-        **errors,
-        "clamped": int(columns["clamped"].sum(dtype=np.float64)),
+        "bits_per_pixel_without_header": coded_alone / (height * width),
+        **dict(zip(LOSSES[:2], means, strict=True)),
+        "clamped": clamped,
         "numbers": n * job.codec.code_dim,
     }
 
