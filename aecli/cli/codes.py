@@ -80,7 +80,8 @@ def encode(
 
     With --bits the steps of each unit of a code, and how often each is met, are those of the run's
     training images; `aecli decode RUN FILE.bits` needs no other file. Printed is what that takes,
-    with the file's header and without, and the error of what decodes from it.
+    with the file's header and without, and the error of what decodes from it. Scores are those of
+    the codes before.
     """
     from aecli.cli.encode import encode as carry_out
 
