@@ -312,9 +312,9 @@ def test_the_region_of_scores_is_bounded(monkeypatch):
 def job(n=5):
     """As much of a job as its folder asks for."""
     codec = SimpleNamespace(code_shape=(2,), code_dim=2)
-    return SimpleNamespace(
-        whole=range(n), codec=codec, with_scores=False, identity={"images": n}, about={}
-    )
+    files = {"codes.npy": ("f4", (2,))}
+    asked = {"with_scores": False, "bits": None, "files": files, "about": {}}
+    return SimpleNamespace(whole=range(n), codec=codec, identity={"images": n}, **asked)
 
 
 def test_nothing_is_left_of_a_job_that_fails_before_its_first_image(tmp_path):

@@ -43,6 +43,18 @@ def encode(
             " training images occupy, and draw the 20 oddest images.",
         ),
     ] = False,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            "--bits",
+            metavar="B",
+            min=1,
+            max=16,
+            help="Store the codes in bits, too: FILE.bits has each number in one of 2^B steps (B"
+            " from 1 to 16), entropy-coded, and FILE.npy what is left of it. Needs 'aecli[bits]'"
+            " (default: the numbers as they are).",
+        ),
+    ] = None,
     part: Annotated[
         str,
         typer.Option(
@@ -65,18 +77,28 @@ def encode(
     place) and FILE.json (the model and the images they are of). The images of a path are taken in
     the order of their names; scenes are cut into tiles as the run's were, row by row. After an
     interruption or a kill the same command goes on.
+
+    With --bits the steps of each unit of a code, and how often each is met, are those of the run's
+    training images; `aecli decode RUN FILE.bits` needs no other file. Printed is what that takes,
+    with the file's header and without, and the error of what decodes from it. Scores are those of
+    the codes before.
     """
     from aecli.cli.encode import encode as carry_out
 
     terminal = Terminal(quiet, as_json)
     given = assignments or ()
-    carry_out(run, data, output, terminal, runs_dir, data_dir, offline, part, scores, given)
+    carry_out(run, data, output, terminal, runs_dir, data_dir, offline, part, scores, given, bits)
 
 
 def decode(
     run: Annotated[str, _RUN],
     codes: Annotated[
-        str, typer.Argument(metavar="FILE.npy", help="Codes to decode, a row for each image.")
+        str,
+        typer.Argument(
+            metavar="FILE.npy|FILE.bits",
+            help="Codes to decode, a row for each image, or in bits, as `aecli encode --bits` left"
+            " them.",
+        ),
     ],
     output: Annotated[
         str, typer.Option("-o", metavar="DIR", help="Folder to write, which must be new or empty.")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aecli import machine
 from aecli.cli.pictures import require_apart
+from aecli.codespace import bits
 from aecli.codespace.archive import Archive, begin, require_finite
 from aecli.codespace.mosaic import write_mosaic
 from aecli.data.images import batch_size
@@ -35,14 +36,39 @@ def decode(
     if not target.name:
         raise UsageError(f"-o {output}: the folder needs a name of its own")
     run = open_trained(named, runs_dir)
-    archive = Archive.opened(user_path(codes), run)
-    if not archive.about:
-        terminal.warn([f"{archive.path}: nothing beside it says which model these codes are of"])
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} exists and is not an empty folder; nothing in it is replaced")
-    if archive.images_at is not None:
-        require_apart(target, archive.images_at, "the decoded images")
-    device.seed_and_limit(0, machine.usable_cores())
+    with _opened(user_path(codes), run, terminal) as archive:
+        if not archive.about:
+            warning = f"{archive.path}: nothing beside it says which model these codes are of"
+            terminal.warn([warning])
+        if archive.images_at is not None:
+            require_apart(target, archive.images_at, "the decoded images")
+        device.seed_and_limit(0, machine.usable_cores())
+        written = _decode_all(target, run, archive, as_npy, terminal)
+        if terminal.as_json:
+            terminal.json({"folder": str(target), "run": str(run.path), "files": written})
+        else:
+            names = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
+            terminal.say(f"{len(archive):,} codes: {names}")
+            terminal.path(target)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, run: Run, terminal: Terminal) -> Iterator[Archive]:
+    """The codes, from a .npy or from bits. Raises DataError, UsageError, StorageError."""
+    if not bits.is_bits(path):
+        yield Archive.opened(path, run)
+        return
+    with bits.opened(path, run, terminal.working) as archive:
+        yield archive
+
+
+def _decode_all(
+    target: Path, run: Run, archive: Archive, as_npy: bool, terminal: Terminal
+) -> list[str]:
+    """Decode all codes into a folder. The names of its files. Raises DataError, UsageError,
+    StorageError."""
     with _folder(target) as folder, terminal.working("decoding", len(archive), "codes") as advance:
         decoder = _Decoder(run, archive, advance)
         scenes, plain = _placed(archive, as_npy)
@@ -54,12 +80,7 @@ def decode(
             written.append(path.name)
         if len(plain):
             written += _write_plain(folder, plain, decoder, as_npy, len(archive))
-    if terminal.as_json:
-        terminal.json({"folder": str(target), "run": str(run.path), "files": written})
-    else:
-        names = ", ".join(written[:3]) + (", ..." if len(written) > 3 else "")
-        terminal.say(f"{len(archive):,} codes: {names}")
-        terminal.path(target)
+    return written
 
 
 def _free(folder: Path, name: str) -> Path:

@@ -13,10 +13,23 @@ from numpy.typing import NDArray
 
 from aecli import figures, machine
 from aecli.cli.pictures import require_apart
-from aecli.codespace.archive import beside, mapped
-from aecli.codespace.encoding import SCORES, TYPICAL, Job, Oddness, Unfinished, encode_all, oddness
+from aecli.codespace.archive import beside, mapped, require_finite
+from aecli.codespace.bits import coder
+from aecli.codespace.encoding import (
+    SCORES,
+    STORED,
+    TYPICAL,
+    Job,
+    Oddness,
+    Unfinished,
+    encode_all,
+    oddness,
+    training_codes,
+)
+from aecli.codespace.quantiser import Quantiser
 from aecli.config import DataConfig
 from aecli.data import datasets
+from aecli.data.images import Images
 from aecli.data.sources import Places, default_places
 from aecli.data.whole import PARTS, Whole, load_whole, require_shape
 from aecli.errors import DataError, Interrupted, UsageError
@@ -43,11 +56,14 @@ def encode(
     part: str,
     scores: bool,
     assignments: Sequence[str],
+    bits: int | None = None,
 ) -> None:
     """Encode `data` into the file `output`, and print its path. Raises every AecliError."""
     target = _target(output)
     if part not in (*PARTS, "all"):
         raise UsageError(f"--part {part}: expected {', '.join(PARTS)} or all")
+    if bits is not None:
+        coder(f"--bits {bits}")
     run = open_trained(named, runs_dir)
     config = data_of(run, data, assignments, data_dir)
     if scores and config.is_own:
@@ -55,7 +71,7 @@ def encode(
     places = places_of(run, data_dir, offline, terminal)
     whole = whole_for(run, config, places, terminal)
     whole = whole if part == "all" else whole.only(part)
-    job = job_of(run, config, whole, part, scores)
+    job = job_of(run, config, whole, part, scores, bits)
     made = make_archive(run, job, target, places, terminal)
     _tell(made, target, job, run, terminal)
 
@@ -86,7 +102,14 @@ def whole_for(run: Run, config: DataConfig, places: Places, terminal: Terminal) 
     return whole
 
 
-def job_of(run: Run, config: DataConfig, whole: Whole, part: str, scores: bool) -> Job:
+def job_of(
+    run: Run,
+    config: DataConfig,
+    whole: Whole,
+    part: str,
+    scores: bool,
+    bits: int | None = None,
+) -> Job:
     """The archive to be made of some images."""
     scenes = {name: scene.described() for name, scene in (whole.scenes or {}).items()}
     about = {
@@ -95,7 +118,7 @@ def job_of(run: Run, config: DataConfig, whole: Whole, part: str, scores: bool) 
         "part": part,
         **({"scenes": scenes} if scenes else {}),
     }
-    return Job(run.codec, whole, run.model_sha256, scores, about)
+    return Job(run.codec, whole, run.model_sha256, scores, about, bits)
 
 
 def make_archive(
@@ -115,8 +138,11 @@ def make_archive(
     with unfinished.alone():
         if unfinished.done:
             terminal.say(f"going on after {unfinished.done:,} of {len(job.whole):,} images")
+        quantiser = None
+        if job.bits is not None:
+            quantiser = unfinished.quantiser(lambda: _quantiser(run, job, places, terminal))
         try:
-            encode_all(unfinished, job, measure, terminal.working)
+            encode_all(unfinished, job, measure, terminal.working, quantiser)
         except Interrupted:
             if unfinished.done:
                 terminal.say(
@@ -129,6 +155,9 @@ def make_archive(
         if measure is not None:
             about["typical"] = measure.described()
             picture, about["oddest"] = _oddest(unfinished, job, about["typical"])
+        if quantiser is not None:
+            with terminal.working("coding the bits"):
+                about["stored"] = unfinished.pack(quantiser)
         with terminal.working("writing the rows"):
             unfinished.finish(about, picture)
     return dict(json.loads(beside(target, ".json").read_bytes()))
@@ -142,7 +171,9 @@ def _already(target: Path, job: Job) -> dict[str, Any] | None:
     try:
         about = json.loads(beside(target, ".json").read_bytes())
         same = all(about.get(key) == value for key, value in job.identity.items())
-        same = same and _can_be_told(about, job.with_scores)
+        same = same and _can_be_told(about, job)
+        if job.bits is not None:
+            same = same and beside(target, ".bits").stat().st_size == about["stored"]["bytes"]
         rows = len(mapped(target))
     except (OSError, DataError, *storage.MALFORMED):
         same, rows = False, 0
@@ -151,19 +182,21 @@ def _already(target: Path, job: Job) -> dict[str, Any] | None:
     return dict(about)
 
 
-def _can_be_told(about: Mapping[str, Any], with_scores: bool) -> bool:
+def _can_be_told(about: Mapping[str, Any], job: Job) -> bool:
     """True if a codes.json has all that is printed of it. Raises those of storage.MALFORMED."""
-    if not with_scores:
-        return isinstance(about["part"], str)
-    oddest, words = about["oddest"], {"index", "file", "column", "row", "label"}
-    numbers = [about["typical"][key] for key in TYPICAL]
-    numbers += [row[key] for row in oddest for key in SCORES]
-    there = isinstance(about["part"], str) and all(row.keys() >= words for row in oddest)
+    there, numbers = isinstance(about["part"], str), []
+    if job.with_scores:
+        oddest, words = about["oddest"], {"index", "file", "column", "row", "label"}
+        numbers += [about["typical"][key] for key in TYPICAL]
+        numbers += [row[key] for row in oddest for key in SCORES]
+        there = there and all(row.keys() >= words for row in oddest)
+    if job.bits is not None:
+        numbers += [about["stored"][key] for key in STORED]
     return there and all(isinstance(each, int | float) for each in numbers)
 
 
 def _require_free(target: Path) -> None:
-    for ending in (".csv", ".json", "-oddest.png"):
+    for ending in (".csv", ".json", ".bits", "-oddest.png"):
         if (path := beside(target, ending)).exists():
             raise UsageError(f"{path} exists; it is not replaced")
 
@@ -171,10 +204,25 @@ def _require_free(target: Path) -> None:
 def _calibrated(run: Run, places: Places, terminal: Terminal) -> Oddness:
     """Oddness by the data that the run was trained on. Raises DataError where they are gone."""
     with terminal.working("calibrating on the run's own training data"):
-        own = places_of_own(run, places)
-        images = datasets.load(run.config.data, own, lambda _: None, run.scale, for_model=True)
-        terminal.warn(other_images(run, images))
-        return Oddness.of(run.codec, images)
+        return Oddness.of(run.codec, _own_images(run, places, terminal))
+
+
+def _quantiser(run: Run, job: Job, places: Places, terminal: Terminal) -> Quantiser:
+    """The quantiser by the codes of the images that the run was trained on. Raises DataError where
+    they are gone, or where a code is not finite."""
+    assert job.bits is not None
+    with terminal.working("quantising by the run's own training data"):
+        training = _own_images(run, places, terminal).train
+        codes = training_codes(run.codec, training)
+        require_finite(codes, "the run's training images")
+        return Quantiser.fitted(job.bits, codes, len(job.whole))
+
+
+def _own_images(run: Run, places: Places, terminal: Terminal) -> Images:
+    own = places_of_own(run, places)
+    images = datasets.load(run.config.data, own, lambda _: None, run.scale, for_model=True)
+    terminal.warn(other_images(run, images))
+    return images
 
 
 def _oddest(
@@ -243,6 +291,8 @@ def _tell(about: Mapping[str, Any], target: Path, job: Job, run: Run, terminal: 
         if job.with_scores:
             picture = str(beside(target, "-oddest.png"))
             told |= {**about["typical"], "oddest": oddest, "picture": picture}
+        if job.bits is not None:
+            told |= {"bits_file": str(beside(target, ".bits")), "bits": job.bits, **about["stored"]}
         terminal.json(told)
         return
     if oddest:
@@ -260,4 +310,25 @@ def _tell(about: Mapping[str, Any], target: Path, job: Job, run: Run, terminal: 
         ]
         terminal.table(f"the oddest of {len(job.whole):,} images of {job.whole.name}", rows, header)
         terminal.say(f"picture: {beside(target, '-oddest.png')}")
+    if job.bits is not None:
+        _tell_of_bits(about["stored"], beside(target, ".bits"), job, terminal)
     terminal.path(target)
+
+
+def _tell_of_bits(stored: Mapping[str, Any], path: Path, job: Job, terminal: Terminal) -> None:
+    """Print what codes take in bits, and what that costs."""
+    numbers, header = stored["numbers"], "without the header"
+    rows = [
+        ("bytes", f"{stored['bytes']:,}, the header's {stored['header_bytes']:,} among them"),
+        *(
+            (words, f"{stored[key]:.4g}; {header} {stored[f'{key}_without_header']:.4g}")
+            for words, key in (
+                ("bits per image", "bits_per_image"),
+                ("bits per pixel", "bits_per_pixel"),
+            )
+        ),
+        ("mse", f"{stored['mse']:.4g}; of the codes as float32 {stored['mse_of_float_codes']:.4g}"),
+        ("clamped", f"{stored['clamped']:,} of {numbers:,} numbers"),
+    ]
+    title = f"{path.name}: {len(job.whole):,} codes of {job.codec.code_dim:,} numbers"
+    terminal.table(f"{title} in {job.bits} bits each before entropy coding", rows)

@@ -112,7 +112,16 @@ class Archive:
         Raises DataError for files that cannot be read or have no codes in them, UsageError for
         codes of another length or another model.
         """
-        array = mapped(path)
+        return cls.of(path, mapped(path), run)
+
+    @classmethod
+    def of(
+        cls, path: Path, array: NDArray[Any], run: Run, known: Mapping[str, Any] | None = None
+    ) -> "Archive":
+        """The archive at `path` of codes that were read from it; raises as `opened`.
+
+        known: content that codes.json would have, for want of one.
+        """
         shape, dim = run.codec.code_shape, run.codec.code_dim
         sizes = "x".join(map(str, shape))
         if array.ndim < 2 or not len(array):
@@ -124,7 +133,7 @@ class Archive:
                 f"{path}: codes of {found} numbers; the model of {run.path.name} has codes of"
                 f" {sizes}"
             )
-        about = _about(path)
+        about = _about(path) or known or {}
         made_by = about.get("model_sha256")
         if about and made_by != run.model_sha256:
             raise UsageError(

@@ -4,11 +4,16 @@ kill.
 Until all is done everything lies in a folder beside the archive, `codes.npy.part`: codes and scores
 as far as they are written, and `progress.json`, which says how far that is and of which model and
 images. The codes themselves come last under their name, so that an archive is whole or not there.
+
+Codes that are to be stored in bits are quantised as they come: `codes.npy` has what is left of
+them, `steps.npy` the steps, of which `codes.bits` is made at the end. The quantiser is kept with
+them, so that a job that goes on quantises as it began.
 """
 
 import contextlib
 import csv
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -24,10 +29,12 @@ from torch import Tensor
 
 from aecli import locks, strictjson
 from aecli.codecs.base import Codec
+from aecli.codespace import bits as bitfile
 from aecli.codespace.archive import FORMAT, begin, beside, require_finite
+from aecli.codespace.quantiser import Quantiser
 from aecli.codespace.region import NEIGHBOURS, WIDEST, OccupiedRegion
 from aecli.data.downloads import Working
-from aecli.data.images import Batch, Images, batch_size, squared_errors, with_held_out
+from aecli.data.images import Batch, Images, Source, batch_size, squared_errors, with_held_out
 from aecli.data.whole import COLUMNS, Whole
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.measure import metrics
@@ -36,6 +43,22 @@ from aecli.runs import storage
 SCORES = ("mse", "code_distance")
 TYPICAL = ("typical_mse", "typical_distance", "hole_above")
 """Numbers that codes.json has beside scores; each score is over one of the first two."""
+LOSSES = ("mse_of_float_codes", "mse", "weight", "clamped")
+"""Columns of losses.npy: of each image the error of what decodes from its code as it was and as it
+is stored, the weight of both in a mean, and how many numbers of its code were clamped."""
+STORED = (
+    "bytes",
+    "header_bytes",
+    "bits_per_image",
+    "bits_per_image_without_header",
+    "bits_per_pixel",
+    "bits_per_pixel_without_header",
+    "mse",
+    "mse_of_float_codes",
+    "clamped",
+    "numbers",
+)
+"""Numbers that codes.json has of codes stored in bits, under `stored`."""
 SECONDS_BETWEEN_SAVES = 5.0
 """Seconds of work that a kill may cost."""
 BATCH_BYTES = 2**22
@@ -43,7 +66,7 @@ BATCH_BYTES = 2**22
 MOST_REFERENCES, _REFERENCE_BYTES = 100_000, 2**28
 """Training images, the first ones, whose codes are the occupied region: so many, and of long codes
 as many as are so many bytes; as many held-out images say what is typical."""
-_ROWS = 2**16  # of codes.csv, written at once
+_ROWS = 2**16  # of codes.csv, written at once; of losses.npy, summed at once
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,8 @@ class Job:
     with_scores: bool
     about: Mapping[str, Any]
     """Further content of codes.json, on their origin."""
+    bits: int | None = None
+    """Bits that each number of a code is quantised to; None for codes as they are."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -67,7 +92,21 @@ class Job:
             "images": len(self.whole),
             "code_shape": list(self.codec.code_shape),
             "scores": self.with_scores,
+            "bits": self.bits,
         }
+
+    @property
+    def files(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Files that have a row for each image: dtype and shape of a row."""
+        found: dict[str, tuple[str, tuple[int, ...]]] = {
+            "codes.npy": ("f4", tuple(self.codec.code_shape))
+        }
+        if self.with_scores:
+            found["scores.npy"] = "f4", (len(SCORES),)
+        if self.bits is not None:
+            found["steps.npy"] = "u2", (self.codec.code_dim,)
+            found["losses.npy"] = "f4", (len(LOSSES),)
+        return found
 
 
 @dataclass(frozen=True)
@@ -93,7 +132,7 @@ class Oddness:
             )
         if not len(images.val):
             images = with_held_out(images)
-        most = min(MOST_REFERENCES, batch_size(codec.code_dim, _REFERENCE_BYTES))
+        most = _most_references(codec)
         training, val = images.train.first(most), images.val.first(most)
         if len(training) < NEIGHBOURS or not len(val):
             raise UsageError(
@@ -104,9 +143,9 @@ class Oddness:
         errors, _ = metrics.reconstruction_errors(codec, val)
         return cls(OccupiedRegion.calibrated(codes, held_out), float(errors.median()))
 
-    def scores(self, codec: Codec, batch: Batch, codes: Tensor) -> NDArray[np.float32]:
-        """(n, 2): mse and code_distance of a batch and its codes (n, *code_shape)."""
-        errors, _ = squared_errors(codec.decode(codes), batch)
+    def scores(self, errors: Tensor, codes: Tensor) -> NDArray[np.float32]:
+        """(n, 2): mse and code_distance of images by their errors (n,) and codes
+        (n, *code_shape)."""
         distances = self.region.distances(codes.flatten(start_dim=1))
         return torch.stack([errors, distances], dim=1).numpy()
 
@@ -114,6 +153,19 @@ class Oddness:
         """Typical values and the edge of the region, as codes.json has them."""
         numbers = self.typical_mse, self.region.typical, self.region.threshold
         return dict(zip(TYPICAL, numbers, strict=True))
+
+
+def training_codes(codec: Codec, training: Source) -> NDArray[np.float32]:
+    """The codes (n, code_dim) that a quantiser is fitted to: of the first training images, as many
+    as the occupied region is found from."""
+    codes: NDArray[np.float32] = metrics.encode(
+        codec, training.first(_most_references(codec))
+    ).numpy()
+    return codes
+
+
+def _most_references(codec: Codec) -> int:
+    return min(MOST_REFERENCES, batch_size(codec.code_dim, _REFERENCE_BYTES))
 
 
 def oddness(scores: NDArray[np.float32], typical: Mapping[str, float]) -> NDArray[np.float64]:
@@ -165,9 +217,8 @@ class Unfinished:
         if self.done:
             return
         try:
-            self._create("codes.npy", self._job.codec.code_shape)
-            if self._job.with_scores:
-                self._create("scores.npy", (len(SCORES),))
+            for name, (dtype, shape) in self._job.files.items():
+                self._create(name, dtype, shape)
         except OSError as error:
             raise _cannot_write(self._path, error) from None
         self._note(0)
@@ -190,27 +241,24 @@ class Unfinished:
                 " it to begin anew"
             )
         try:
-            for name in self._names:
+            for name in self._job.files:
                 if (self.folder / name).stat().st_size < self._offset(name, done):
                     raise ValueError(f"{name} is cut short")
         except (OSError, ValueError) as error:
             raise DataError(f"{self.folder}: damaged: {error}; remove it to begin anew") from None
         return done
 
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return ("codes.npy", "scores.npy") if self._job.with_scores else ("codes.npy",)
-
-    def _create(self, name: str, shape: Sequence[int]) -> None:
-        """A .npy of float32 with as many rows as there are images, none of them written yet; where
-        the system can, their room is taken now."""
+    def _create(self, name: str, dtype: str, shape: Sequence[int]) -> None:
+        """A .npy with as many rows as there are images, none of them written yet; where the system
+        can, their room is taken now."""
         with (self.folder / name).open("w+b") as file:
-            begin(file, "f4", (len(self._job.whole), *shape))
+            begin(file, dtype, (len(self._job.whole), *shape))
             storage.reserve(file.fileno(), file.tell(), self._row(name) * len(self._job.whole))
 
     def _row(self, name: str) -> int:
         """Bytes of one row."""
-        return 4 * (self._job.codec.code_dim if name == "codes.npy" else len(SCORES))
+        dtype, shape = self._job.files[name]
+        return np.dtype(dtype).itemsize * math.prod(shape)
 
     def _offset(self, name: str, row: int) -> int:
         with (self.folder / name).open("rb") as file:
@@ -219,19 +267,19 @@ class Unfinished:
             return file.tell() + row * self._row(name)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Callable[[Sequence[NDArray[np.float32]]], None]]:
+    def writing(self) -> Iterator[Callable[[Sequence[NDArray[Any]]], None]]:
         """The function that appends the next rows of every file. At the end of the block, however
         it ends, it is noted how far they are. Raises StorageError."""
         files: list[IO[bytes]] = []
         try:
-            for name in self._names:
+            for name in self._job.files:
                 files.append((self.folder / name).open("r+b"))
                 files[-1].seek(self._offset(name, self.done))
         except OSError as error:
             raise _cannot_write(self._path, error) from None
         saved, written = time.monotonic(), self.done
 
-        def append(rows: Sequence[NDArray[np.float32]]) -> None:
+        def append(rows: Sequence[NDArray[Any]]) -> None:
             nonlocal saved, written
             try:
                 for file, array in zip(files, rows, strict=True):
@@ -277,10 +325,42 @@ class Unfinished:
 
     def scores(self) -> NDArray[np.float32] | None:
         """(N, 2), by memory map; None without scores."""
-        if not self._job.with_scores:
-            return None
-        found: NDArray[np.float32] = np.load(self.folder / "scores.npy", mmap_mode="c")
+        return self._rows("scores.npy") if self._job.with_scores else None
+
+    def _rows(self, name: str) -> NDArray[Any]:
+        """A file of rows, by memory map."""
+        found: NDArray[Any] = np.load(self.folder / name, mmap_mode="c")
         return found
+
+    def quantiser(self, fitted: Callable[[], Quantiser]) -> Quantiser:
+        """The quantiser that the archive was begun with, or else one that is fitted now and kept.
+        Raises DataError, StorageError."""
+        path = self.folder / "quantiser"
+        if self.done:
+            try:
+                with path.open("rb") as file:
+                    return bitfile.read_header(file, path).quantiser
+            except (OSError, DataError) as error:
+                raise DataError(f"{error}; remove {self.folder} to begin anew") from None
+        found = fitted()
+        storage.write_whole(path, self._header(found).packed())
+        return found
+
+    def _header(self, quantiser: Quantiser) -> bitfile.Header:
+        job = self._job
+        shape = job.codec.code_shape
+        return bitfile.Header.of(quantiser, job.model_sha256, len(job.whole), shape)
+
+    def pack(self, quantiser: Quantiser) -> dict[str, Any]:
+        """Make codes.bits of the steps. What codes.json tells of it. Raises StorageError."""
+        try:
+            with (self.folder / "codes.bits").open("w+b") as file:
+                size = bitfile.write(file, self._header(quantiser), self._rows("steps.npy"))
+                file.flush()
+                storage.sync(file.fileno())
+        except OSError as error:
+            raise _cannot_write(self._path, error) from None
+        return stored(size, self._rows("losses.npy"), self._job)
 
     def finish(self, about: Mapping[str, Any], picture: bytes | None) -> None:
         """Give all files of the archive their names, the codes last. Raises StorageError."""
@@ -291,6 +371,8 @@ class Unfinished:
             storage.write_whole(beside(self._path, ".json"), f"{described}\n".encode())
             if picture is not None:
                 storage.write_whole(beside(self._path, "-oddest.png"), picture)
+            if self._job.bits is not None:
+                (self.folder / "codes.bits").replace(beside(self._path, ".bits"))
             (self.folder / "codes.npy").replace(self._path)
             shutil.rmtree(self.folder)
         except OSError as error:
@@ -314,8 +396,42 @@ class Unfinished:
             storage.sync(file.fileno())
 
 
+def stored(size: bitfile.Size, losses: NDArray[np.float32], job: Job) -> dict[str, Any]:
+    """Numbers on codes stored in bits, as codes.json has them: sizes with the header and without,
+    where pixels are places in an image, whatever its channels; errors; numbers that were clamped.
+
+    losses: (N, 4), the columns of LOSSES.
+    """
+    n, (_, height, width) = len(losses), job.whole.source.shape
+    errors, weight, clamped = np.zeros(2), 0.0, 0
+    for first in range(0, n, _ROWS):
+        some = losses[first : first + _ROWS].astype(np.float64)
+        errors += some[:, 2] @ some[:, :2]
+        weight += float(some[:, 2].sum())
+        clamped += int(some[:, 3].sum())
+    means = (errors / max(weight, 1e-12)).tolist()
+    per_image, coded_alone = 8 * size.bytes / n, 8 * size.coded / n
+    return {
+        "bytes": size.bytes,
+        "header_bytes": size.bytes - size.coded,
+        "bits_per_image": per_image,
+        "bits_per_image_without_header": coded_alone,
+        "bits_per_pixel": per_image / (height * width),
+        "bits_per_pixel_without_header": coded_alone / (height * width),
+        **dict(zip(LOSSES[:2], means, strict=True)),
+        "clamped": clamped,
+        "numbers": n * job.codec.code_dim,
+    }
+
+
 @torch.no_grad()
-def encode_all(unfinished: Unfinished, job: Job, measure: Oddness | None, working: Working) -> None:
+def encode_all(
+    unfinished: Unfinished,
+    job: Job,
+    measure: Oddness | None,
+    working: Working,
+    quantiser: Quantiser | None = None,
+) -> None:
     """Encode all images that are not yet. Raises DataError for a code that is not finite,
     StorageError."""
     left = len(job.whole) - unfinished.done
@@ -329,9 +445,33 @@ def encode_all(unfinished: Unfinished, job: Job, measure: Oddness | None, workin
             codes = job.codec.encode(job.codec.seen(batch))
             flat = codes.flatten(start_dim=1).numpy()
             require_finite(flat, job.whole.name, first)
-            append([flat] if measure is None else [flat, measure.scores(job.codec, batch, codes)])
+            append(_rows_of(job.codec, batch, codes, measure, quantiser))
             first += len(batch)
             advance(len(batch))
+
+
+def _rows_of(
+    codec: Codec,
+    batch: Batch,
+    codes: Tensor,
+    measure: Oddness | None,
+    quantiser: Quantiser | None,
+) -> list[NDArray[Any]]:
+    """The rows of a batch for each of a job's files, in their order."""
+    flat = codes.flatten(start_dim=1).numpy()
+    if measure is None and quantiser is None:
+        return [flat]
+    errors, weights = squared_errors(codec.decode(codes), batch)
+    rows = [] if measure is None else [measure.scores(errors, codes)]
+    if quantiser is None:
+        return [flat, *rows]
+    steps = quantiser.steps(flat)
+    kept = quantiser.codes(steps)
+    decoded = codec.decode(torch.from_numpy(kept).unflatten(1, codec.code_shape))
+    left, _ = squared_errors(decoded, batch)
+    clamped = torch.from_numpy(quantiser.outside(flat))
+    losses = torch.stack([errors, left, weights, clamped.float()], dim=1).numpy()
+    return [kept, *rows, steps, losses]
 
 
 def _batches(whole: Whole, first: int) -> Generator[Batch, None, None]:

@@ -4,6 +4,8 @@ that are damaged or another model's."""
 import functools
 import itertools
 import json
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,6 +17,7 @@ from tests.faults.kills import was_killed
 from tests.faults.outcome import Outcome, within
 from tests.faults.program import QUICK, inside
 
+_HAS_CODER = find_spec("constriction") is not None
 _ENDINGS = (".npy", ".csv")
 _ODD = {
     "nan": (3, "codes.npy: code 4 has numbers that are not finite"),
@@ -40,34 +43,74 @@ _COMMANDS = {
 def killed(scratch: Path, thorough: bool) -> Outcome:
     """kill -9 before each nth fsync, and each nth rename: the same command then leaves the bytes
     that an undisturbed one leaves, and the folder it worked in is gone."""
+    return _killed(scratch, thorough, _ENDINGS)
+
+
+def killed_in_bits(scratch: Path, thorough: bool) -> Outcome:
+    """The same of codes that are stored in bits."""
+    if not _HAS_CODER:
+        return Outcome(skipped="constriction is not installed")
+    return _killed(scratch, thorough, (*_ENDINGS, ".bits"), "--bits", "5")
+
+
+def _killed(scratch: Path, thorough: bool, endings: Sequence[str], *more: str) -> Outcome:
     outcome = Outcome()
     run = str(inside(scratch, "train", *QUICK, "--code-dim", "4").run)
     twin = scratch / "twin"
     twin.mkdir()
-    assert _encode(twin, run).code == 0
+    assert _encode(twin, run, *more).code == 0
     for call in ("fsync", "rename"):
         for number in itertools.count() if thorough else (2,):
             folder = scratch / f"{call}-{number}"
             folder.mkdir()
-            if not was_killed(functools.partial(_encode, folder, run), call, number):
+            if not was_killed(functools.partial(_encode, folder, run, *more), call, number):
                 break  # it makes no so many calls
             with outcome.fault(f"kill -9 before {call} {number}"):
-                done = _encode(folder, run)
+                done = _encode(folder, run, *more)
                 assert done.code == 0, done.stderr
-                for ending in _ENDINGS:
+                for ending in endings:
                     name = f"codes{ending}"
                     assert (folder / name).read_bytes() == (twin / name).read_bytes(), name
                 assert not (folder / "codes.npy.part").exists()
     return outcome
 
 
-def _encode(folder: Path, run: str) -> Any:
+def _encode(folder: Path, run: str, *more: str) -> Any:
     with (
         mock.patch("aecli.codespace.encoding.BATCH_BYTES", 4 * 784 * 300),
         mock.patch("aecli.codespace.encoding.SECONDS_BETWEEN_SAVES", -1.0),
         mock.patch("aecli.machine.usable_cores", return_value=1),  # more do not outlive a fork
     ):
-        return inside(folder, "encode", run, "mnist-5k", "--part", "test", "-o", "codes.npy", "-q")
+        told = ("encode", run, "mnist-5k", "--part", "test", "-o", "codes.npy", "-q")
+        return inside(folder, *told, *more)
+
+
+def damaged_bits(scratch: Path, thorough: bool) -> Outcome:
+    """Bytes of codes.bits changed, each by one bit, and the file cut behind each: exit 3 with
+    words, no traceback, and nothing is left."""
+    if not _HAS_CODER:
+        return Outcome(skipped="constriction is not installed")
+    outcome = Outcome()
+    run = str(inside(scratch, "train", *QUICK, "--code-dim", "2").run)
+    told = ("encode", run, "mnist-5k", "--part", "val", "-o", "codes.npy", "-q")
+    with mock.patch("aecli.codespace.bits.BLOCK_NUMBERS", 200):
+        assert inside(scratch, *told, "--bits", "3").code == 0
+    for ending in (".npy", ".json", ".csv"):
+        (scratch / f"codes{ending}").unlink()
+    path = scratch / "codes.bits"
+    whole = path.read_bytes()
+    places = np.linspace(0, len(whole) - 1, len(whole) if thorough else 4).astype(int)
+    for place, way in itertools.product(places.tolist(), ("changed", "cut")):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed if way == "changed" else whole[:place])
+        with outcome.fault(f"{way} at byte {place}"), within(10):
+            done = inside(scratch, "decode", run, "codes.bits", "-o", "left")
+            assert (done.code, done.stdout) == (3, ""), done
+            assert "aecli: codes.bits: " in done.stderr, done.stderr
+            assert "Traceback" not in done.stderr
+            assert not list(scratch.glob("*left*"))
+    return outcome
 
 
 def odd(scratch: Path, thorough: bool) -> Outcome:

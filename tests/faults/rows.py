@@ -40,6 +40,8 @@ ROWS: dict[str, Row] = {
     "files under other names": caches.names,
     "archives of codes": codes.killed,
     "odd codes": codes.odd,
+    "archives of bits": codes.killed_in_bits,
+    "damaged bits": codes.damaged_bits,
     "evaluations": evaluations.gone_on_with,
     "odd classes": evaluations.odd_classes,
     "model folders": models.folders,
