@@ -289,8 +289,8 @@ def test_no_command_reads_all_images_at_once(put, inside, monkeypatch, command, 
     pixels = 12 * 10
     monkeypatch.setattr(classifier, "BATCH_SIZE", 50)
     monkeypatch.setattr("aecli.experiments.sample_sets._REFERENCE_BYTES", 50 * pixels * 4)
-    monkeypatch.setattr("aecli.experiments.sweep_codedim._PROBED_PIXELS", 1)
-    monkeypatch.setattr("aecli.experiments.sweep_codedim._DECODED_BYTES", 50 * pixels * 4)
+    monkeypatch.setattr("aecli.experiments.sweep_reading._PROBED_PIXELS", 1)
+    monkeypatch.setattr("aecli.experiments.sweep_reading._DECODED_BYTES", 50 * pixels * 4)
     batches = Source.batches
     monkeypatch.setattr(Source, "batches", lambda source, most=0: batches(source, 50 * pixels * 4))
     known = DATASETS["mnist-5k"]

@@ -213,7 +213,9 @@ def test_shipped_configs_are_valid_and_say_what_they_do(shipped):
     head = shipped.path.read_text().split("\nexperiment:")[0]
     assert head.startswith(f"# aecli {config.experiment} --config {shipped.name}")
     assert len(shipped.summary) > 20
-    scored = {"evaluate": "probe_accuracy"}.get(config.experiment, "test_mse")
+    scored = "test_mse"
+    if config.experiment == "evaluate":
+        scored = "anomaly_auroc" if config.parts == ("anomaly",) else "probe_accuracy"
     assert scored in head
 
 
