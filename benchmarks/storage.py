@@ -28,17 +28,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aecli import strictjson
-from aecli.cli.encode import places_of, whole_for
+from aecli.cli.encode import own_images, places_of, whole_for
 from aecli.codespace import bits
 from aecli.codespace.encoding import training_codes
 from aecli.codespace.quantiser import MOST_BITS, Quantiser
-from aecli.data import datasets
 from aecli.data.images import Batch, batch_size
 from aecli.errors import AecliError, UsageError
 from aecli.figures import style
 from aecli.runs.registry import open_trained
 from aecli.runs.run import Run
-from aecli.runs.subject import data_of, places_of_own
+from aecli.runs.subject import data_of
 from aecli.terminal import Terminal
 from aecli.training import device
 
@@ -93,9 +92,8 @@ def measure(options: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
         raise UsageError("the formats hold whole images of 1 or 3 channels alone")
     most = min(options.images, batch_size(whole.source.pixels, _MOST_BYTES))
     held_out = whole.source.first(most).all()
-    own = places_of_own(run, places)
-    images = datasets.load(run.config.data, own, lambda _: None, run.scale, for_model=True)
-    points, float_mse = ours(run, training_codes(run.codec, images.train), held_out)
+    training = own_images(run, places, terminal).train
+    points, float_mse = ours(run, training_codes(run.codec, training), held_out)
     pixels = in_bytes(held_out.images)
     for name in FORMATS:
         terminal.say(f"measuring {name}")

@@ -7,8 +7,10 @@ import rasterio
 from affine import Affine
 from PIL import Image
 
+from aecli.codespace import encoding
 from aecli.config import DataConfig
 from aecli.data.own import opened as opening
+from aecli.errors import Interrupted
 
 
 def drawn(n, *shape, seed=0, top=255):
@@ -85,3 +87,16 @@ def look(path, tmp_path: Path, workers=2, **keys):
 def files_of(opened, split):
     """The names of the files that have images in a part of the split."""
     return {opened.items.names[i] for i in opened.windows[split][:, 0].tolist()}
+
+
+def interrupted_at_a_batch(patch):
+    """Encoding as if Ctrl-C came at its fourth batch."""
+    require, seen = encoding.require_finite, []
+
+    def interrupt(codes, name, first):
+        seen.append(first)
+        if len(seen) == 4:
+            raise Interrupted(2)
+        require(codes, name, first)
+
+    patch.setattr(encoding, "require_finite", interrupt)

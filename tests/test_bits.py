@@ -16,8 +16,7 @@ from aecli.cli import encode as encoding_command
 from aecli.codespace import bits, encoding, quantiser
 from aecli.codespace.quantiser import Quantiser, fitted_frequencies, fitted_range
 from aecli.data.own import opened as opening
-from aecli.errors import Interrupted
-from tests.own import drawn, put_scene, spots
+from tests.own import drawn, interrupted_at_a_batch, put_scene, spots
 
 RNG = np.random.default_rng(0)
 CODES = np.column_stack(
@@ -263,16 +262,8 @@ def test_an_interrupted_job_goes_on_with_the_quantiser_it_began_with(
     monkeypatch.setattr(encoding_command, "_draw", lambda *_: b"")
     told = ("encode", spots_run, "./spots.npz", "--bits", "6", *more, "-o")
     assert call(*told, "twin.npy").code == 0
-    require, seen = encoding.require_finite, []
-
-    def interrupt(codes, name, first):
-        seen.append(first)
-        if len(seen) == 4:
-            raise Interrupted(2)
-        require(codes, name, first)
-
     with monkeypatch.context() as patch:
-        patch.setattr(encoding, "require_finite", interrupt)
+        interrupted_at_a_batch(patch)
         assert call(*told, "codes.npy").code == 130
     other = call(*told[:4], "5", *more, "-o", "codes.npy")
     assert "an archive was begun there with another bits" in other.stderr

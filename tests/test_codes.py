@@ -23,10 +23,10 @@ from aecli.data.datasets import load
 from aecli.data.own import opened as opening
 from aecli.data.sources import default_places
 from aecli.data.whole import load_whole
-from aecli.errors import DataError, Interrupted, UsageError
+from aecli.errors import DataError, UsageError
 from aecli.terminal import not_shown
 from tests.conftest import ONE_PIXEL
-from tests.own import blobs, drawn, put, put_scene, spots
+from tests.own import blobs, drawn, interrupted_at_a_batch, put, put_scene, spots
 
 pytestmark = pytest.mark.program
 
@@ -129,15 +129,7 @@ def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(call, tmp_path
     monkeypatch.setattr(encoding, "BATCH_BYTES", 4 * 64 * 40)
     told = ("encode", run, "./spots.npz", "-o")
     call(*told, "twin.npy", "--scores")
-    require, seen = encoding.require_finite, []
-
-    def interrupt(codes, name, first):
-        seen.append(first)
-        if len(seen) == 4:
-            raise Interrupted(2)
-        require(codes, name, first)
-
-    monkeypatch.setattr(encoding, "require_finite", interrupt)
+    interrupted_at_a_batch(monkeypatch)
     done = call(*told, "codes.npy", "--scores")
     assert done.code == 130
     assert "120 of 216 images are encoded" in done.stderr

@@ -204,7 +204,7 @@ def _require_free(target: Path) -> None:
 def _calibrated(run: Run, places: Places, terminal: Terminal) -> Oddness:
     """Oddness by the data that the run was trained on. Raises DataError where they are gone."""
     with terminal.working("calibrating on the run's own training data"):
-        return Oddness.of(run.codec, _own_images(run, places, terminal))
+        return Oddness.of(run.codec, own_images(run, places, terminal))
 
 
 def _quantiser(run: Run, job: Job, places: Places, terminal: Terminal) -> Quantiser:
@@ -212,13 +212,14 @@ def _quantiser(run: Run, job: Job, places: Places, terminal: Terminal) -> Quanti
     they are gone, or where a code is not finite."""
     assert job.bits is not None
     with terminal.working("quantising by the run's own training data"):
-        training = _own_images(run, places, terminal).train
+        training = own_images(run, places, terminal).train
         codes = training_codes(run.codec, training)
         require_finite(codes, "the run's training images")
         return Quantiser.fitted(job.bits, codes, len(job.whole))
 
 
-def _own_images(run: Run, places: Places, terminal: Terminal) -> Images:
+def own_images(run: Run, places: Places, terminal: Terminal) -> Images:
+    """The images that the run was trained on, split. Raises DataError where they are gone."""
     own = places_of_own(run, places)
     images = datasets.load(run.config.data, own, lambda _: None, run.scale, for_model=True)
     terminal.warn(other_images(run, images))
