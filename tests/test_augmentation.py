@@ -85,9 +85,14 @@ def _deformed(images, **by):
     return deformed(images, DeformationNoise(**{**STILL, **by}), seeded(1))
 
 
-def test_a_deformation_by_nothing_leaves_the_images():
+def test_a_deformation_by_next_to_nothing_leaves_the_images():
     images = torch.rand((3, 2, 9, 14))
-    torch.testing.assert_close(_deformed(images), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(_deformed(images, shift=1e-6), images, atol=1e-5, rtol=0)
+
+
+def test_a_deformation_by_nothing_is_refused():
+    with pytest.raises(ValueError, match="deforms nothing: every amount is 0"):
+        DeformationNoise(**STILL)
 
 
 def test_a_rotation_keeps_distances_from_the_middle_of_an_oblong_image():

@@ -265,6 +265,12 @@ class DeformationNoise(Section):
     shift: Annotated[float, Field(ge=0, le=65_536, allow_inf_nan=False)] = 1.0
     """Standard deviation of the displacement of the whole in each direction, in pixels."""
 
+    @model_validator(mode="after")
+    def _deforms(self) -> "DeformationNoise":
+        if not any((self.elastic, self.rotation, self.scale, self.shear, self.shift)):
+            raise PydanticCustomError("together", "deforms nothing: every amount is 0")
+        return self
+
 
 class MseLoss(LossSection):
     """Mean squared error per pixel."""
