@@ -21,10 +21,11 @@ from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.codecs.principal import most_components
 from aecli.config import PcaConfig, ThumbnailConfig
+from aecli.data import datasets
 from aecli.data.images import Batch, Source
 from aecli.data.own.opened import ALL
 from aecli.data.sources import default_places
-from aecli.data.whole import load_whole, open_every, whole_of
+from aecli.data.whole import open_every, whole_of
 from aecli.errors import UsageError
 from aecli.measure.robustness import brightened, rotated
 from aecli.measure.views import View
@@ -39,28 +40,35 @@ class Scene:
 
     def __init__(self, run: Run) -> None:
         """Raises DataError and UsageError."""
-        self._config = config = run.config.data
+        self._config = run.config.data
         places = default_places(offline=True)
-        self._opened = open_every(config, run.scale, places)
+        self._opened = open_every(self._config, run.scale, places)
         if len(self._opened.items) != 1:
-            raise UsageError(f"{config.dataset}: must be one scene")
-        self.whole = load_whole(config, places, print, run.scale, trained_on=config)
+            raise UsageError(f"{self._config.dataset}: must be one scene")
+        self.split = datasets.load(self._config, places, print, run.scale, for_model=True)
+        whole = whole_of(self._opened, self._config, self._splits())
+        self.tiles, self._windows = whole.source, self._opened.windows[ALL]
 
     def held_out(self) -> NDArray[np.int64]:
-        """Indices among all tiles of those that are images of the test."""
-        assert self.whole.files is not None
-        return np.flatnonzero(self.whole.files.parts == "test")
+        """Indices among all tiles of those that are images of the test. A whole scene does not say
+        which of its tiles are on which side, so that their pixels tell."""
+        tested = {_content(one) for one in _each(self.split.test)}
+        found = [i for i, one in enumerate(_each(self.tiles)) if _content(one) in tested]
+        return np.array(found)
 
     def beside(self, indices: NDArray[np.int64]) -> Source:
         """The windows SHIFT pixels beside these tiles."""
         _, _, width = self._opened.items.shapes[0].tolist()
-        moved = self._opened.windows[ALL][indices]
-        assert self._config.tile is not None
-        fits = moved[:, 2] + SHIFT + self._config.tile <= width
+        moved = self._windows[indices].copy()
+        tile = self._config.tile
+        assert tile is not None
+        fits = moved[:, 2] + SHIFT + tile <= width
         moved[:, 2] += np.where(fits, SHIFT, -SHIFT).astype(moved.dtype)
         placed = replace(self._opened, windows={ALL: moved}, labels=None)
-        parts = np.array(self._opened.items.splits, dtype="<U5")
-        return whole_of(placed, self._config, parts).source
+        return whole_of(placed, self._config, self._splits()).source
+
+    def _splits(self) -> NDArray[np.str_]:
+        return np.array(self._opened.items.splits, dtype="<U5")
 
 
 def main() -> None:
@@ -68,9 +76,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     run = Run(parser.parse_args().run)
-    scene = Scene(run)
-    tiles, indices = scene.whole.source, scene.held_out()
-    own = tiles.part(torch.from_numpy(indices))
+    scene, codec = Scene(run), run.codec
+    indices = scene.held_out()
+    own = scene.tiles.part(torch.from_numpy(indices))
     copies: dict[str, tuple[Source, Callable[[Batch], Batch]]] = {
         f"{SHIFT} pixels beside, 10% brighter": (scene.beside(indices), _brighter),
         "mirrored": (own, _mirrored),
@@ -78,12 +86,12 @@ def main() -> None:
     }
     found = {
         name: {
-            how: _found(View.fitted(each, tiles), indices, source, change)
+            how: _found(View.fitted(each, scene.tiles), indices, source, change)
             for how, (source, change) in copies.items()
         }
-        for name, each in _contestants(run.codec, scene.whole.only("train").source)
+        for name, each in _contestants(codec, scene.split.train)
     }
-    about = {"tiles": len(tiles), "stride": run.config.data.stride, "held out": len(indices)}
+    about = {"tiles": len(scene.tiles), "stride": run.config.data.stride, "held out": len(indices)}
     print(json.dumps(about | {f"among the first {FIRST}": found}, indent=2))
 
 
@@ -125,6 +133,15 @@ def _turned(batch: Batch) -> Batch:
 def _mirrored(batch: Batch) -> Batch:
     mask = None if batch.mask is None else batch.mask.flip(3)
     return replace(batch, images=batch.images.flip(3), mask=mask)
+
+
+def _each(source: Source) -> Iterator[Tensor]:
+    for batch in source.batches():
+        yield from batch.images
+
+
+def _content(image: Tensor) -> bytes:
+    return image.numpy().tobytes()
 
 
 if __name__ == "__main__":
