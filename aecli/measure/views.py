@@ -14,9 +14,9 @@ class View:
     """A way to look at images as vectors (k,): through a codec, or as the pixels that they are.
 
     A network's code has no scale of its own, so that each unit is standardised by the training
-    images: mean 0, deviation 1. Codes of a codec that is solved for, or begins as one, are in pixel
-    units, as pixels are, and those of a variational one in units of N(0, I); they stay so: scaled,
-    a direction of little but noise would count as much as the first.
+    images: mean 0, deviation 1. Codes of a codec that is solved for are in pixel units, as pixels
+    are, and those of a variational one in units of N(0, I); they stay so: scaled, a direction of
+    little but noise would count as much as the first.
     """
 
     codec: Codec | None
@@ -31,7 +31,7 @@ class View:
         """The view, scaled by the training images, and these as it sees them, (N, k) float32."""
         seen = torch.cat([_seen(codec, batch) for batch in training.batches()])
         k = seen.shape[1]
-        if codec is None or _has_units(codec):
+        if codec is None or codec.settings.solved or codec.settings.is_variational:
             return cls(codec, torch.zeros(k), torch.ones(k)), seen
         mean, deviation = seen.mean(dim=0), seen.std(dim=0, correction=0)
         view = cls(codec, mean, torch.where(deviation > 0, deviation, 1))
@@ -44,12 +44,6 @@ class View:
     def all(self, source: Source) -> Tensor:
         """Vectors (N, k) of all images."""
         return torch.cat([self(batch) for batch in source.batches()])
-
-
-def _has_units(codec: Codec) -> bool:
-    """True if its codes have a scale that means something."""
-    settings = codec.settings
-    return settings.solved or settings.begins_with is not None or settings.is_variational
 
 
 @torch.no_grad()
