@@ -30,7 +30,7 @@ from PIL import Image
 from aecli import strictjson
 from aecli.cli.encode import own_images, places_of, whole_for
 from aecli.codespace import bits
-from aecli.codespace.encoding import training_codes
+from aecli.codespace.oddness import training_codes
 from aecli.codespace.quantiser import MOST_BITS, Quantiser
 from aecli.data.images import Batch, batch_size
 from aecli.errors import AecliError, UsageError

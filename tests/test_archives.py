@@ -14,9 +14,10 @@ from aecli.cli import encode as encoding_command
 from aecli.cli import search as search_command
 from aecli.cli.pictures import require_apart, require_picture
 from aecli.codecs.pca import Pca
-from aecli.codespace import encoding, indexes, mosaic
+from aecli.codespace import indexes, mosaic, oddness
 from aecli.codespace.archive import Archive, begin, is_archive, mapped
-from aecli.codespace.encoding import Oddness, Unfinished
+from aecli.codespace.encoding import Unfinished
+from aecli.codespace.oddness import Oddness
 from aecli.config import DataConfig, PcaConfig
 from aecli.data import whole as wholes
 from aecli.data.images import Images
@@ -302,9 +303,9 @@ def test_the_region_of_scores_is_bounded(monkeypatch):
     images = Images("a", "drawn", "0", *(source(60, seed, (1, 6, 6)) for seed in range(3)))
     pca = Pca(images.shape, PcaConfig(code_dim=4))
     pca.solve(images.train)
-    monkeypatch.setattr(encoding, "_REFERENCE_BYTES", 4 * 4 * 50)
+    monkeypatch.setattr(oddness, "_REFERENCE_BYTES", 4 * 4 * 50)
     assert len(Oddness.of(pca, images).region.references) == 50
-    monkeypatch.setattr(encoding, "WIDEST", 3)
+    monkeypatch.setattr(oddness, "WIDEST", 3)
     with pytest.raises(UsageError, match="--scores: codes of 4 numbers"):
         Oddness.of(pca, images)
 

@@ -17,7 +17,7 @@ from aecli.cli import search as search_command
 from aecli.codecs import store
 from aecli.codespace import encoding, indexes
 from aecli.codespace.archive import Archive
-from aecli.codespace.encoding import oddness
+from aecli.codespace.oddness import oddness
 from aecli.config import DataConfig
 from aecli.data.datasets import load
 from aecli.data.own import opened as opening

@@ -15,17 +15,8 @@ from aecli import figures, machine
 from aecli.cli.pictures import require_apart
 from aecli.codespace.archive import beside, mapped, require_finite
 from aecli.codespace.bits import coder
-from aecli.codespace.encoding import (
-    SCORES,
-    STORED,
-    TYPICAL,
-    Job,
-    Oddness,
-    Unfinished,
-    encode_all,
-    oddness,
-    training_codes,
-)
+from aecli.codespace.encoding import STORED, Job, Unfinished, encode_all
+from aecli.codespace.oddness import SCORES, TYPICAL, Oddness, oddness, training_codes
 from aecli.codespace.quantiser import Quantiser
 from aecli.config import DataConfig
 from aecli.data import datasets

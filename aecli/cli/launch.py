@@ -13,6 +13,9 @@ from aecli.cli.options import Options
 from aecli.cli.shipped import find_config
 from aecli.config import (
     EXPERIMENTS,
+    AnomalySection,
+    EvaluateConfig,
+    FitConfig,
     ManyConfig,
     NetworkConfig,
     ToVaeConfig,
@@ -267,12 +270,16 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     start = f"going on in {resumed}: " if resumed else ""
     if isinstance(config, TrainedConfig) and config.run is not None:
         return f"{start}{config.experiment}: the model of {config.run}, seed {config.seed}"
+    own: FitConfig | AnomalySection = fit
+    if isinstance(config, EvaluateConfig) and not config.trains_codecs_of_all:
+        own = config.anomaly  # codecs of one class each, alone
     layers = "-".join(map(str, getattr(codec, "hidden", ())))
-    dims = ", ".join(map(str, getattr(config, "code_dims", (codec.code_dim,))))
+    code_dim = getattr(own, "code_dim", None) or codec.code_dim
+    dims = ", ".join(map(str, getattr(config, "code_dims", (code_dim,))))
     what = f"{codec.name}{f' ({layers})' if layers else ''}, code {dims}"
     if not codec.solved:
-        plural = "" if fit.epochs == 1 else "s"
-        what += f", recipe {fit.recipe}, {fit.epochs} epoch{plural} in batches of {fit.batch_size}"
+        plural = "" if own.epochs == 1 else "s"
+        what += f", recipe {fit.recipe}, {own.epochs} epoch{plural} in batches of {own.batch_size}"
     seeds = getattr(config, "seeds", 1)
     seed = f"seed {config.seed}" if seeds == 1 else f"{seeds} seeds from {config.seed}"
     return f"{start}{config.experiment}: {what}, {seed}, dataset {config.data.dataset}"

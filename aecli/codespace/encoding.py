@@ -31,18 +31,14 @@ from aecli import locks, strictjson
 from aecli.codecs.base import Codec
 from aecli.codespace import bits as bitfile
 from aecli.codespace.archive import FORMAT, begin, beside, require_finite
+from aecli.codespace.oddness import SCORES, Oddness
 from aecli.codespace.quantiser import Quantiser
-from aecli.codespace.region import NEIGHBOURS, WIDEST, OccupiedRegion
 from aecli.data.downloads import Working
-from aecli.data.images import Batch, Images, Source, batch_size, squared_errors, with_held_out
+from aecli.data.images import Batch, batch_size, squared_errors
 from aecli.data.whole import COLUMNS, Whole
 from aecli.errors import DataError, StorageError, UsageError
-from aecli.measure import metrics
 from aecli.runs import storage
 
-SCORES = ("mse", "code_distance")
-TYPICAL = ("typical_mse", "typical_distance", "hole_above")
-"""Numbers that codes.json has beside scores; each score is over one of the first two."""
 LOSSES = ("mse_of_float_codes", "mse", "weight", "clamped")
 """Columns of losses.npy: of each image the error of what decodes from its code as it was and as it
 is stored, the weight of both in a mean, and how many numbers of its code were clamped."""
@@ -63,9 +59,6 @@ SECONDS_BETWEEN_SAVES = 5.0
 """Seconds of work that a kill may cost."""
 BATCH_BYTES = 2**22
 """Bytes of float32 pixels that are encoded at once."""
-MOST_REFERENCES, _REFERENCE_BYTES = 100_000, 2**28
-"""Training images, the first ones, whose codes are the occupied region: so many, and of long codes
-as many as are so many bytes; as many held-out images say what is typical."""
 _ROWS = 2**16  # of codes.csv, written at once; of losses.npy, summed at once
 
 
@@ -107,72 +100,6 @@ class Job:
             found["steps.npy"] = "u2", (self.codec.code_dim,)
             found["losses.npy"] = "f4", (len(LOSSES),)
         return found
-
-
-@dataclass(frozen=True)
-class Oddness:
-    """Measures of how odd an image is to a codec: its reconstruction's error, and the distance of
-    its code to the region that training images occupy."""
-
-    region: OccupiedRegion
-    typical_mse: float
-    """The median error of held-out images' reconstructions."""
-
-    @classmethod
-    def of(cls, codec: Codec, images: Images) -> "Oddness":
-        """Calibrated on the data that a codec was trained on: the region by its training images,
-        what is typical by the validation images (of a run without any, by half of the test's).
-
-        Raises UsageError if there are too few, or if codes are too long for it.
-        """
-        if codec.code_dim > WIDEST:
-            raise UsageError(
-                f"--scores: codes of {codec.code_dim:,} numbers; the region that they occupy is"
-                f" found for {WIDEST:,} or fewer"
-            )
-        if not len(images.val):
-            images = with_held_out(images)
-        most = _most_references(codec)
-        training, val = images.train.first(most), images.val.first(most)
-        if len(training) < NEIGHBOURS or not len(val):
-            raise UsageError(
-                f"--scores: the run has {len(training):,} images to train on and"
-                f" {len(val):,} held out, too few to say what is typical"
-            )
-        codes, held_out = (metrics.encode(codec, each) for each in (training, val))
-        errors, _ = metrics.reconstruction_errors(codec, val)
-        return cls(OccupiedRegion.calibrated(codes, held_out), float(errors.median()))
-
-    def scores(self, errors: Tensor, codes: Tensor) -> NDArray[np.float32]:
-        """(n, 2): mse and code_distance of images by their errors (n,) and codes
-        (n, *code_shape)."""
-        distances = self.region.distances(codes.flatten(start_dim=1))
-        return torch.stack([errors, distances], dim=1).numpy()
-
-    def described(self) -> dict[str, float]:
-        """Typical values and the edge of the region, as codes.json has them."""
-        numbers = self.typical_mse, self.region.typical, self.region.threshold
-        return dict(zip(TYPICAL, numbers, strict=True))
-
-
-def training_codes(codec: Codec, training: Source) -> NDArray[np.float32]:
-    """The codes (n, code_dim) that a quantiser is fitted to: of the first training images, as many
-    as the occupied region is found from."""
-    codes: NDArray[np.float32] = metrics.encode(
-        codec, training.first(_most_references(codec))
-    ).numpy()
-    return codes
-
-
-def _most_references(codec: Codec) -> int:
-    return min(MOST_REFERENCES, batch_size(codec.code_dim, _REFERENCE_BYTES))
-
-
-def oddness(scores: NDArray[np.float32], typical: Mapping[str, float]) -> NDArray[np.float64]:
-    """(n,): the product of both scores (n, 2), each over its typical value; it depends on no other
-    image and on no unit of measurement."""
-    by = np.array([typical[name] for name in TYPICAL[:2]])
-    return np.prod(scores / np.maximum(by, 1e-30), axis=1)
 
 
 class Unfinished:

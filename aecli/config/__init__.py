@@ -25,6 +25,7 @@ from aecli.config.effects import (
 from aecli.config.experiments import (
     EXPERIMENTS,
     PARTS,
+    AnomalySection,
     EvaluateConfig,
     ExperimentConfig,
     InterpolateConfig,
@@ -69,6 +70,7 @@ __all__ = [
     "PARTS",
     "QUICK_IMAGES",
     "AdamConfig",
+    "AnomalySection",
     "CodecConfig",
     "CodecSection",
     "ConvConfig",
