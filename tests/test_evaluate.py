@@ -96,7 +96,9 @@ def test_codecs_are_trained_over_seeds_where_there_is_no_run(inside, tmp_path):
     alone = inside("evaluate", *told, "--parts", "anomaly")
     assert alone.code == 0, alone.stderr
     assert len(list((alone.run / "jobs").iterdir())) == 4  # none of all classes
-    assert "1 epoch in batches of 128" in alone.stderr  # theirs, not those of codecs of all
+    # theirs, not those of codecs of all
+    assert "1 epoch in batches of 128" in alone.stderr
+    assert "batch 128, 1 epoch" in alone.stdout
     assert alone.metrics()["anomaly_auroc_sd"] is not None
 
 

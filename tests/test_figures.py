@@ -253,7 +253,7 @@ def test_bars_of_codes_at_work_are_as_long_as_their_numbers():
 def test_of_very_many_normal_classes_the_hardest_are_drawn():
     scores = np.linspace(0.5, 1, 60)
     series = [figures.Shares("mlp-32", scores, [math.nan] * 60)]
-    figure = figures.class_scores([f"class {i}" for i in range(60)], series, "t")
+    figure = figures.class_scores([f"class {i}" for i in range(60)], {"by both": series}, "t")
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == [f"class {i}" for i in range(40)]
     assert figure._suptitle.get_text().endswith("the hardest 40 of 60 drawn")

@@ -19,6 +19,7 @@ from aecli.experiments.evaluate_anomaly import (
     anomaly,
     classes_alone,
     codec_alone,
+    fit_alone,
     mean_over_classes,
     others,
 )
@@ -383,7 +384,11 @@ def _notes(
         " deviation over seeds of what is trained or drawn."
     ]
     if run is None:
-        notes.append(settings_in_words(config, images))
+        own = config.train
+        if not config.trains_codecs_of_all:
+            own = fit_alone(config, config.anomaly.batch_size)
+        trained = config.model_copy(update={"train": own})
+        notes.append(settings_in_words(trained, images))
     else:
         learned_from = (run.record.get("dataset") or {}).get("name", "")
         notes.append(f"The codec is that of {run.path.name}, which learned from {learned_from}.")

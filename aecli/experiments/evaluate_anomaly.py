@@ -10,7 +10,7 @@ from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codecs.principal import most_components
 from aecli.codespace.region import NEIGHBOURS, OccupiedRegion
-from aecli.config import CodecConfig, EvaluateConfig, PcaConfig, with_values
+from aecli.config import CodecConfig, EvaluateConfig, FitConfig, PcaConfig, with_values
 from aecli.data import facts
 from aecli.data.images import Images, Joined, Source
 from aecli.experiments.evaluate_parts import (
@@ -194,13 +194,15 @@ def codec_alone(config: EvaluateConfig) -> CodecConfig:
     return config.codec.model_copy(update={"code_dim": code_dim})
 
 
+def fit_alone(config: EvaluateConfig, batch_size: int) -> FitConfig:
+    """The training of a codec on one class alone."""
+    own = {"epochs": config.anomaly.epochs, "batch_size": batch_size}
+    return with_values(config.train, own)
+
+
 def _jobs(config: EvaluateConfig, label: int, name: str, images: int) -> list[Job]:
     """A training on a class of this name and of so many images with each seed."""
-    own = {
-        "epochs": config.anomaly.epochs,
-        "batch_size": facts.fitting_batch(config.anomaly.batch_size, images),
-    }
-    fit = with_values(config.train, own)
+    fit = fit_alone(config, facts.fitting_batch(config.anomaly.batch_size, images))
     return [
         Job(codec_alone(config), fit, seed, label=label, class_name=name)
         for seed in config.seeds_of_trainings

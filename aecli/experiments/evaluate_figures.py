@@ -14,6 +14,11 @@ _TITLES = {
     "retrieval": "The nearest test images: of the same class?",
     "robustness": "Is an image found by a changed copy of it?",
 }
+_SCORES = {
+    "anomaly_auroc": "by error and codes",
+    "anomaly_auroc_error": "by error",
+    "anomaly_auroc_density": "by nearest codes",
+}
 
 
 def draw(
@@ -48,12 +53,16 @@ def draw(
             run_dir.save_figure(part, figures.share_bars([*measures.values()], series, head))
     if by_class:
         names = [images.class_name(label) for label in by_class[CODES]]
-        series = [
-            _shares(prefix, labels, [values["anomaly_auroc"] for values in classes.values()])
-            for prefix, classes in by_class.items()
-        ]
+        panels = {
+            words: [
+                _shares(prefix, labels, [values[score] for values in classes.values()])
+                for prefix, classes in by_class.items()
+                if all(score in values for values in classes.values())
+            ]
+            for score, words in _SCORES.items()
+        }
         head = f"Odd images told from one normal class ({title})"
-        run_dir.save_figure("anomaly", figures.class_scores(names, series, head))
+        run_dir.save_figure("anomaly", figures.class_scores(names, panels, head))
 
 
 def _shares(

@@ -1,7 +1,7 @@
 """Figures of codes at work: what reads, groups and finds images by them, beside PCA and pixels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,35 +121,42 @@ def share_bars(measures: Sequence[str], series: Sequence[Shares], title: str) ->
         return figure
 
 
-def class_scores(classes: Sequence[str], series: Sequence[Shares], title: str) -> Figure:
-    """A row for each normal class: the AUROC of each contestant, in percent. Of very many classes
-    the hardest are drawn."""
+def class_scores(
+    classes: Sequence[str], panels: Mapping[str, Sequence[Shares]], title: str
+) -> Figure:
+    """A row for each normal class: the AUROC of each contestant, in percent, by each score in a
+    panel of its own. Of very many classes the hardest by the first panel's first are drawn."""
     order = np.arange(len(classes))
     if len(classes) > _MOST_CLASSES:
-        hardest = np.argsort(series[0].values, kind="stable")[:_MOST_CLASSES]
+        first = next(iter(panels.values()))[0]
+        hardest = np.argsort(first.values, kind="stable")[:_MOST_CLASSES]
         order = np.sort(hardest)
         title += f", the hardest {_MOST_CLASSES} of {len(classes)} drawn"
-    rows = np.arange(len(order))
     with mpl.rc_context(STYLE):
-        figure = new_figure(8, 0.33 * len(order) + 1.9)
-        axes = figure.subplots()
-        handles: list[Any] = []
+        figure = new_figure(3 + 2.5 * len(panels), 0.33 * len(order) + 2.2)
+        every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        handles: dict[str, Any] = {}
         lowest, highest = 1.0, 1.0
-        for each in reversed(series):  # the codes on top
-            values, sds = np.asarray(each.values)[order], np.nan_to_num(each.sds)[order]
-            lowest = min(lowest, max(float((values - sds).min()), 0))
-            highest = max(highest, float((values + sds).max()))
-            style: dict[str, Any] = {"color": _COLOURS[each.place], "ms": 7, "capsize": 3}
-            style |= {"fmt": _MARKS[each.place], "label": each.label}
-            drawn = axes.errorbar(100 * values, rows, xerr=100 * sds, **style)
-            handles.insert(0, drawn)
+        for axes, (score, series) in zip(every, panels.items(), strict=True):
+            axes.set_title(score, loc="left")
+            for each in reversed(series):  # the codes on top
+                values, sds = np.asarray(each.values)[order], np.nan_to_num(each.sds)[order]
+                lowest = min(lowest, max(float((values - sds).min()), 0))
+                highest = max(highest, float((values + sds).max()))
+                style: dict[str, Any] = {"color": _COLOURS[each.place], "ms": 7, "capsize": 3}
+                style |= {"fmt": _MARKS[each.place], "label": each.label}
+                rows = np.arange(len(order))
+                handles[each.label] = axes.errorbar(100 * values, rows, xerr=100 * sds, **style)
         least = math.floor(20 * lowest - 0.2) * 5
-        _percent_axis(axes, least)
-        axes.set_xlim(least, 100 * highest + 1)
-        axes.set_xlabel("AUROC, % (50 is chance), by the class that is normal")
-        _named_rows(axes, [classes[i] for i in order.tolist()])
+        for axes in every:
+            _percent_axis(axes, least)
+            axes.set_xlim(least, 100 * highest + 1)
+            axes.set_xlabel("AUROC, % (50 is chance)")
+            axes.tick_params(axis="y", length=0)
+        _named_rows(every[0], [classes[i] for i in order.tolist()])
         heading(figure, title)
-        legend_below(figure, handles)
+        places = {each.label: each.place for series in panels.values() for each in series}
+        legend_below(figure, [handles[label] for label in sorted(handles, key=places.__getitem__)])
         return figure
 
 
