@@ -1,5 +1,7 @@
 """The flow: what it draws before and after training, of classes too, and what is kept of it."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -194,3 +196,22 @@ def test_codes_far_out_do_not_break_it(small):
     codes = clusters()[0]
     codes[0] = 1e4
     assert trained_flow(codes, generator()).draw(100, generator(1)).isfinite().all()
+
+
+def test_parts_of_long_codes_are_whitened_on_several_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        codes = torch.randn((2200, 256), generator=generator(3))
+        labels = torch.arange(2200) % 2
+        parts, part = Parts.of(codes, labels, generator())
+        whitened = parts.whitened(codes, part)
+        assert len(parts.means) >= 2
+        for own in range(len(parts.means)):
+            points = whitened[part == own]
+            assert points.mean(dim=0).abs().max() < 1e-3
+            assert 0.5 < points.var(dim=0).mean() < 2
+        cut = flow._cut_into(2, codes, generator())
+        assert math.isfinite(cut.mean_log_likelihood(codes[:50]))
+    finally:
+        torch.set_num_threads(threads)
