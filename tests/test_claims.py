@@ -12,6 +12,9 @@ from aecli.chapter import (
     LinearCheck,
     NoiseTraining,
     ScarceClass,
+    Search,
+    Storage,
+    Work,
     judge_all,
     ledger,
 )
@@ -31,6 +34,8 @@ CONVERSION = Conversion(
 )
 SCARCE = ScarceClass(repeated=0.80, distorted=0.85, drawn=0.90)
 NOISE = NoiseTraining(plain_restored=0.04, restored=0.01, plain_shuffled=0.02, shuffled=0.06)
+WORK = Work(plain=[0.95, 0.94], deformed=[0.97, 0.98], pca=0.90, pixels=0.92)
+STORED = Storage(bits_of_a_number=6, bits=150.0, error_ratio=1.02, jpeg_bits=900.0)
 EPOCHS = [0.0461, 0.0292, 0.025, 0.022, 0.0204]
 
 
@@ -89,6 +94,11 @@ AS_PRINTED = Evidence(
     noise_trainings=[NOISE, NOISE],
     ordered_unit_order=[-0.95, -0.97],
     ordered_test_mse=[0.006, 0.007],
+    work=dict.fromkeys(
+        ("probe_accuracy", "kmeans_accuracy", "retrieval_map", "anomaly_auroc"), WORK
+    ),
+    search=Search(images=60_000, codes_seconds=0.001, pixels_seconds=0.02),
+    storage=[STORED, STORED],
 )
 
 
@@ -110,6 +120,12 @@ def second(field, **measured):
     return {field: [first, dataclasses.replace(other, **measured)]}
 
 
+def at_work(measure, **measured):
+    """The evidence in which codes are better or worse by one measure."""
+    return {"work": {**AS_PRINTED.work, measure: dataclasses.replace(WORK, **measured)}}
+
+
+ONLY_TRAINED = "holds only if its training deforms images"
 BY_CONSTRUCTION = ("shapes", "compression")
 RISING = {32: [[0.04, 0.05, 0.03, 0.02, 0.01]] * 2}
 
@@ -155,6 +171,12 @@ OTHERWISE = {
     "still-compresses": (second("conversions", test_mse=0.025), "does not hold"),
     "must-be-variational": (second("conversions", fitted_frechet=29.0), "does not hold"),
     "scarce-class": (second("scarce", drawn=0.80), "does not hold"),
+    "codes-classify": (at_work("probe_accuracy", plain=[0.95, 0.92]), ONLY_TRAINED),
+    "codes-cluster": (at_work("kmeans_accuracy", pca=0.99), "does not hold"),
+    "codes-retrieve": (at_work("retrieval_map", pixels=0.94), ONLY_TRAINED),
+    "codes-tell-odd-ones": (at_work("anomaly_auroc", pixels=0.98), "does not hold"),
+    "fast-retrieval": ({"search": Search(60_000, 0.001, 0.004)}, "does not hold"),
+    "cheap-storage": (second("storage", jpeg_bits=150.0), "does not hold"),
 }
 
 
@@ -216,6 +238,9 @@ def test_a_claim_holds_on_the_chapters_numbers_and_not_on_others(claim):
         ("samplable", second("conversions", frechet=201.0), "does not hold"),
         ("samplable", second("conversions", plain_in_holes=0.4), "does not hold"),
         ("scarce-class", {"scarce": []}, "not judged (too few images)"),
+        ("codes-tell-odd-ones", {"work": {}}, "not judged (too few images)"),
+        ("cheap-storage", second("storage", error_ratio=1.06), "does not hold"),
+        ("cheap-storage", {"storage": []}, "not judged (no JPEG)"),
         ("scarce-class", second("scarce", distorted=0.99), "holds"),
     ],
 )

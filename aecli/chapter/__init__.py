@@ -3,7 +3,15 @@
 from aecli.chapter import ledger
 from aecli.chapter.claims import CLAIMS, Claim, judge_all
 from aecli.chapter.codes import CodeReading, describe_code
-from aecli.chapter.evidence import Conversion, Evidence, NoiseTraining, ScarceClass
+from aecli.chapter.evidence import (
+    Conversion,
+    Evidence,
+    NoiseTraining,
+    ScarceClass,
+    Search,
+    Storage,
+    Work,
+)
 from aecli.chapter.linear import (
     Advantage,
     LinearCheck,
@@ -51,8 +59,11 @@ __all__ = [
     "LinearCheck",
     "NoiseTraining",
     "ScarceClass",
+    "Search",
+    "Storage",
     "Trend",
     "Verdict",
+    "Work",
     "compare_linear",
     "describe_code",
     "explain_trend",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aecli.chapter import changes, judges
+from aecli.chapter import changes, judges, work
 from aecli.chapter.evidence import Evidence
 from aecli.chapter.table import MNIST
 from aecli.chapter.verdict import NOT_JUDGED, Judgement
@@ -14,6 +14,7 @@ _ERROR = "how low an error gets depends on how long and on how much was trained"
 _ARRIVAL = "the linear autoencoder needs all its steps to arrive at PCA's subspace"
 _CODES = "where codes lie, and how they cluster, depends on how long was trained"
 _DECODED = "what a code decodes to depends on how long was trained"
+_MANY = "a search takes its time among many images"
 _LEARNED = "what a change of the training does depends on how long and on how much was trained"
 
 
@@ -89,6 +90,42 @@ CLAIMS: tuple[Claim, ...] = (
             of_mnist=True,
         )
         for code_dim, printed in ((2, "0.052"), (8, "0.028"), (32, "0.020"))
+    ),
+    Claim(
+        "codes-classify",
+        1,
+        "a code is a feature for a small classifier",
+        "useful",
+        work.serves("probe_accuracy", "a linear classifier reads"),
+        "work.png",
+        _LEARNED,
+    ),
+    Claim(
+        "codes-cluster",
+        1,
+        "a code is a feature for clustering",
+        "useful",
+        work.serves("kmeans_accuracy", "k-means without labels finds the classes of"),
+        "work.png",
+        _LEARNED,
+    ),
+    Claim(
+        "codes-retrieve",
+        1,
+        "a code is a feature for retrieval",
+        "useful",
+        work.serves("retrieval_map", "mean average precision of a class's images"),
+        "work.png",
+        _LEARNED,
+    ),
+    Claim(
+        "codes-tell-odd-ones",
+        1,
+        "a code is a feature for anomaly detection",
+        "useful",
+        work.serves("anomaly_auroc", "AUROC of images of other classes among one class"),
+        "work.png",
+        _LEARNED,
     ),
     Claim(
         "identity",
@@ -280,5 +317,21 @@ CLAIMS: tuple[Claim, ...] = (
         changes.fills_up_a_scarce_class,
         "scarce_class.png",
         _LEARNED,
+    ),
+    Claim(
+        "fast-retrieval",
+        4,
+        "searching by codes is fast",
+        "fast",
+        work.retrieved_fast,
+        needs_full_training=_MANY,
+    ),
+    Claim(
+        "cheap-storage",
+        4,
+        "storing codes is cheap",
+        "cheap",
+        work.stored_cheaply,
+        needs_full_training=_LEARNED,
     ),
 )

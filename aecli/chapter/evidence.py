@@ -58,6 +58,44 @@ class NoiseTraining:
 
 
 @dataclass(frozen=True)
+class Work:
+    """A measure of what codes of 32 are good for, in [0, 1], higher is better; a value for each
+    seed of what is trained."""
+
+    plain: Sequence[float]
+    """By codes as aecli trains them."""
+    deformed: Sequence[float]
+    """By codes of the same net whose training deformed its input, and had no label either."""
+    pca: float
+    pixels: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """Seconds of looking for the images nearest to one."""
+
+    images: int
+    """Number of images that are looked at."""
+    codes_seconds: float
+    """By codes of 32."""
+    pixels_seconds: float
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Codes of 32 of one seed stored in bits, for test images."""
+
+    bits_of_a_number: int
+    bits: float
+    """Bits of one image, without any header."""
+    error_ratio: float
+    """The error of what they decode to, over that of codes as they are."""
+    jpeg_bits: float
+    """Bits of one image as JPEG at the coarsest quality with no more error, without the header that
+    all files share; infinite if none is so good."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that was measured; a sequence has a value per seed.
 
@@ -123,6 +161,11 @@ class Evidence:
     """The same as `unit_order`, of codes that were trained to be ordered."""
     ordered_test_mse: Sequence[float]
     """Code 32, the whole of it."""
+    work: Mapping[str, Work]
+    """Measures of codes of 32 at work, by name; one is not there for too few images."""
+    search: Search
+    storage: Sequence[Storage]
+    """None of images that JPEG does not hold: of other channels than 1 or 3, or with masks."""
 
     @property
     def short(self) -> str:

@@ -276,7 +276,8 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     layers = "-".join(map(str, getattr(codec, "hidden", ())))
     code_dim = getattr(own, "code_dim", None) or codec.code_dim
     dims = ", ".join(map(str, getattr(config, "code_dims", (code_dim,))))
-    what = f"{codec.name}{f' ({layers})' if layers else ''}, code {dims}"
+    name = f"variational {codec.name}" if codec.is_variational else codec.name
+    what = f"{name}{f' ({layers})' if layers else ''}, code {dims}"
     if not codec.solved:
         plural = "" if own.epochs == 1 else "s"
         what += f", recipe {fit.recipe}, {own.epochs} epoch{plural} in batches of {own.batch_size}"

@@ -68,6 +68,16 @@ class Quantiser:
         middles = (steps + 0.5) * self.widths
         return np.asarray(self.lows + middles, np.float32)
 
+    def lengths(self, steps: NDArray[np.uint16]) -> NDArray[np.float64]:
+        """(n,): the bits that codes of these steps (n, k) take where each step takes minus the
+        logarithm of its share (Shannon 1948), which entropy coding comes within a thousandth of."""
+        found = np.zeros(len(steps))
+        for unit, counts in zip(steps.T, self.frequencies, strict=True):
+            alike = 2**self.bits // len(counts)  # steps of a bin
+            shares = counts[unit // alike] / counts.astype(np.int64).sum() / alike
+            found -= np.log2(shares)
+        return found
+
 
 def fitted_range(values: NDArray[Any], bits: int) -> tuple[float, float]:
     """The range of a unit, from its values (N,) over training images: of those that leave out the

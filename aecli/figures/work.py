@@ -17,13 +17,14 @@ from aecli.figures.style import (
     HELD_OUT,
     NETWORK,
     STYLE,
+    THIRD,
     heading,
     legend_below,
     new_figure,
     shortened,
 )
 
-_COLOURS, _MARKS = (NETWORK, BASELINE, HELD_OUT), ("o", "s", "^")
+_COLOURS, _MARKS = (NETWORK, BASELINE, HELD_OUT, THIRD), ("o", "s", "^", "D")
 _BAR = 0.24  # inches
 _LETTERS = 40  # of a name at the left
 _MOST_CLASSES = 40

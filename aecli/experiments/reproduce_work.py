@@ -1,0 +1,266 @@
+"""Evidence on what codes are good for, for `aecli reproduce`: images read, grouped and retrieved by
+them, odd ones told, fast search and cheap storage."""
+
+import io
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from aecli import figures
+from aecli.chapter import Search, Storage, Work
+from aecli.codecs.base import Codec
+from aecli.codecs.pca import Pca
+from aecli.codespace.nearest import nearest
+from aecli.codespace.quantiser import Quantiser
+from aecli.config import (
+    AnomalySection,
+    DeformationNoise,
+    EvaluateConfig,
+    FitConfig,
+    ReproduceConfig,
+    with_values,
+)
+from aecli.data.images import Images, Source
+from aecli.experiments.evaluate_anomaly import anomaly, classes_alone, mean_over_classes
+from aecli.experiments.evaluate_parts import (
+    CODES,
+    PCA,
+    PIXELS,
+    Seen,
+    classification,
+    cluster,
+    most_side_by_side,
+    retrieve,
+    thinned,
+)
+from aecli.measure import metrics
+from aecli.measure.seeds import spread
+from aecli.runs.context import Context
+from aecli.runs.folder import RunDir
+from aecli.training.jobs import Trained, train_all
+
+_MEASURES = {
+    "probe_accuracy": "read by a linear classifier",
+    "kmeans_accuracy": "classes found by k-means",
+    "retrieval_map": "retrieval by class, mAP",
+    "anomaly_auroc": "odd among one class, AUROC",
+}
+_SCORES = ("anomaly_auroc_error", "anomaly_auroc_density")
+_LOOKED_AT = 10_000  # training and test images, at most: pixels of all would take minutes
+_EPOCHS_ALONE = 5  # of codecs of one class each
+_BENT = 1.0  # pixels by which their images are bent, as configs/anomaly does
+_QUERIES, _REPEATS = 100, 3
+_BITS, _STORED = 6, 1000  # bits of a number; test images that are stored, the first ones
+_QUALITIES = (1, 3, 5, 8, 12, 17, 25, 35, 50, 65, 75, 85, 95)
+
+
+def measure_work(
+    plain: Sequence[Trained],
+    pca: Pca,
+    images: Images,
+    config: ReproduceConfig,
+    run_dir: RunDir,
+    context: Context,
+) -> dict[str, Work]:
+    """Measures of codes at work, by name, beside PCA's and pixels; a picture.
+
+    plain: a training for each seed; the same nets are trained with a deformed input. Odd images are
+    told by codecs of one class each, trained for a few epochs, by the better of two scores
+    (`evaluate_anomaly.anomaly`), whoever's; left out where no class has enough images.
+    """
+    noise = DeformationNoise()
+    jobs = [replace(each.job, fit=with_values(each.job.fit, {"noise": noise})) for each in plain]
+    trainings = train_all(jobs, images, config, run_dir, context)
+    trainings.require_all()
+    ways: dict[str, Sequence[Codec | None]] = {
+        "plain": [each.codec for each in plain],
+        "deformed": [trainings.done[job].codec for job in jobs],
+        "pca": [pca],
+        "pixels": [None],
+    }
+    found = _read_and_grouped(ways, images, config.seed, context)
+    for way, values in _odd_ones(plain[0], images, config, run_dir, context).items():
+        found[way]["anomaly_auroc"] = values
+    work = {
+        name: Work(
+            plain=found["plain"][name],
+            deformed=found["deformed"][name],
+            pca=found["pca"][name][0],
+            pixels=found["pixels"][name][0],
+        )
+        for name in _MEASURES
+        if name in found["plain"]
+    }
+    _draw(work, pca.code_dim, images, run_dir)
+    return work
+
+
+def _read_and_grouped(
+    ways: Mapping[str, Sequence[Codec | None]], images: Images, seed: int, context: Context
+) -> dict[str, dict[str, list[float]]]:
+    """Measures of each way to look at images, by name, a value for each of its codecs."""
+    most = min(_LOOKED_AT, most_side_by_side(images.test.pixels))
+    train, test = thinned(images.train, most), thinned(images.test, most)
+    found: dict[str, dict[str, list[float]]] = {}
+    total = sum(map(len, ways.values()))
+    with context.terminal.working("putting codes to work", total, "codecs") as advance:
+        for way, those in ways.items():
+            found[way] = {}
+            for codec in those:
+                seen = Seen.through(codec, train, test, images.train.classes)
+                for part in (classification, cluster, retrieve):
+                    for name, values in part(seen, [seed]).items():
+                        found[way].setdefault(name, []).extend(values)
+                advance()
+    return found
+
+
+def _odd_ones(
+    trained: Trained,
+    images: Images,
+    config: ReproduceConfig,
+    run_dir: RunDir,
+    context: Context,
+) -> dict[str, list[float]]:
+    """The mean AUROC over classes by each way to look at images; empty where no class has enough
+    images."""
+    test = thinned(images.test, min(_LOOKED_AT, most_side_by_side(images.test.pixels)))
+    fit = trained.job.fit
+    bent = {"elastic": _BENT, "elastic_fraction": 1.0}
+    fits = {"plain": fit, "deformed": with_values(fit, bent)}
+    found: dict[str, list[float]] = {}
+    for way, own in fits.items():
+        alone = _alone(trained, own, config)
+        if not classes_alone(alone, images.train, test):
+            return {}
+        others = [PCA, PIXELS] if way == "plain" else []
+        by_class = anomaly(alone, images, test, [CODES, *others], run_dir, context)
+        for name, prefix in {way: CODES, "pca": PCA, "pixels": PIXELS}.items():
+            if prefix in by_class:
+                means = mean_over_classes(by_class[prefix])
+                each = [means[key] for key in _SCORES if key in means]
+                found[name] = max(each, key=statistics.fmean)
+    return found
+
+
+def _alone(trained: Trained, fit: FitConfig, config: ReproduceConfig) -> EvaluateConfig:
+    """Settings of the codecs that learn one class alone."""
+    return EvaluateConfig(
+        seed=config.seed,
+        threads=config.threads,
+        jobs=config.jobs,
+        seeds=config.seeds,
+        data=config.data,
+        codec=trained.job.codec,
+        train=fit,
+        parts=("anomaly",),
+        anomaly=AnomalySection(epochs=_EPOCHS_ALONE),
+    )
+
+
+def _draw(work: Mapping[str, Work], code_dim: int, images: Images, run_dir: RunDir) -> None:
+    ways: dict[str, tuple[int, Callable[[Work], Sequence[float]]]] = {
+        f"codes of {code_dim}": (0, lambda one: one.plain),
+        "the same, input deformed": (3, lambda one: one.deformed),
+        f"PCA-{code_dim}": (1, lambda one: [one.pca]),
+        "pixels": (2, lambda one: [one.pixels]),
+    }
+    series = []
+    for label, (place, values) in ways.items():
+        each = [values(one) for one in work.values()]
+        means, sds = [statistics.fmean(one) for one in each], [spread(one) for one in each]
+        series.append(figures.Shares(label, means, sds, place))
+    title = f"Codes at work ({images.title})"
+    names = [words for name, words in _MEASURES.items() if name in work]
+    run_dir.save_figure("work", figures.share_bars(names, series, title))
+
+
+def measure_search(codec: Codec, images: Images) -> Search:
+    """Seconds of one exact search among training images by codes and by pixels, in turns: medians
+    over searches for the first test images."""
+    most = most_side_by_side(images.train.pixels)
+    train, test = images.train.first(most), images.test.first(_QUERIES)
+    archives = {
+        "codes": (metrics.encode(codec, train), metrics.encode(codec, test)),
+        "pixels": (_as_pixels(train), _as_pixels(test)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in archives}
+    for _ in range(_REPEATS):
+        for name, (among, queries) in archives.items():
+            started = time.perf_counter()
+            nearest(among.numpy(), queries.numpy(), 10)
+            seconds[name].append((time.perf_counter() - started) / len(queries))
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    return Search(len(train), medians["codes"], medians["pixels"])
+
+
+def _as_pixels(source: Source) -> Tensor:
+    return torch.cat([batch.images for batch in source.batches()]).flatten(start_dim=1)
+
+
+@torch.no_grad()
+def measure_storage(trained: Sequence[Trained], images: Images) -> list[Storage]:
+    """Codes of each seed in bits, for the first test images, beside JPEG at no more error."""
+    test = images.test.first(_STORED)
+    if test.masked or test.shape[0] not in (1, 3):
+        return []
+    wanted = _bytes(test.all().images)
+    jpeg = _jpeg(wanted)
+    found = []
+    for each in trained:
+        codec = each.codec
+        own = metrics.encode(codec, images.train.first(_LOOKED_AT)).numpy()
+        quantiser = Quantiser.fitted(_BITS, own, len(test))
+        codes = metrics.encode(codec, test).numpy()
+        steps = quantiser.steps(codes)
+        error, rounded = (
+            _mse(_bytes(metrics.decode(codec, torch.from_numpy(some))), wanted)
+            for some in (codes, quantiser.codes(steps))
+        )
+        enough = [size for size, loss in jpeg if loss <= rounded]
+        bits = float(quantiser.lengths(steps).mean())
+        least = min(enough, default=float("inf"))
+        found.append(Storage(_BITS, bits, rounded / error, least))
+    return found
+
+
+def _jpeg(images: NDArray[np.uint8]) -> list[tuple[float, float]]:
+    """Bits of one image without the bytes that the smallest file has, and the error, of images
+    (N, C, H, W) as JPEG, at each quality."""
+    sizes, errors = [], []
+    for quality in _QUALITIES:
+        files = [_written(image, quality) for image in images]
+        sizes.append([len(file) for file in files])
+        errors.append(_mse(np.stack([_read(file) for file in files]), images))
+    least = min(map(min, sizes))
+    means = [8 * (statistics.fmean(each) - least) for each in sizes]
+    return list(zip(means, errors, strict=True))
+
+
+def _written(image: NDArray[np.uint8], quality: int) -> bytes:
+    content = io.BytesIO()
+    channels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    Image.fromarray(channels).save(content, format="JPEG", quality=quality)
+    return content.getvalue()
+
+
+def _read(content: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(content)) as file:
+        found = np.asarray(file)
+    return found[None] if found.ndim == 2 else found.transpose(2, 0, 1)
+
+
+def _bytes(images: Tensor) -> NDArray[np.uint8]:
+    found: NDArray[np.uint8] = images.mul(255).round().clamp(0, 255).to(torch.uint8).numpy()
+    return found
+
+
+def _mse(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return float(np.square(one.astype(np.float64) - other).mean()) / 255**2
