@@ -87,11 +87,13 @@ def measure(options: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
     run = open_trained(options.run, options.runs_dir)
     config = data_of(run, options.data, (), options.data_dir)
     places = places_of(run, options.data_dir, options.offline, terminal)
-    whole = whole_for(run, config, places, terminal).only(options.part)
-    if whole.source.masked or whole.source.shape[0] not in (1, 3):
-        raise UsageError("the formats hold whole images of 1 or 3 channels alone")
+    whole = whole_for(run, config, places, terminal)
+    if options.part != "all":
+        whole = whole.only(options.part)
+    if whole.source.shape[0] not in (1, 3):
+        raise UsageError("the formats hold images of 1 or 3 channels alone")
     most = min(options.images, batch_size(whole.source.pixels, _MOST_BYTES))
-    held_out = whole.source.first(most).all()
+    held_out = _whole(whole.source.first(most).all())
     training = own_images(run, places, terminal).train
     points, float_mse = ours(run, training_codes(run.codec, training), held_out)
     pixels = in_bytes(held_out.images)
@@ -108,6 +110,16 @@ def measure(options: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
         "title": f"{whole.name}: what storing {len(pixels):,} held-out images takes, and loses",
         "points": points,
     }
+
+
+def _whole(batch: Batch) -> Batch:
+    """The images of a batch whose every pixel is valid. Raises UsageError if there are none."""
+    if batch.mask is None:
+        return batch
+    kept = batch.mask.flatten(start_dim=1).all(dim=1)
+    if not kept.any():
+        raise UsageError("the formats hold whole images alone, and every one has invalid pixels")
+    return Batch(batch.images[kept])
 
 
 @torch.no_grad()
@@ -295,7 +307,7 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("run", metavar="RUN", help="run whose model is used, as for aecli encode")
     add("data", metavar="DATA", help="name or path of a dataset")
-    add("--part", default="test", help="part of it that is held out (default: test)")
+    add("--part", default="test", help="part that is held out, or all (default: test)")
     add("--images", type=int, default=10_000, help="images, the first (default: 10,000)")
     add("--threads", type=int, default=2, help="threads (default: 2)")
     add("--runs-dir", type=Path, default=Path("runs"), help="folder of the run folders")

@@ -21,8 +21,7 @@ said look aecli data look "$scene" --set data.tile=512 --set data.stride=64 --se
 said train aecli train --config tiles --dataset "$scene" --set data.nodata=0 \
     --set 'data.test=[1280,0,761,1860]'
 said encode aecli encode latest "$scene" -o codes.npy --scores
-said search aecli search latest 250 --in codes.npy -k 6
-said window aecli search latest "$scene[1300,900]" --in codes.npy -k 3 -o window.png
+said search aecli search latest "$scene[1300,900]" --in codes.npy -k 3 -o window.png
 said decode aecli decode latest codes.npy -o decoded
 said bits aecli encode latest "$scene" -o small.npy --bits 6
 said small aecli train --dataset "$scene" --codec conv --code-dim 256 --epochs 5 \

@@ -131,6 +131,15 @@ def test_bits_are_near_the_entropy(coder, number):
     most = len(steps) * entropy + 2**number / 2 * np.log2(np.e)
     assert len(steps) * entropy - 1 <= taken
     assert taken <= most * 1.0005 + 64  # fixed point; the last words
+    assert fitted.lengths(steps).sum() == pytest.approx(taken, abs=64 + 0.001 * taken)
+
+
+def test_lengths_are_those_of_the_steps_shares():
+    bins = tuple(np.array(each, np.uint16) for each in ([1, 3], [2]))
+    fitted = Quantiser(2, np.zeros(2, np.float32), np.ones(2, np.float32), bins)
+    steps = np.array([[0, 0], [3, 2]], np.uint16)
+    # Of the first unit two steps share a quarter, two the rest; of the second four share all.
+    assert fitted.lengths(steps).tolist() == pytest.approx([3 + 2, 1 - np.log2(0.75) + 2])
 
 
 def test_fine_steps_take_as_many_bits_as_their_density_says(coder):
