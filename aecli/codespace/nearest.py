@@ -30,6 +30,8 @@ _DIRECT = 4  # queries up to which differences are quicker than a product
 _QUERIES = 1024  # at once
 _PAIRS = 2**14  # of query and code whose differences are held at once
 _MOST = torch.finfo(torch.float32).max  # finite, so that what is put out of reach stays there
+_CHUNK, _CHUNKS = 512, 1024
+"""Codes whose nearest one says whether they are looked at closely; so many such at once."""
 _MANY = 4  # times k: so many of a block are looked at without a closer look at their order
 
 
@@ -63,6 +65,7 @@ def nearest(
     for first in range(0, len(queries), _QUERIES):
         some = _Search(queries[first : first + _QUERIES], k, metric, with_copies)
         rows = max(min(BLOCK // (4 * codes.shape[1]), _PRODUCT // (4 * len(some.queries))), 1)
+        rows -= rows % _CHUNK if rows > _CHUNK else 0
         for start in range(0, len(codes), rows):
             block = np.ascontiguousarray(codes[start : start + rows], dtype=np.float32)
             try:
@@ -142,6 +145,8 @@ class _Search:
         if metric == "cosine":  # |x/|x| - q/|q||^2 is twice one minus the cosine
             self._vectors = torch.from_numpy(_unit(queries.astype(np.float64))).float()
         self._norms = self._vectors.double().norm(dim=1).float()
+        self._doubled = -2 * self._vectors
+        self._apart = torch.empty(0)
         n = len(queries)
         self._indices = np.zeros((n, k), np.int64)
         self._distances = np.full((n, k), np.inf)
@@ -155,35 +160,46 @@ class _Search:
     def look(self, block: NDArray[np.float32], start: int) -> None:
         """Look at codes (b, d), the first of which has the index `start`. Raises
         FloatingPointError for codes that are not finite."""
-        squares, slack = self._squares(_tensor(block))
-        rows = (squares.amin(dim=1) <= self._limit + 2 * slack).nonzero()[:, 0]
-        for some in rows.split(64):
-            self._look_closer(some, squares[some], slack[some], block, start)
+        apart, rest, slack = self._squares(_tensor(block))
+        width = _CHUNK if len(block) % _CHUNK == 0 else len(block)
+        apart = apart.unflatten(1, (-1, width))
+        within = (self._limit + 2 * slack - rest).unsqueeze(1)
+        queries, chunks = (apart.amin(dim=2) <= within).nonzero().T
+        most = _CHUNKS * _CHUNK // width or 1
+        for rows, of in zip(queries.split(most), chunks.split(most), strict=True):
+            if len(rows):
+                squares = apart[rows, of] + rest[rows].unsqueeze(1)
+                self._look_closer(rows, squares, slack[rows], block, (of * width).numpy(), start)
 
-    def _squares(self, block: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared distances (Q, b) as float32 computes them, and (Q,) how far they may be off."""
+    def _squares(self, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared distances as float32 computes them, in two parts, (Q, b) and (Q,), which spares a
+        pass over the first; and (Q,) how far their sum may be off."""
         if self._metric == "cosine":
             norms = torch.linalg.vector_norm(block, dim=1, keepdim=True)
             _require_finite(norms)
             zeros = norms[:, 0] == 0
             block = torch.div(block, norms.masked_fill(norms == 0, 1), out=self._room(0, block))
-            squares = self._of_units(block)
-            squares[:, zeros] = 2  # as far as what has no direction in common
-            squares[self._norms == 0] = 2
-            return squares, torch.full((len(squares),), 4 * self._rounding)
+            few = len(self._vectors) <= _DIRECT
+            apart = self._of_differences(block) if few else self._products(block)
+            rest = torch.full((len(apart),), 0.0 if few else 2.0)
+            # As far as what has no direction in common.
+            apart[:, zeros] = 2 - rest[0]
+            apart[self._norms == 0] = 2 - rest[0]
+            return apart, rest, torch.full((len(apart),), 4 * self._rounding)
         if len(self._vectors) <= _DIRECT:
-            return self._of_differences(block), torch.zeros(len(self._vectors))
+            none = torch.zeros(len(self._vectors))
+            return self._of_differences(block), none, none
         norms = torch.linalg.vector_norm(block, dim=1)
         _require_finite(norms)
-        squares = torch.addmm(norms.square(), self._vectors, block.T, alpha=-2)
-        squares += self._norms.square().unsqueeze(1)
-        return squares, self._rounding * (self._norms + norms.max()).square()
+        apart = self._products(block).add_(norms.square())
+        return apart, self._norms.square(), self._rounding * (self._norms + norms.max()).square()
 
-    def _of_units(self, block: Tensor) -> Tensor:
-        """Squared distances (Q, b) of vectors of length 1."""
-        if len(self._vectors) <= _DIRECT:
-            return self._of_differences(block)
-        return (self._vectors @ block.T).mul_(-2).add_(2)
+    def _products(self, block: Tensor) -> Tensor:
+        """Products (Q, b) with the queries, times -2."""
+        shape = len(self._vectors), len(block)
+        if self._apart.shape != shape:
+            self._apart = torch.empty(shape)
+        return torch.mm(self._doubled, block.T, out=self._apart)
 
     def _of_differences(self, block: Tensor) -> Tensor:
         """Squared distances (Q, b), off by rounding in proportion to them alone."""
@@ -202,11 +218,18 @@ class _Search:
         return self._rooms[which][: len(block)]
 
     def _look_closer(
-        self, rows: Tensor, squares: Tensor, slack: Tensor, block: NDArray[np.float32], start: int
+        self,
+        rows: Tensor,
+        squares: Tensor,
+        slack: Tensor,
+        block: NDArray[np.float32],
+        firsts: NDArray[np.int64],
+        start: int,
     ) -> None:
-        """Take the exact distances of all that may be among the nearest of some queries."""
+        """Take the exact distances of all that may be among the nearest: of queries, by their
+        rows (n,), squared distances (n, c) to codes of the block from `firsts` (n,) on."""
         if not self._with_copies:
-            self._take_out_copies(rows, squares, slack, block, start)
+            self._take_out_copies(rows, squares, slack, block, firsts, start)
         limit = self._limit[rows] + 2 * slack
         counts = (squares <= limit.unsqueeze(1)).sum(dim=1)
         many = (counts > _MANY * self._k).nonzero()[:, 0]
@@ -214,7 +237,7 @@ class _Search:
             worst = squares[many].topk(self._k, largest=False).values[:, -1]
             limit[many] = torch.minimum(limit[many], self._above(worst) + 2 * slack[many])
         of, at = (squares <= limit.unsqueeze(1)).nonzero().T.numpy()
-        queries = rows.numpy()[of]
+        queries, at = rows.numpy()[of], at + firsts[of]
         self._merge(queries, at + start, self._exact(queries, block, at))
 
     def _above(self, squares: Tensor) -> Tensor:
@@ -222,7 +245,13 @@ class _Search:
         return squares * (1 + 8 * self._rounding)
 
     def _take_out_copies(
-        self, rows: Tensor, squares: Tensor, slack: Tensor, block: NDArray[np.float32], start: int
+        self,
+        rows: Tensor,
+        squares: Tensor,
+        slack: Tensor,
+        block: NDArray[np.float32],
+        firsts: NDArray[np.int64],
+        start: int,
     ) -> None:
         """Note copies of the queries, and put them out of reach."""
         norms = torch.from_numpy(np.linalg.norm(self.queries, axis=1))[rows]
@@ -230,11 +259,11 @@ class _Search:
             norms = torch.where(norms > 0, 1.0, _MOST**0.25)
         reach = self._above((2 * COPY * norms).square()) + 2 * slack
         of, at = (squares <= reach.unsqueeze(1)).nonzero().T.numpy()
-        for query in np.unique(of).tolist():
-            near = at[of == query]
-            copies = near[are_copies(block[near], self.queries[int(rows[query])])]
-            squares[query, torch.from_numpy(copies)] = torch.inf
-            self._copies[int(rows[query])] += (copies + start).tolist()
+        for row in np.unique(of).tolist():
+            near, first = at[of == row], firsts[row]
+            copies = near[are_copies(block[first + near], self.queries[int(rows[row])])]
+            squares[row, torch.from_numpy(copies)] = torch.inf
+            self._copies[int(rows[row])] += (first + copies + start).tolist()
 
     def _exact(
         self, queries: NDArray[np.int64], block: NDArray[np.float32], at: NDArray[np.int64]
