@@ -23,7 +23,7 @@ from aecli import codecs
 from aecli.codespace import indexes, nearest
 from aecli.codespace.archive import Archive, mapped
 from aecli.codespace.encoding import BATCH_BYTES, Job, Unfinished, encode_all
-from aecli.config import DataConfig, MlpConfig
+from aecli.config import CodecConfig, ConvConfig, DataConfig, MlpConfig
 from aecli.data.sources import default_places
 from aecli.data.whole import Whole, load_whole
 from aecli.errors import UsageError
@@ -47,7 +47,9 @@ def main() -> None:
             found[kind] = index(kind, path, options)
     if options.encode:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            found["encode"] = encoding(Path(folder), options)
+            for codec, dataset in ((MlpConfig(), "mnist"), (ConvConfig(), "mnist-5k")):
+                about = f"encode {dataset} by {codec.name}"
+                found[about] = encoding(Path(folder), codec, dataset, options)
     print(json.dumps(found, indent=2))
 
 
@@ -96,14 +98,15 @@ def index(kind: str, path: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds to build, with recall": seconds, **about, **found}
 
 
-def encoding(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of encoding MNIST, rows of codes.csv and all, and of the encoder's forward pass over
+def encoding(
+    folder: Path, settings: CodecConfig, dataset: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Seconds of encoding digits, rows of codes.csv and all, and of the encoder's forward pass over
     the same images, ready as float32, in the same batches."""
-    config = DataConfig(dataset="mnist")
+    config = DataConfig(dataset=dataset)
     whole = load_whole(config, default_places(), lambda _: None, None)
-    codec = codecs.build(MlpConfig(code_dim=32), whole.source.shape).eval()
+    codec = codecs.build(settings, whole.source.shape).eval()
     ready = [whole.source.read(some).images for some in _batches(whole)]
-    number = iter(range(10**6))
 
     @torch.no_grad()
     def forward() -> None:
@@ -112,7 +115,7 @@ def encoding(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     def encode(finish: bool) -> None:
         job = Job(codec, whole, "0" * 64, False, {})
-        unfinished = Unfinished(folder / f"{next(number)}.npy", job)
+        unfinished = Unfinished(folder / f"{time.perf_counter_ns()}.npy", job)
         with unfinished.alone():
             encode_all(unfinished, job, None, not_shown)
             if finish:
