@@ -193,8 +193,8 @@ def of_format(name: str, pixels: Pixels) -> list[Point]:
         means.append((setting, float(np.mean(errors)), sizes.mean(axis=1).tolist()))
     points = []
     for setting, error, each in means:
-        content = (size - smallest[way] for way, size in enumerate(each))
-        both = (8 * least / (height * width) for least in (min(each), min(content)))
+        alone = (size - smallest[way] for way, size in enumerate(each))
+        both = (8 * least / (height * width) for least in (min(each), min(alone)))
         points.append(Point(name, setting, error, *both))
     return points
 
