@@ -47,6 +47,7 @@ QUALITIES = (1, 3, 5, 8, 12, 17, 25, 35, 50, 65, 75, 85, 92, 95)
 DECIBELS = (8, 9, 10, 11, 12, 14, 16, 18, 20, 22, 24, 27, 30, 34, 38, 42)
 _COLOURS = (style.NETWORK, style.BASELINE, style.THIRD, style.FOURTH)
 _CONSTANTS = (0, 128, 255)
+_FEW_DECADES = 2000  # ratio of the ends of an axis up to which there is room for 1, 2 and 5
 _LEAST = 1e-12  # error whose logarithm stands for that of none
 _MOST_BYTES = 2**30  # of held-out images as float32
 
@@ -292,7 +293,9 @@ def figure(points: Sequence[Point], float_mse: float, title: str) -> Figure:
             handles.append(one.axhline(float_mse, **floor))
             one.set_xscale("log")
             style.log_mse_axis(one)
-            one.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+            low, high = one.get_xlim()
+            subs = (1.0, 2.0, 5.0) if high < _FEW_DECADES * low else (1.0,)
+            one.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
             one.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
             one.xaxis.set_minor_locator(mpl.ticker.NullLocator())
             one.set_xlabel(f"bits per pixel, headers {'counted' if headers else 'not counted'}")
