@@ -182,7 +182,7 @@ class _Search:
             few = len(self._vectors) <= _DIRECT
             apart = self._of_differences(block) if few else self._products(block)
             rest = torch.full((len(apart),), 0.0 if few else 2.0)
-            # As far as what has no direction in common.
+            # Zeros are as far as what has no direction in common.
             apart[:, zeros] = 2 - rest[0]
             apart[self._norms == 0] = 2 - rest[0]
             return apart, rest, torch.full((len(apart),), 4 * self._rounding)
