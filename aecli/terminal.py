@@ -176,7 +176,8 @@ class Terminal:
             named = zip(header, row, strict=True) if header else [(row[0], "  ".join(row[1:]))]
             for n, (name, value) in enumerate(named):
                 start = "  " if n else ""
-                for part in _wrapped(f"{start}{name}: {value}", _width(sys.stdout), start + "  "):
+                said = f"{name}: {value}" if name else value
+                for part in _wrapped(f"{start}{said}", _width(sys.stdout), start + "  "):
                     self.data(part)
 
     def epoch(self, record: "EpochRecord", epochs: int) -> None:

@@ -92,6 +92,18 @@ def test_tables_are_whole_at_any_width(monkeypatch, capsys, columns, header):
                 assert all(word in words for word in cell.split()), cell
 
 
+def test_a_column_without_a_name_is_told_without_one(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(terminal, "_is_terminal", lambda stream: True)
+    row = ("retrieval by class", "40.1% and more", "39.6% and more")
+    Terminal().table("codes at work", [row], ("", "mlp-32", "pixels"))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "retrieval by class",
+        "  mlp-32: 40.1% and more",
+        "  pixels: 39.6% and more",
+    ]
+
+
 def test_what_others_wrote_cannot_steer_the_terminal(capsys):
     Terminal().columns([("run", "a\x1b[2Jb")])
     assert capsys.readouterr().out == "run  a\\x1b[2Jb\n"
