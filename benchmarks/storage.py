@@ -10,7 +10,6 @@ themselves, at all qualities); of codes the coded words alone count.
 """
 
 import argparse
-import io
 import itertools
 import math
 import sys
@@ -25,7 +24,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 
 from aecli import strictjson
 from aecli.cli.encode import own_images, places_of, whole_for
@@ -35,13 +33,13 @@ from aecli.codespace.quantiser import MOST_BITS, Quantiser
 from aecli.data.images import Batch, batch_size
 from aecli.errors import AecliError, UsageError
 from aecli.figures import style
+from aecli.measure.eight_bits import Pixels, in_bytes, mse, read, written
 from aecli.runs.registry import open_trained
 from aecli.runs.run import Run
 from aecli.runs.subject import data_of
 from aecli.terminal import Terminal
 from aecli.training import device
 
-Pixels = NDArray[np.uint8]
 OURS = "codes"
 QUALITIES = (1, 3, 5, 8, 12, 17, 25, 35, 50, 65, 75, 85, 92, 95)
 DECIBELS = (8, 9, 10, 11, 12, 14, 16, 18, 20, 22, 24, 27, 30, 34, 38, 42)
@@ -198,32 +196,6 @@ def of_format(name: str, pixels: Pixels) -> list[Point]:
         both = (8 * least / (height * width) for least in (min(each), min(alone)))
         points.append(Point(name, setting, error, *both))
     return points
-
-
-def written(image: Pixels, pillow: str, keywords: dict[str, Any]) -> bytes:
-    """The file of an image (C, H, W)."""
-    content = io.BytesIO()
-    channels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
-    Image.fromarray(channels).save(content, format=pillow, **keywords)
-    return content.getvalue()
-
-
-def read(content: bytes, channels: int) -> Pixels:
-    """The image (C, H, W) in a file; WebP's are in colours, also those of a grey image."""
-    with Image.open(io.BytesIO(content)) as file:
-        found = np.asarray(file.convert("L" if channels == 1 else "RGB"))
-    return found[None] if channels == 1 else found.transpose(2, 0, 1)
-
-
-def in_bytes(images: torch.Tensor) -> Pixels:
-    """Images in [0, 1] as bytes, clipped and rounded."""
-    found: Pixels = images.mul(255).round().clamp(0, 255).to(torch.uint8).numpy()
-    return found
-
-
-def mse(one: Pixels, other: Pixels) -> float:
-    """The mean squared error of pixels, in [0, 1]."""
-    return float(np.square(one.astype(np.float64) - other).mean()) / 255**2
 
 
 def needed(points: Sequence[Point], error: float, headers: bool) -> tuple[float, bool]:

@@ -65,7 +65,7 @@ class Work:
     plain: Sequence[float]
     """By codes as aecli trains them."""
     deformed: Sequence[float]
-    """By codes of the same net whose training deformed its input, and had no label either."""
+    """By codes of the same net whose training deformed images, and had no label either."""
     pca: float
     pixels: float
 
@@ -92,7 +92,7 @@ class Storage:
     """The error of what they decode to, over that of codes as they are."""
     jpeg_bits: float
     """Bits of one image as JPEG at the coarsest quality with no more error, without the header that
-    all files share; infinite if none is so good."""
+    all files share; at the finest if none is so good."""
 
 
 @dataclass(frozen=True)

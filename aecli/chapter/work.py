@@ -23,7 +23,7 @@ def serves(measure: str, words: str) -> Callable[[Evidence], Judgement]:
             return Judgement(f"{NOT_JUDGED} (too few images)", "nothing", "no class has enough")
         measured = (
             f"{words} {_percent(found.plain)} by codes as aecli trains them,"
-            f" {_percent(found.deformed)} where the input of the training was deformed;"
+            f" {_percent(found.deformed)} where the training deformed images;"
             f" {_percent([found.pca])} by PCA's codes, {_percent([found.pixels])} by pixels"
         )
         others = max(found.pca, found.pixels)

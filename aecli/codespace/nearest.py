@@ -132,6 +132,20 @@ def _not_finite(block: NDArray[np.float32], start: int) -> str:
     return f"code {start + int(bad[0])} has numbers that are not finite (NaN, infinity)"
 
 
+@dataclass(frozen=True)
+class _Near:
+    """Runs of codes of a block, each with one query, of which some may be among its nearest."""
+
+    rows: Tensor
+    """(n,): which query."""
+    squares: Tensor
+    """(n, c): squared distances to c codes."""
+    slack: Tensor
+    """(n,): how far these may be off."""
+    firsts: NDArray[np.int64]
+    """(n,): the place in the block of the first code."""
+
+
 class _Search:
     """A search for the nearest codes of some queries, block after block."""
 
@@ -169,7 +183,8 @@ class _Search:
         for rows, of in zip(queries.split(most), chunks.split(most), strict=True):
             if len(rows):
                 squares = apart[rows, of] + rest[rows].unsqueeze(1)
-                self._look_closer(rows, squares, slack[rows], block, (of * width).numpy(), start)
+                near = _Near(rows, squares, slack[rows], (of * width).numpy())
+                self._look_closer(near, block, start)
 
     def _squares(self, block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Squared distances as float32 computes them, in two parts, (Q, b) and (Q,), which spares a
@@ -217,19 +232,11 @@ class _Search:
             self._rooms[which] = torch.empty_like(block)
         return self._rooms[which][: len(block)]
 
-    def _look_closer(
-        self,
-        rows: Tensor,
-        squares: Tensor,
-        slack: Tensor,
-        block: NDArray[np.float32],
-        firsts: NDArray[np.int64],
-        start: int,
-    ) -> None:
-        """Take the exact distances of all that may be among the nearest: of queries, by their
-        rows (n,), squared distances (n, c) to codes of the block from `firsts` (n,) on."""
+    def _look_closer(self, near: _Near, block: NDArray[np.float32], start: int) -> None:
+        """Take the exact distances of all that may be among the nearest."""
+        rows, squares, slack = near.rows, near.squares, near.slack
         if not self._with_copies:
-            self._take_out_copies(rows, squares, slack, block, firsts, start)
+            self._take_out_copies(near, block, start)
         limit = self._limit[rows] + 2 * slack
         counts = (squares <= limit.unsqueeze(1)).sum(dim=1)
         many = (counts > _MANY * self._k).nonzero()[:, 0]
@@ -237,31 +244,24 @@ class _Search:
             worst = squares[many].topk(self._k, largest=False).values[:, -1]
             limit[many] = torch.minimum(limit[many], self._above(worst) + 2 * slack[many])
         of, at = (squares <= limit.unsqueeze(1)).nonzero().T.numpy()
-        queries, at = rows.numpy()[of], at + firsts[of]
+        queries, at = rows.numpy()[of], at + near.firsts[of]
         self._merge(queries, at + start, self._exact(queries, block, at))
 
     def _above(self, squares: Tensor) -> Tensor:
         """Squared distances with what rounding in proportion to them may add."""
         return squares * (1 + 8 * self._rounding)
 
-    def _take_out_copies(
-        self,
-        rows: Tensor,
-        squares: Tensor,
-        slack: Tensor,
-        block: NDArray[np.float32],
-        firsts: NDArray[np.int64],
-        start: int,
-    ) -> None:
+    def _take_out_copies(self, near: _Near, block: NDArray[np.float32], start: int) -> None:
         """Note copies of the queries, and put them out of reach."""
+        rows, squares = near.rows, near.squares
         norms = torch.from_numpy(np.linalg.norm(self.queries, axis=1))[rows]
         if self._metric == "cosine":  # of a copy, too; zeros are far from all, copies among them
             norms = torch.where(norms > 0, 1.0, _MOST**0.25)
-        reach = self._above((2 * COPY * norms).square()) + 2 * slack
+        reach = self._above((2 * COPY * norms).square()) + 2 * near.slack
         of, at = (squares <= reach.unsqueeze(1)).nonzero().T.numpy()
         for row in np.unique(of).tolist():
-            near, first = at[of == row], firsts[row]
-            copies = near[are_copies(block[first + near], self.queries[int(rows[row])])]
+            those, first = at[of == row], near.firsts[row]
+            copies = those[are_copies(block[first + those], self.queries[int(rows[row])])]
             squares[row, torch.from_numpy(copies)] = torch.inf
             self._copies[int(rows[row])] += (first + copies + start).tolist()
 

@@ -1,7 +1,6 @@
 """Evidence on what codes are good for, for `aecli reproduce`: images read, grouped and retrieved by
 them, odd ones told, fast search and cheap storage."""
 
-import io
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from aecli import figures
@@ -34,13 +31,13 @@ from aecli.experiments.evaluate_parts import (
     PCA,
     PIXELS,
     Seen,
-    classification,
-    cluster,
     most_side_by_side,
     retrieve,
     thinned,
 )
-from aecli.measure import metrics
+from aecli.measure import clustering, metrics, probes
+from aecli.measure.clustering import agreement
+from aecli.measure.eight_bits import Pixels, in_bytes, mse, read, written
 from aecli.measure.seeds import spread
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
@@ -58,6 +55,7 @@ _EPOCHS_ALONE = 5  # of codecs of one class each
 _BENT = 1.0  # pixels by which their images are bent, as configs/anomaly does
 _QUERIES, _REPEATS = 100, 3
 _BITS, _STORED = 6, 1000  # bits of a number; test images that are stored, the first ones
+_LEAST = 1e-12  # error that stands for none
 _QUALITIES = (1, 3, 5, 8, 12, 17, 25, 35, 50, 65, 75, 85, 95)
 
 
@@ -71,9 +69,10 @@ def measure_work(
 ) -> dict[str, Work]:
     """Measures of codes at work, by name, beside PCA's and pixels; a picture.
 
-    plain: a training for each seed; the same nets are trained with a deformed input. Odd images are
-    told by codecs of one class each, trained for a few epochs, by the better of two scores
-    (`evaluate_anomaly.anomaly`), whoever's; left out where no class has enough images.
+    plain: a training for each seed; the same nets are trained with a deformed input, and decode
+    what was not. Odd images are told by codecs of one class each, trained for a few epochs on
+    images as they are and on bent ones, by the better of two scores (`evaluate_anomaly.anomaly`),
+    whoever's; left out where no class has enough images.
     """
     noise = DeformationNoise()
     jobs = [replace(each.job, fit=with_values(each.job.fit, {"noise": noise})) for each in plain]
@@ -115,11 +114,23 @@ def _read_and_grouped(
             found[way] = {}
             for codec in those:
                 seen = Seen.through(codec, train, test, images.train.classes)
-                for part in (classification, cluster, retrieve):
-                    for name, values in part(seen, [seed]).items():
-                        found[way].setdefault(name, []).extend(values)
+                for name, value in _measured(seen, seed).items():
+                    found[way].setdefault(name, []).append(value)
                 advance()
     return found
+
+
+def _measured(seen: Seen, seed: int) -> dict[str, float]:
+    """Three of the measures of `aecli evaluate`."""
+    labels, test_labels = seen.all_labels
+    clusters = clustering.kmeans(seen.training, seen.test, seen.classes, seed)
+    return {
+        "probe_accuracy": probes.linear_probe_accuracy(
+            seen.training, labels, seen.test, test_labels
+        ),
+        "kmeans_accuracy": agreement(clusters, test_labels.numpy())["accuracy"],
+        "retrieval_map": retrieve(seen, [seed])["retrieval_map"][0],
+    }
 
 
 def _odd_ones(
@@ -168,7 +179,7 @@ def _alone(trained: Trained, fit: FitConfig, config: ReproduceConfig) -> Evaluat
 def _draw(work: Mapping[str, Work], code_dim: int, images: Images, run_dir: RunDir) -> None:
     ways: dict[str, tuple[int, Callable[[Work], Sequence[float]]]] = {
         f"codes of {code_dim}": (0, lambda one: one.plain),
-        "the same, input deformed": (3, lambda one: one.deformed),
+        "the same, images deformed in training": (3, lambda one: one.deformed),
         f"PCA-{code_dim}": (1, lambda one: [one.pca]),
         "pixels": (2, lambda one: [one.pixels]),
     }
@@ -211,7 +222,7 @@ def measure_storage(trained: Sequence[Trained], images: Images) -> list[Storage]
     test = images.test.first(_STORED)
     if test.masked or test.shape[0] not in (1, 3):
         return []
-    wanted = _bytes(test.all().images)
+    wanted = in_bytes(test.all().images)
     jpeg = _jpeg(wanted)
     found = []
     for each in trained:
@@ -221,46 +232,25 @@ def measure_storage(trained: Sequence[Trained], images: Images) -> list[Storage]
         codes = metrics.encode(codec, test).numpy()
         steps = quantiser.steps(codes)
         error, rounded = (
-            _mse(_bytes(metrics.decode(codec, torch.from_numpy(some))), wanted)
+            mse(in_bytes(metrics.decode(codec, torch.from_numpy(some))), wanted)
             for some in (codes, quantiser.codes(steps))
         )
-        enough = [size for size, loss in jpeg if loss <= rounded]
+        finest = jpeg[-1][0]
+        as_good = min((size for size, loss in jpeg if loss <= rounded), default=finest)
         bits = float(quantiser.lengths(steps).mean())
-        least = min(enough, default=float("inf"))
-        found.append(Storage(_BITS, bits, rounded / error, least))
+        ratio = rounded / max(error, _LEAST)
+        found.append(Storage(_BITS, bits, ratio, as_good))
     return found
 
 
-def _jpeg(images: NDArray[np.uint8]) -> list[tuple[float, float]]:
+def _jpeg(images: Pixels) -> list[tuple[float, float]]:
     """Bits of one image without the bytes that the smallest file has, and the error, of images
     (N, C, H, W) as JPEG, at each quality."""
     sizes, errors = [], []
     for quality in _QUALITIES:
-        files = [_written(image, quality) for image in images]
+        files = [written(image, "JPEG", {"quality": quality}) for image in images]
         sizes.append([len(file) for file in files])
-        errors.append(_mse(np.stack([_read(file) for file in files]), images))
+        errors.append(mse(np.stack([read(file, images.shape[1]) for file in files]), images))
     least = min(map(min, sizes))
     means = [8 * (statistics.fmean(each) - least) for each in sizes]
     return list(zip(means, errors, strict=True))
-
-
-def _written(image: NDArray[np.uint8], quality: int) -> bytes:
-    content = io.BytesIO()
-    channels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
-    Image.fromarray(channels).save(content, format="JPEG", quality=quality)
-    return content.getvalue()
-
-
-def _read(content: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(content)) as file:
-        found = np.asarray(file)
-    return found[None] if found.ndim == 2 else found.transpose(2, 0, 1)
-
-
-def _bytes(images: Tensor) -> NDArray[np.uint8]:
-    found: NDArray[np.uint8] = images.mul(255).round().clamp(0, 255).to(torch.uint8).numpy()
-    return found
-
-
-def _mse(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    return float(np.square(one.astype(np.float64) - other).mean()) / 255**2
