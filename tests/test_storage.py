@@ -1,18 +1,25 @@
 """The benchmark of storage: bits at equal error by known answers, and the formats themselves."""
 
 import json
+import math
 import sys
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Text
 
 # The benchmarks are not installed. Appended, so that aecli stays the installed one.
 sys.path.append(str(Path(__file__).parents[1]))
 
+from aecli.codecs.pca import Pca
+from aecli.config import PcaConfig
+from aecli.data.images import Images, InMemory
 from aecli.data.own import opened as opening
+from aecli.experiments import reproduce_work
 from benchmarks import storage
 from benchmarks.storage import FORMATS, Point, needed
 from tests.drawings import covers, laid_out, texts_of
@@ -87,3 +94,14 @@ def test_the_table_and_the_figure_are_of_what_was_measured(inside, tmp_path, mon
     assert {"codes", *FORMATS} <= {text.get_text() for text in texts}
     boxes = [Text.get_window_extent(text) for text in texts]
     assert not any(covers(one, other) for one, other in combinations(boxes, 2))
+
+
+def test_codes_better_than_any_jpeg_are_held_against_the_finest():
+    noise = torch.rand((60, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    part = InMemory(noise.mul(255).to(torch.uint8))
+    images = Images("noise", "drawn", "0" * 64, part, part, part)
+    pca = Pca(images.shape, PcaConfig(code_dim=59))  # all that 60 images have: a copy, nearly
+    pca.solve(images.train)
+    (stored,) = reproduce_work.measure_storage([SimpleNamespace(codec=pca)], images)
+    assert 0 < stored.bits < stored.jpeg_bits < math.inf
+    assert math.isfinite(stored.error_ratio)
