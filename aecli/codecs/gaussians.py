@@ -35,6 +35,7 @@ def pixels_nats(
     "Simple and effective VAE training with calibrated decoders", ICML 2021, section 3), a density,
     so that it may be below 0; or `bernoulli`, of grey pixels in [0, 1] their expectation.
     """
+    codes = codes.unflatten(1, codec.code_shape)
     if likelihood == "bernoulli":
         logits = codec.logits(codes).float()
         costs = F.binary_cross_entropy_with_logits(logits, batch.images, reduction="none")

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict
 
+from aecli.codecs.grid_settings import DcConfig, KlConfig
 from aecli.fields import CodecSection, ImageShape, NetworkSection, Widths
 
 
@@ -177,6 +178,8 @@ class ThumbnailConfig(CodecSection):
 CODECS: dict[str, type[CodecSection]] = {
     "mlp": MlpConfig,
     "conv": ConvConfig,
+    "kl": KlConfig,
+    "dc": DcConfig,
     "linear": LinearConfig,
     "pca": PcaConfig,
     "dct": DctConfig,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aecli import codecs
 from aecli.codecs.base import Codec
+from aecli.codecs.pretrained import read_at_most
 from aecli.config import CodecConfig
 from aecli.data.images import ImageShape
 from aecli.data.own.scaling import Scale
@@ -54,7 +55,7 @@ def load_scale(folder: str | os.PathLike[str]) -> Scale | None:
     DataError."""
     path = Path(folder) / "config.json"
     try:
-        description = json.loads(_read_at_most(path, _MAX_CONFIG))
+        description = json.loads(read_at_most(path, _MAX_CONFIG))
         described, channels = description.get("scale"), description["image_shape"][0]
         scale = None if described is None else Scale.of_description(described)
         if scale is not None and len(scale.low) != channels:
@@ -74,12 +75,12 @@ def load(folder: str | os.PathLike[str]) -> Codec:
     """
     folder = Path(folder)
     try:
-        description = json.loads(_read_at_most(folder / "config.json", _MAX_CONFIG))
+        description = json.loads(read_at_most(folder / "config.json", _MAX_CONFIG))
         config = _CODEC_CONFIG.validate_python(description["codec"])
         shape = _image_shape(description["image_shape"])
         with torch.device("meta"):  # shapes only
             codec = codecs.build(config, shape)
-        weights = _read_at_most(
+        weights = read_at_most(
             folder / "model.safetensors",
             max(map(_nbytes, (codec.state_dict(), codec.former_state()))) + _MAX_HEADER,
         )
@@ -107,16 +108,6 @@ def load(folder: str | os.PathLike[str]) -> Codec:
 
 def _nbytes(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def _read_at_most(path: Path, limit: int) -> bytes:
-    """The bytes of a file that has no more than `limit`; ValueError naming both sizes if it has."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is missing or not a file")
-    size = path.stat().st_size
-    if size > limit:
-        raise ValueError(f"{path.name} has {size:,} bytes, more than the {limit:,} it can have")
-    return path.read_bytes()
 
 
 def _image_shape(numbers: Any) -> ImageShape:

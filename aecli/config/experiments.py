@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from aecli.codecs.grid_settings import BETA_OF_LATENT_DIFFUSION
 from aecli.codecs.settings import ConvConfig, MlpConfig
 from aecli.config.sections import CodecConfig, DataConfig, ElboLoss, FitConfig, MuonConfig
 from aecli.fields import (
@@ -63,10 +64,12 @@ class NetworkConfig(ExperimentConfig):
     @model_validator(mode="before")
     @classmethod
     def _train_as_suits_the_codec(cls, values: Any) -> Any:
-        """A variational codec's loss is `elbo` where none is named, and the recipe of a network
-        beside a linear path is `gentle` where neither recipe nor optimiser is."""
+        """A variational codec's loss is `elbo` where none is named, that of `kl` with the published
+        weight, and the recipe of a network beside a linear path is `gentle` where neither recipe
+        nor optimiser is."""
         codec = values.get("codec") if isinstance(values, dict) else None
-        variational, path = _value(codec, "variational") is True, _value(codec, "path")
+        is_kl = "kl" in (codec, _value(codec, "name"))
+        variational, path = is_kl or _value(codec, "variational") is True, _value(codec, "path")
         if not variational and path in (None, "none"):
             return values
         train = values.get("train", cls.model_fields["train"].default)
@@ -76,7 +79,8 @@ class NetworkConfig(ExperimentConfig):
             return values
         loss, optimizer = train.get("loss", {}), train.get("optimizer", {})
         if variational and isinstance(loss, dict):
-            train = train | {"loss": {"name": "elbo"} | loss}
+            weight = {"beta": BETA_OF_LATENT_DIFFUSION} if is_kl else {}
+            train = train | {"loss": {"name": "elbo"} | weight | loss}
         is_named = "recipe" in train or not isinstance(optimizer, dict) or "name" in optimizer
         if path not in (None, "none") and not is_named:
             train = train | {"recipe": "gentle"}

@@ -1,0 +1,274 @@
+"""Settings of the codecs of latent diffusion, whose code is a grid; nothing here imports torch."""
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, Strict
+
+from aecli.errors import UsageError
+from aecli.fields import ImageShape, NetworkSection, PositiveFloat, PositiveInt, Section, UserPath
+
+BETA_OF_LATENT_DIFFUSION = 1e-6
+"""Weight of the divergence from N(0, I) in the published autoencoders (Rombach et al. 2022)."""
+
+Channels = Annotated[int, Field(ge=1, le=16384)]
+Blocks = Annotated[int, Field(ge=0, le=64)]
+_PER_LEVEL: Any = (Strict(False), Field(min_length=1, max_length=12))
+Number = Annotated[float, Field(allow_inf_nan=False), Strict(False)]
+Activation = Literal["silu", "swish", "mish", "gelu", "relu"]
+
+
+class Architecture(Section):
+    """Arguments of a class of diffusers, by its names for them."""
+
+    IGNORED: ClassVar[tuple[str, ...]] = ()
+    """Keys of a folder's config.json that change nothing here."""
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels of an image and of its code."""
+        raise NotImplementedError
+
+    @property
+    def factor(self) -> int:
+        """Pixels of each side of the image to one place of the code."""
+        raise NotImplementedError
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        """Channels and blocks of each level, the image's first."""
+        raise NotImplementedError
+
+
+class KlArchitecture(Architecture):
+    """Arguments of diffusers' AutoencoderKL."""
+
+    IGNORED = ("sample_size", "force_upcast")
+
+    in_channels: Channels = 3
+    out_channels: Channels = 3
+    down_block_types: Annotated[
+        tuple[Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], ...], *_PER_LEVEL
+    ] = ("DownEncoderBlock2D",)
+    up_block_types: Annotated[
+        tuple[Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], ...], *_PER_LEVEL
+    ] = ("UpDecoderBlock2D",)
+    block_out_channels: Annotated[tuple[Channels, ...], *_PER_LEVEL] = (64,)
+    layers_per_block: Annotated[int, Field(ge=1, le=64)] = 1
+    act_fn: Activation = "silu"
+    latent_channels: Channels = 4
+    norm_num_groups: PositiveInt = 32
+    scaling_factor: Annotated[PositiveFloat, Strict(False)] = 0.18215
+    shift_factor: Number | None = None
+    latents_mean: None = None
+    latents_std: None = None
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        return self.in_channels, self.latent_channels
+
+    @property
+    def factor(self) -> int:
+        return int(2 ** (len(self.block_out_channels) - 1))
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        return [(width, self.layers_per_block) for width in self.block_out_channels]
+
+
+_Kinds = Annotated[tuple[Literal["ResBlock", "EfficientViTBlock"], ...], *_PER_LEVEL]
+_Words = Annotated[tuple[Literal["rms_norm", "batch_norm"], ...], *_PER_LEVEL]
+_Scales = Annotated[
+    tuple[Annotated[tuple[Annotated[int, Field(ge=1, le=31)], ...], Strict(False)], ...],
+    *_PER_LEVEL,
+]
+
+
+class DcArchitecture(Architecture):
+    """Arguments of diffusers' AutoencoderDC."""
+
+    in_channels: Channels = 3
+    latent_channels: Channels = 32
+    attention_head_dim: Channels = 32
+    encoder_block_types: Literal["ResBlock", "EfficientViTBlock"] | _Kinds = "ResBlock"
+    decoder_block_types: Literal["ResBlock", "EfficientViTBlock"] | _Kinds = "ResBlock"
+    encoder_block_out_channels: Annotated[tuple[Channels, ...], *_PER_LEVEL] = (
+        *(128, 256, 512, 512, 1024, 1024),
+    )
+    decoder_block_out_channels: Annotated[tuple[Channels, ...], *_PER_LEVEL] = (
+        *(128, 256, 512, 512, 1024, 1024),
+    )
+    encoder_layers_per_block: Annotated[tuple[Blocks, ...], *_PER_LEVEL] = (2, 2, 2, 3, 3, 3)
+    decoder_layers_per_block: Annotated[tuple[Blocks, ...], *_PER_LEVEL] = (3, 3, 3, 3, 3, 3)
+    encoder_qkv_multiscales: _Scales = ((), (), (), (5,), (5,), (5,))
+    decoder_qkv_multiscales: _Scales = ((), (), (), (5,), (5,), (5,))
+    upsample_block_type: Literal["pixel_shuffle", "interpolate"] = "pixel_shuffle"
+    downsample_block_type: Literal["pixel_unshuffle", "Conv"] = "pixel_unshuffle"
+    decoder_norm_types: Literal["rms_norm"] | _Words = "rms_norm"
+    decoder_act_fns: Activation | Annotated[tuple[Activation, ...], *_PER_LEVEL] = "silu"
+    encoder_out_shortcut: bool = True
+    decoder_in_shortcut: bool = True
+    decoder_conv_act_fn: Activation = "relu"
+    scaling_factor: Annotated[PositiveFloat, Strict(False)] = 1.0
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        return self.in_channels, self.latent_channels
+
+    @property
+    def factor(self) -> int:
+        return int(2 ** (len(self.encoder_block_out_channels) - 1))
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        blocks = self.encoder_layers_per_block
+        return list(zip(self.encoder_block_out_channels, blocks, strict=False))
+
+
+class GridConfig(NetworkSection):
+    """Settings of a codec whose code is a grid of channels, coarser than the image."""
+
+    downsampling: Literal[2, 4, 8, 16, 32, 64, 128] = 8
+    """Factor by which height and width of the code are smaller than the image's. Its channels
+    follow from it and from `code_dim`, all numbers of the code."""
+    width: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Channels of the finest layers; each level below has twice as many."""
+    widest: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Most channels of a layer, unless the code has more."""
+    depth: Annotated[int, Field(ge=1, le=64)] = 1
+    """Residual blocks of each level."""
+    from_pretrained: UserPath | None = None
+    """Folder of a model as diffusers saves one, config.json and safetensors, whose layers and
+    weights are taken (null: new ones). Its config.json stands for width, depth and
+    downsampling."""
+    frozen: bool = False
+    """Leave the weights of `from_pretrained` as they are: nothing is trained."""
+
+    @property
+    def solved(self) -> bool:  # type: ignore[override]
+        """True if nothing of `train` is used."""
+        return self.frozen
+
+    @property
+    def ends_in_sigmoid(self) -> bool:
+        return False
+
+    def layers(self, shape: ImageShape) -> Architecture:
+        """Layers of the codec for images of a shape. Raises UsageError if the code does not fit
+        them."""
+        raise NotImplementedError
+
+    def grid(self, shape: ImageShape, factor: int) -> tuple[int, int]:
+        """Height and width of the code, for sides that are padded to multiples of `factor`."""
+        _, height, width = shape
+        return -(-height // factor), -(-width // factor)
+
+    def channels(self, shape: ImageShape) -> int:
+        """Channels of the code. Raises UsageError unless they are a whole number."""
+        height, width = self.grid(shape, self.downsampling)
+        channels, rest = divmod(self.code_dim, height * width)
+        if rest or not channels:
+            raise UsageError(
+                f"code_dim={self.code_dim} must be a multiple of {height * width}: the code of"
+                f" codec {self.name!r} for {shape[1]}x{shape[2]} pixels at"
+                f" codec.downsampling={self.downsampling} is a grid of {height}x{width}"
+            )
+        return channels
+
+    def widths(self, channels: int) -> tuple[int, ...]:
+        """Channels of each level's layers, the image's first, for a code of so many channels.
+
+        The coarsest are a multiple of the code's, and from level to level they grow by 1, 2 or 4
+        times: what a shortcut averages and repeats has to be whole.
+        """
+        levels = self.downsampling.bit_length()
+        found = [channels * 2 ** max(0, math.ceil(math.log2(self.widest / channels)))]
+        for level in reversed(range(levels - 1)):
+            wanted = min(self.width * 2**level, self.widest)
+            below = [found[0] // part for part in (1, 2, 4) if found[0] % part == 0]
+            found.insert(0, min(below, key=lambda width: abs(width - wanted)))
+        return tuple(found)
+
+    def size(self, shape: ImageShape) -> tuple[int, int]:
+        layers = self.layers(shape)
+        _, height, width = shape
+        parameters, kept, before = 0, 0, layers.channels[0]
+        for level, (channels, blocks) in enumerate(layers.levels):
+            if not blocks:
+                continue
+            places = math.ceil(height / 2**level) * math.ceil(width / 2**level)
+            parameters += 18 * channels * ((2 * blocks + 1) * channels + before)
+            kept += 2 * places * channels * (6 * blocks + 4)
+            before = channels
+        return parameters + 36 * before * layers.channels[1], kept + 6 * math.prod(shape)
+
+
+class KlConfig(GridConfig):
+    """Variational autoencoder of latent diffusion, diffusers' AutoencoderKL: residual blocks,
+    attention at the coarsest level, and a Gaussian at each place of a grid."""
+
+    made_by: ClassVar[str] = "aecli.codecs.diffusion:Kl"
+
+    name: Literal["kl"] = "kl"
+    variational: Literal[True] = True
+    """True: this codec is variational, by the loss `elbo`."""
+    attention: bool = True
+    """Self-attention over the places of the coarsest grid."""
+    architecture: KlArchitecture | None = None
+    """Layers of `from_pretrained`, by diffusers' names (null: those of width, widest and depth)."""
+
+    def layers(self, shape: ImageShape) -> KlArchitecture:
+        if self.architecture is not None:
+            return self.architecture
+        channels = self.channels(shape)
+        widths = self.widths(channels)
+        return KlArchitecture(
+            in_channels=shape[0],
+            out_channels=shape[0],
+            down_block_types=("DownEncoderBlock2D",) * len(widths),
+            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            block_out_channels=widths,
+            layers_per_block=self.depth,
+            latent_channels=channels,
+            norm_num_groups=math.gcd(32, *widths),
+            scaling_factor=1.0,
+            mid_block_add_attention=self.attention,
+        )
+
+
+class DcConfig(GridConfig):
+    """Deep-compression autoencoder, diffusers' AutoencoderDC: residual blocks, and shortcuts that
+    move squares of pixels into channels and back, past every change of size."""
+
+    made_by: ClassVar[str] = "aecli.codecs.diffusion:Dc"
+
+    name: Literal["dc"] = "dc"
+    variational: Literal[False] = False
+    """False: this codec is not variational."""
+    shortcuts: bool = True
+    """Shortcuts past every layer that changes the size, from space to channels and back (Chen et
+    al. 2024, section 3.2)."""
+    architecture: DcArchitecture | None = None
+    """Layers of `from_pretrained`, by diffusers' names (null: those of width, widest and depth)."""
+
+    def layers(self, shape: ImageShape) -> DcArchitecture:
+        if self.architecture is not None:
+            return self.architecture
+        channels = self.channels(shape)
+        widths = self.widths(channels)
+        blocks = (0, *[self.depth] * (len(widths) - 1))  # none at full size, as in the published ones
+        return DcArchitecture(
+            in_channels=shape[0],
+            latent_channels=channels,
+            encoder_block_out_channels=widths,
+            decoder_block_out_channels=widths,
+            encoder_layers_per_block=blocks,
+            decoder_layers_per_block=blocks,
+            encoder_qkv_multiscales=((),) * len(widths),
+            decoder_qkv_multiscales=((),) * len(widths),
+            encoder_out_shortcut=self.shortcuts,
+            decoder_in_shortcut=self.shortcuts,
+        )
