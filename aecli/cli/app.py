@@ -99,6 +99,12 @@ EXPERIMENTS = {
     "pca-compare": (
         "Compare network, linear autoencoder, PCA and DCT, and check the Eckart-Young theorem."
     ),
+    "sweep-downsampling": (
+        "Train codes of equally many numbers on ever coarser grids, and see what it costs."
+        "\n\n"
+        "Each factor has codecs dc, the same without its shortcuts, kl and conv, beside PCA and"
+        " transforms. Needs 'aecli[diffusion]'."
+    ),
     "reproduce": "Measure and judge every claim of the chapter; write the ledger.",
     "interpolate": (
         "Walk the straight line between two test images' codes, and find the holes it meets."

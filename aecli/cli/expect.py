@@ -94,6 +94,21 @@ METRICS: dict[str, tuple[str, ...]] = {
         "rotated_dct_test_mse_<row>",
         "thumbnail_test_mse_<row>",
     ),
+    "sweep-downsampling": (
+        "dataset",
+        "seeds",
+        "rows",
+        "failed_jobs",
+        "test_mse_<grid>",
+        "test_mse_sd_<grid>",
+        "ssim_<grid>",
+        "high_frequency_ratio_<grid>",
+        "coherence_<grid>",
+        "pca_test_mse_<numbers>",
+        "dct_test_mse_<numbers>",
+        "rotated_dct_test_mse_<numbers>",
+        "thumbnail_test_mse_<numbers>",
+    ),
     "reproduce": (
         "dataset",
         "claims",
@@ -220,6 +235,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 # A row of a table, by code dimension and variant.
 _ROW = r"(?P<code_dim>\d+)(?P<wide>_wide)?(?:_(?P<variant>gaussian|masking|sparse))?"
+_GRID = r"(?:dc|dc_without_shortcuts|kl|conv)_f\d+_\d+"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
 _WORDS = ("dataset", "frechet_features", "holes_calibrated_on")
 """Metrics that are a word, not a number."""
@@ -288,6 +304,26 @@ def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") 
         if is_drawn and not getattr(config, "per_class", True):
             raise UsageError(f"--expect {expectation.text!r}: per_class is false")
     _require_rows(expectations, config)
+    if config.experiment == "sweep-downsampling":
+        _require_grids(expectations, config)
+
+
+def _require_grids(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
+    from aecli.config import SweepDownsamplingConfig
+
+    assert isinstance(config, SweepDownsamplingConfig)
+    numbers = config.codec.code_dim
+    rows = [f"{kind}_f{f}_{numbers}" for kind in config.codecs for f in config.downsamplings]
+    rows = [row.replace("-", "_") for row in rows]
+    rows += [f"dc_f{config.fewer_at}_{n}" for n in config.fewer]
+    sizes = [str(n) for n in (numbers, *config.fewer)]
+    for expectation in expectations:
+        row = re.search(rf"(?:mse|sd|ssim|ratio|coherence)_({_GRID}|\d+)$", expectation.metric)
+        if row is not None and row[1] not in (*rows, *sizes):
+            raise UsageError(
+                f"--expect {expectation.text!r}: the table has no such row; its rows are"
+                f" {', '.join((*rows, *sizes))}"
+            )
 
 
 def _require_order(expectation: Expectation, config: "NetworkConfig") -> None:
@@ -354,7 +390,8 @@ def _number(bound: str, text: str) -> float:
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    return re.compile(name.replace("<row>", _ROW))
+    with_rows = name.replace("<row>", _ROW).replace("<grid>", _GRID)
+    return re.compile(with_rows.replace("<numbers>", r"\d+"))
 
 
 def _holds(expectation: Expectation, value: Any) -> bool:

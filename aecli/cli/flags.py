@@ -235,6 +235,13 @@ ENDS = (
     _end("from_index", "I", "Index of the test image to start at, from 0 (default: drawn)."),
     _end("to_index", "I", "Index of the test image to end at, from 0 (default: drawn)."),
 )
+DOWNSAMPLINGS = Flag(
+    "F",
+    "downsamplings",
+    list[int],
+    "[F]...",
+    "Factors from the image's side to the code's grid (default: 8 16 32 64 128).",
+)
 MANY = (SEEDS, JOBS, CONTINUE, FAIL_FAST, JOB_TIMEOUT)
 TRAINING_OF_MANY = (CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN)
 TRAINING_ON_THE_SPOT = (CODEC, VARIATIONAL, RECIPE, EPOCHS, LIMIT_TRAIN)
@@ -243,6 +250,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "train": (_code_dim(32), CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN),
     "sweep-codedim": (_code_dims("2 8 32 784"), ORDERED, *MANY, *TRAINING_OF_MANY),
     "pca-compare": (_code_dims("2 8 16 32"), *MANY, *TRAINING_OF_MANY),
+    "sweep-downsampling": (
+        DOWNSAMPLINGS,
+        QUICK,
+        _code_dim(256),
+        *MANY,
+        *(EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN),
+    ),
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),
     "sample": (RUN, SAMPLES, PER_CLASS, _code_dim(32), *TRAINING_ON_THE_SPOT),

@@ -44,6 +44,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli pca-compare 2 32 --seeds 1 --recipe chapter",
         ),
     ),
+    "sweep-downsampling": (
+        ("Take a look at two factors.", "aecli sweep-downsampling 2 4 --quick --code-dim 49"),
+        (
+            "Cut photographs into tiles and compare all factors.",
+            "aecli sweep-downsampling --config downsampling --dataset ./photos",
+        ),
+    ),
     "reproduce": (
         ("Judge every claim; up to an hour on two cores.", "aecli reproduce"),
         ("Take a first look in some minutes.", "aecli reproduce --quick"),

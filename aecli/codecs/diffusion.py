@@ -7,7 +7,6 @@ al., "Deep compression autoencoder for efficient high-resolution diffusion model
 import importlib
 import math
 from abc import abstractmethod
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -33,9 +32,11 @@ class Grid(Codec):
     """
 
     settings: GridConfig
+    model: Any
+    """The model of diffusers, an nn.Module."""
 
     def __init__(self, image_shape: ImageShape, settings: GridConfig) -> None:
-        self._layers = settings.layers(image_shape)
+        self._layers: Any = settings.layers(image_shape)
         channels, of_code = self._layers.channels
         if channels != image_shape[0]:
             raise UsageError(
@@ -54,7 +55,7 @@ class Grid(Codec):
         self.model = self._model().to(memory_format=torch.channels_last)
 
     @abstractmethod
-    def _model(self) -> nn.Module:
+    def _model(self) -> Any:
         """The model of diffusers, untrained."""
 
     @abstractmethod
@@ -109,7 +110,7 @@ class Kl(Grid):
 
     settings: KlConfig
 
-    def _model(self) -> nn.Module:
+    def _model(self) -> Any:
         arguments = self._layers.model_dump()
         return _diffusers().AutoencoderKL(**arguments)
 
@@ -156,7 +157,7 @@ class Dc(Grid):
 
     settings: DcConfig
 
-    def _model(self) -> nn.Module:
+    def _model(self) -> Any:
         model = _diffusers().AutoencoderDC(**self._layers.model_dump())
         if not self.settings.shortcuts:
             for module in model.modules():

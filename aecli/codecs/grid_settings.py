@@ -228,8 +228,8 @@ class KlConfig(GridConfig):
         return KlArchitecture(
             in_channels=shape[0],
             out_channels=shape[0],
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
+            down_block_types=tuple("DownEncoderBlock2D" for _ in widths),
+            up_block_types=tuple("UpDecoderBlock2D" for _ in widths),
             block_out_channels=widths,
             layers_per_block=self.depth,
             latent_channels=channels,
@@ -259,7 +259,10 @@ class DcConfig(GridConfig):
             return self.architecture
         channels = self.channels(shape)
         widths = self.widths(channels)
-        blocks = (0, *[self.depth] * (len(widths) - 1))  # none at full size, as in the published ones
+        blocks = (
+            0,
+            *[self.depth] * (len(widths) - 1),
+        )  # none at full size
         return DcArchitecture(
             in_channels=shape[0],
             latent_channels=channels,

@@ -4,6 +4,7 @@ Nothing in a folder is trusted: its config.json is checked value by value, and n
 for the weights before their size is known to fit it.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -139,7 +140,7 @@ def _require_whole(layers: Architecture) -> None:
         if not isinstance(value, tuple):
             continue
         side = key.split("_")[0] + "_block_out_channels"
-        whole = getattr(layers, side, None) or getattr(layers, "block_out_channels", value)
+        whole: Any = getattr(layers, side, None) or getattr(layers, "block_out_channels", value)
         if len(value) != len(whole):
             raise ValueError(f"{key} has {len(value)} entries for {len(whole)} levels")
     numbers = sum(18 * width * width * (blocks + 1) for width, blocks in layers.levels)
@@ -163,7 +164,7 @@ def _require_shortcuts(layers: DcArchitecture) -> None:
     if 0 in (*layers.encoder_layers_per_block[1:], *layers.decoder_layers_per_block[1:]):
         raise ValueError("a level below the first has no layer")
     for side in (encoder, decoder):
-        for fine, coarse in zip(side, side[1:], strict=False):
+        for fine, coarse in itertools.pairwise(side):
             if 4 * fine % coarse:
                 raise ValueError(f"{fine} and {coarse} channels have no shortcut between them")
     for used, side in (

@@ -11,6 +11,7 @@ from aecli.config.experiments import (
     NetworkConfig,
     ReproduceConfig,
     SweepConfig,
+    SweepDownsamplingConfig,
     TrainConfig,
     TrainedConfig,
 )
@@ -108,7 +109,8 @@ def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
 def undecided(config: ExperimentConfig) -> frozenset[str]:
     """The keys whose value `config` leaves to the run: device=auto, threads=null, ..."""
     quick = isinstance(config, ReproduceConfig) and config.quick
-    return _left_open(config) | {key for key in _QUICK if quick and not is_given(config, key)}
+    keys = {key for key in _QUICK if quick and not is_given(config, key)}
+    return _left_open(config) | keys | _quick_look(config).keys()
 
 
 def _left_open(config: ExperimentConfig) -> frozenset[str]:
@@ -146,7 +148,15 @@ def with_quick_epochs(config: Config) -> Config:
     quick = isinstance(config, ReproduceConfig) and config.quick
     if quick and not is_given(config, "train.epochs"):
         return with_values(config, {"train.epochs": QUICK_EPOCHS})
-    return config
+    return with_values(config, _quick_look(config))
+
+
+def _quick_look(config: ExperimentConfig) -> dict[str, Any]:
+    """Values of a quick look at a sweep of factors that are not given; none of another run."""
+    if not (isinstance(config, SweepDownsamplingConfig) and config.quick):
+        return {}
+    look = {"train.epochs": 1, "fewer": ()}
+    return {key: value for key, value in look.items() if not is_given(config, key)}
 
 
 def is_given(config: ExperimentConfig, key: str) -> bool:

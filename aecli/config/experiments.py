@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from aecli.codecs.grid_settings import BETA_OF_LATENT_DIFFUSION
+from aecli.codecs.grid_settings import BETA_OF_LATENT_DIFFUSION, DcConfig
 from aecli.codecs.settings import ConvConfig, MlpConfig
 from aecli.config.sections import CodecConfig, DataConfig, ElboLoss, FitConfig, MuonConfig
 from aecli.fields import (
@@ -238,6 +238,53 @@ class PcaCompareConfig(ManyConfig):
     """Code dimensions, a point of the curves each."""
 
 
+Factor = Literal[2, 4, 8, 16, 32, 64, 128]
+SWEPT = ("dc", "dc-without-shortcuts", "kl", "conv")
+"""Kinds of codecs that `sweep-downsampling` trains, in the order in which it tells of them."""
+
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[SWEPT]
+
+
+def _of_swept(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(kind for kind in SWEPT if kind in kinds)
+
+
+class SweepDownsamplingConfig(ManyConfig):
+    """Settings of `aecli sweep-downsampling`: codes of as many numbers on ever coarser grids."""
+
+    NO_EFFECT: ClassVar[dict[str, str]] = {
+        "checkpoint_seconds": "each training is saved when it is done, not before",
+        "codec.downsampling": "downsamplings says which are trained",
+        "codec.shortcuts": "codecs says if there are codecs without",
+    }
+
+    experiment: Literal["sweep-downsampling"] = "sweep-downsampling"
+    codec: DcConfig = DcConfig(code_dim=256, width=8)
+    """Codec: width, depth and numbers of the code of every one that is trained."""
+    train: FitConfig = FitConfig(epochs=5, batch_size=16, mirror=True)
+    """Training of each codec."""
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
+    downsamplings: Annotated[
+        tuple[Factor, ...], Strict(False), Field(min_length=1), AfterValidator(_not_twice)
+    ] = (8, 16, 32, 64, 128)
+    """Factors by which height and width of the code are smaller than the image's."""
+    codecs: Annotated[
+        tuple[Kind, ...], Strict(False), Field(min_length=1), AfterValidator(_of_swept)
+    ] = SWEPT
+    """Kinds of codecs, trained at each factor: `dc`, the same without its shortcuts, `kl`, and
+    `conv`."""
+    fewer_at: Factor = 32
+    """Factor at which codes of fewer numbers are trained too."""
+    fewer: CodeDims | tuple[()] = (16, 64)
+    """Those numbers, of `dc` alone (empty: none)."""
+    quick: bool = False
+    """Train one epoch, and no codes of fewer numbers: a look, not a result."""
+
+
 class TrainedConfig(NetworkConfig):
     """Settings of an experiment that looks into one trained codec."""
 
@@ -434,6 +481,7 @@ EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
     "train": TrainConfig,
     "sweep-codedim": SweepConfig,
     "pca-compare": PcaCompareConfig,
+    "sweep-downsampling": SweepDownsamplingConfig,
     "interpolate": InterpolateConfig,
     "sample": SampleConfig,
     "to-vae": ToVaeConfig,

@@ -15,10 +15,10 @@ from aecli.codecs.pca import Pca
 from aecli.config import ElboLoss, TrainConfig
 from aecli.counts import count
 from aecli.data.facts import image_shape
-from aecli.data.images import Batch, Images, Source, squared_errors, weighted_mean
+from aecli.data.images import Images, Source, weighted_mean
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
-from aecli.experiments.training_figure import draw_training
+from aecli.experiments.training_figure import decoded, draw_training
 from aecli.experiments.wording import COLLAPSED, mse_in_words, recipe_in_words, worse_than_constant
 from aecli.measure import metrics, variational
 from aecli.measure.baselines import (
@@ -219,16 +219,16 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
     ranks = torch.linspace(0, len(errors) - 1, min(_SHOWN, len(errors))).round().long()
     chosen = errors.argsort(stable=True)[ranks]
     batch = images.test.read(chosen)
-    decoded = [_decoded("decoded", codec, batch, outcome.test_mse)]
-    decoded += [
-        _decoded(label, yardstick, batch, mse)
+    pictures = [decoded("decoded", codec, batch, outcome.test_mse)]
+    pictures += [
+        decoded(label, yardstick, batch, mse)
         for label, (yardstick, mse) in _yardsticks(outcome).items()
     ]
     run_dir.save_figure(
         "reconstructions",
         figures.reconstructions(
             batch.images.numpy(),
-            decoded,
+            pictures,
             _rank_labels(len(chosen)),
             f"{_ranks_in_words(len(chosen))} ({title})",
             images.shown,
@@ -299,14 +299,6 @@ def _yardsticks(outcome: _Outcome) -> dict[str, tuple[Codec, float]]:
         if b is not None and b.codec is not None and b.test_mse is not None
         if b.codec.settings.name != outcome.codec.settings.name
     }
-
-
-def _decoded(name: str, codec: Codec, batch: Batch, test_mse: float) -> figures.Decoded:
-    """A batch through `codec`; test_mse is over all test images."""
-    with torch.no_grad():
-        images = codec.reconstruct(batch.to(codec.device)).cpu()
-    errors, _ = squared_errors(images, batch)
-    return figures.Decoded(name, images.numpy(), errors.numpy(), test_mse)
 
 
 def _ranks_in_words(n: int) -> str:

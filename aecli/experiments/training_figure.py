@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from aecli import figures
+from aecli.codecs.base import Codec
+from aecli.data.images import Batch, squared_errors
 from aecli.runs.folder import RunDir
 from aecli.training.records import EpochRecord
 
@@ -45,3 +48,11 @@ def draw_training(
         cut,
     )
     run_dir.save_figure("training_curve", figure)
+
+
+def decoded(name: str, codec: Codec, batch: Batch, test_mse: float) -> figures.Decoded:
+    """A batch through `codec`; test_mse is over all test images."""
+    with torch.no_grad():
+        images = codec.reconstruct(batch.to(codec.device)).cpu()
+    errors, _ = squared_errors(images, batch)
+    return figures.Decoded(name, images.numpy(), errors.numpy(), test_mse)

@@ -1,5 +1,6 @@
 """Figures from arrays; nothing here knows torch, and nothing here saves."""
 
+from aecli.figures.compression import downsampling
 from aecli.figures.conversion import CodeMap, ConversionPoint, beta_curve, code_maps
 from aecli.figures.latent import (
     PathRow,
@@ -42,6 +43,7 @@ __all__ = [
     "comparison",
     "decoded_grid",
     "decoder_grid",
+    "downsampling",
     "hole_rates",
     "interpolation_row",
     "kl_units",

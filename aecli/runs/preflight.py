@@ -13,6 +13,7 @@ from aecli.config import (
     ManyConfig,
     NetworkConfig,
     SweepConfig,
+    SweepDownsamplingConfig,
     with_values,
     without_layers,
 )
@@ -115,6 +116,10 @@ def trainings(config: NetworkConfig) -> int:
                 return config.seeds
             rows = len(dims) + len(facts.wide_dims(config))
             return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
+        case "sweep-downsampling":
+            assert isinstance(config, SweepDownsamplingConfig)
+            rows = len(config.downsamplings) * len(config.codecs) + len(config.fewer)
+            return config.seeds * rows
         case "evaluate":  # and one for each class alone
             assert isinstance(config, EvaluateConfig)
             alone = facts.n_classes(config.data) if "anomaly" in config.parts else 0
