@@ -156,6 +156,16 @@ def tradeoff(dims, sd=0.001, wide=True, printed=True, mse=None):
     return figures.tradeoff(points, pca, chapter, TITLE)
 
 
+def downsampling(factors, sd=1e-4):
+    kinds = ("dc", "dc without shortcuts", "kl", "conv")
+    lines = [
+        (kind, list(factors), [0.001 * (i + 1) * f**0.2 for f in factors], [sd] * len(factors))
+        for i, kind in enumerate(kinds)
+    ]
+    levels = [("PCA", 4e-4), ("DCT", 3e-4), ("rotated DCT", 2.5e-4), ("thumbnail", 5e-4)]
+    return figures.downsampling(lines, levels, TITLE)
+
+
 def comparison(dims, sd=True):
     falling = [0.05 / (1 + i) for i in range(len(dims))]
     lines = [
@@ -321,6 +331,8 @@ CASES = {
     "tradeoff of one dimension": lambda: tradeoff((1,), wide=False),
     "tradeoff of close dimensions": lambda: tradeoff((28, 29, 30, 31, 32, 33, 34)),
     "tradeoff of copies": lambda: tradeoff((2, 784), 0.0, mse=[0.04, 0.0]),
+    "downsampling": lambda: downsampling((8, 16, 32, 64, 128)),
+    "downsampling of one factor and seed": lambda: downsampling((32,), float("nan")),
     "comparison": lambda: comparison((2, 8, 16, 32)),
     "comparison of one dimension and seed": lambda: comparison((32,), False),
     "comparison of many": lambda: comparison(tuple(range(1, 41))),

@@ -310,13 +310,11 @@ def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") 
 
 def _require_grids(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
     from aecli.config import SweepDownsamplingConfig
+    from aecli.config.grids import row_specs
 
     assert isinstance(config, SweepDownsamplingConfig)
-    numbers = config.codec.code_dim
-    rows = [f"{kind}_f{f}_{numbers}" for kind in config.codecs for f in config.downsamplings]
-    rows = [row.replace("-", "_") for row in rows]
-    rows += [f"dc_f{config.fewer_at}_{n}" for n in config.fewer]
-    sizes = [str(n) for n in (numbers, *config.fewer)]
+    rows = [spec.key for spec in row_specs(config)]
+    sizes = [str(n) for n in (config.codec.code_dim, *config.fewer)]
     for expectation in expectations:
         row = re.search(rf"(?:mse|sd|ssim|ratio|coherence)_({_GRID}|\d+)$", expectation.metric)
         if row is not None and row[1] not in (*rows, *sizes):

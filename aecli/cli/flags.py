@@ -67,9 +67,18 @@ CODEC = Flag(
     "codec.name",
     str,
     "NAME",
-    "Codec to train, or to solve for: mlp, a network; conv, a convolutional one; linear, the linear"
-    " case; pca; dct, the discrete cosine transform; rotated-dct, the same of rotated colours; or"
-    " thumbnail, a smaller picture (default: mlp).",
+    "Codec to train, or to solve for: mlp, a network; conv, a convolutional one; kl and dc, those"
+    " of latent diffusion, whose code is a grid; linear, the linear case; pca; dct, the discrete"
+    " cosine transform; rotated-dct, the same of rotated colours; or thumbnail, a smaller picture"
+    " (default: mlp).",
+)
+FROM_PRETRAINED = Flag(
+    "--from-pretrained",
+    "codec.from_pretrained",
+    str,
+    "DIR",
+    "Folder of a model as diffusers saves one, AutoencoderKL or AutoencoderDC, to go on training;"
+    " with --set codec.frozen=true it stays as it is (default: none).",
 )
 VARIATIONAL = Flag(
     "--variational",
@@ -247,7 +256,10 @@ TRAINING_OF_MANY = (CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE_OF_MANY, LR, 
 TRAINING_ON_THE_SPOT = (CODEC, VARIATIONAL, RECIPE, EPOCHS, LIMIT_TRAIN)
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
-    "train": (_code_dim(32), CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN),
+    "train": (
+        *(_code_dim(32), CODEC, VARIATIONAL, FROM_PRETRAINED),
+        *(RECIPE, EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN),
+    ),
     "sweep-codedim": (_code_dims("2 8 32 784"), ORDERED, *MANY, *TRAINING_OF_MANY),
     "pca-compare": (_code_dims("2 8 16 32"), *MANY, *TRAINING_OF_MANY),
     "sweep-downsampling": (

@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "sweep-downsampling": (
-        ("Take a look at two factors.", "aecli sweep-downsampling 2 4 --quick --code-dim 49"),
+        ("Take a look at two factors.", "aecli sweep-downsampling 2 4 --quick --code-dim 196"),
         (
             "Cut photographs into tiles and compare all factors.",
             "aecli sweep-downsampling --config downsampling --dataset ./photos",

@@ -11,6 +11,7 @@ from aecli.cli import expect
 from aecli.cli.expect import Expectation
 from aecli.cli.options import Options
 from aecli.cli.shipped import find_config
+from aecli.codecs.grid_settings import GridConfig
 from aecli.config import (
     EXPERIMENTS,
     AnomalySection,
@@ -18,6 +19,7 @@ from aecli.config import (
     FitConfig,
     ManyConfig,
     NetworkConfig,
+    SweepDownsamplingConfig,
     ToVaeConfig,
     TrainedConfig,
     as_recorded,
@@ -42,6 +44,7 @@ from aecli.errors import (
     left_in,
     run_of,
 )
+from aecli.pathnames import user_path
 from aecli.runs import preflight, provenance
 from aecli.terminal import Terminal
 
@@ -60,7 +63,7 @@ def launch(
         from aecli.runs.subject import converted
 
         config = converted(config, options.runs_dir)
-    config = _looked(config, terminal)
+    config = _with_pretrained(_looked(config, terminal))
     expect.require_there(expectations, config)
     config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
     terminal.warn(warnings)
@@ -231,6 +234,22 @@ def _looked(config: NetworkConfig, terminal: Terminal) -> NetworkConfig:
     return fitting
 
 
+def _with_pretrained(config: NetworkConfig) -> NetworkConfig:
+    """`config` with the layers and the code of the model that its codec is taken from. Raises
+    DataError, UsageError."""
+    codec = config.codec
+    refuses = isinstance(config, SweepDownsamplingConfig)
+    if refuses or not isinstance(codec, GridConfig) or codec.from_pretrained is None:
+        return config
+    if codec.architecture is not None:  # a config as it ran
+        return config
+    from aecli.codecs import pretrained
+    from aecli.data.facts import image_shape
+
+    found = pretrained.settled(codec, image_shape(config.data))
+    return with_values(config, {f"codec.{key}": value for key, value in found.items()})
+
+
 def _missed(
     expectations: Sequence[Expectation], metrics: Mapping[str, Any], path: Path
 ) -> AecliError | None:
@@ -289,6 +308,7 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
 def _resolve(
     experiment: str, options: Options, flags: Mapping[str, tuple[str, Any]]
 ) -> NetworkConfig:
+    flags = _with_named_codec(flags)
     layers = []
     if options.config is not None:
         layers.append(yaml_layer(find_config(options.config)))
@@ -313,6 +333,17 @@ def _resolve(
     config = resolve(EXPERIMENTS[experiment], layers)
     assert isinstance(config, NetworkConfig)
     return with_quick_epochs(config)
+
+
+def _with_named_codec(flags: Mapping[str, tuple[str, Any]]) -> Mapping[str, tuple[str, Any]]:
+    """Flags with the codec that a folder given by --from-pretrained has, where none is named."""
+    _, folder = flags.get("--from-pretrained", ("", None))
+    if folder is None or flags["--codec"][1] is not None:
+        return flags
+    from aecli.codecs import pretrained
+
+    name, _ = pretrained.read(str(user_path(folder)))
+    return {**flags, "--codec": ("codec.name", name)}
 
 
 def _continued(

@@ -52,7 +52,7 @@ class Grid(Codec):
             )
         super().__init__(image_shape, settings, (of_code, height, width))
         self._padded = height * self._layers.factor, width * self._layers.factor
-        self.model = self._model().to(memory_format=torch.channels_last)
+        self.model = self._model()
 
     @abstractmethod
     def _model(self) -> Any:

@@ -1,9 +1,10 @@
 """Settings of the codecs of latent diffusion, whose code is a grid; nothing here imports torch."""
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
+from pydantic_core import PydanticCustomError
 
 from aecli.errors import UsageError
 from aecli.fields import ImageShape, NetworkSection, PositiveFloat, PositiveInt, Section, UserPath
@@ -144,8 +145,18 @@ class GridConfig(NetworkSection):
     """Folder of a model as diffusers saves one, config.json and safetensors, whose layers and
     weights are taken (null: new ones). Its config.json stands for width, depth and
     downsampling."""
+    architecture: Architecture | None = None
+    """Layers of `from_pretrained`, by diffusers' names (null: those of width, widest and depth)."""
     frozen: bool = False
     """Leave the weights of `from_pretrained` as they are: nothing is trained."""
+
+    @model_validator(mode="after")
+    def _freeze_what_is_there(self) -> Self:
+        if self.frozen and self.from_pretrained is None:
+            raise PydanticCustomError(
+                "frozen", "frozen=true keeps the weights of codec.from_pretrained: name its folder"
+            )
+        return self
 
     @property
     def solved(self) -> bool:  # type: ignore[override]

@@ -11,17 +11,16 @@ import torch
 
 from aecli import figures
 from aecli.codecs.base import Codec
-from aecli.codecs.grid_settings import BETA_OF_LATENT_DIFFUSION, DcConfig, KlConfig
+from aecli.codecs.grid_settings import BETA_OF_LATENT_DIFFUSION
 from aecli.config import (
-    CodecConfig,
-    ConvConfig,
     ElboLoss,
     FitConfig,
     SweepDownsamplingConfig,
 )
+from aecli.config.grids import RowSpec, row_specs
 from aecli.counts import count
 from aecli.data import facts
-from aecli.data.images import Images, ImageShape
+from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
@@ -39,21 +38,6 @@ from aecli.training.jobs import Job, Trained, facts_of_jobs, failure_text, train
 _SHOWN = 6  # held-out images of a sheet
 _TIMED = 16  # images that encoder and decoder are timed on, three times
 _BASELINES = {"pca": "PCA", "dct": "DCT", "rotated_dct": "rotated DCT", "thumbnail": "thumbnail"}
-
-
-@dataclass(frozen=True)
-class RowSpec:
-    """One row of the table: a codec at one factor, with one number of numbers."""
-
-    kind: str
-    """One of `config.experiments.SWEPT`."""
-    downsampling: int
-    codec: CodecConfig
-
-    @property
-    def key(self) -> str:
-        """The row in the names of metrics."""
-        return f"{self.kind.replace('-', '_')}_f{self.downsampling}_{self.codec.code_dim}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +60,7 @@ def check(config: SweepDownsamplingConfig, images: int | None) -> None:
     if config.codec.from_pretrained is not None:
         raise UsageError("codec.from_pretrained: every codec of the sweep is trained from scratch")
     shape = facts.image_shape(config.data)
-    require_codecs([spec.codec for spec in row_specs(config, shape)], shape, images)
+    require_codecs([spec.codec for spec in row_specs(config)], shape, images)
 
 
 def run(config: SweepDownsamplingConfig, context: Context) -> Result:
@@ -108,39 +92,6 @@ def run(config: SweepDownsamplingConfig, context: Context) -> Result:
     return Result(run_dir.path, numbers, title, printed, header, notes, failures)
 
 
-def row_specs(config: SweepDownsamplingConfig, shape: ImageShape) -> list[RowSpec]:
-    """The rows of a sweep: each kind at each factor, and `dc` with fewer numbers at one factor."""
-    specs = [
-        RowSpec(kind, factor, _codec(kind, factor, config.codec.code_dim, config.codec, shape))
-        for kind in config.codecs
-        for factor in config.downsamplings
-    ]
-    return specs + [
-        RowSpec("dc", config.fewer_at, _codec("dc", config.fewer_at, n, config.codec, shape))
-        for n in config.fewer
-    ]
-
-
-def _codec(kind: str, factor: int, code_dim: int, like: DcConfig, shape: ImageShape) -> CodecConfig:
-    """A codec of a kind, at a factor, of the width and depth of `like`."""
-    if kind == "conv":
-        first = min(factor, 4)
-        factors = (first, *[2] * int(math.log2(factor // first)))
-        return ConvConfig(
-            code_dim=code_dim, width=like.widest, depth=like.depth, downsampling=factors
-        )
-    of_grid: dict[str, Any] = {
-        "code_dim": code_dim,
-        "downsampling": factor,
-        "width": like.width,
-        "widest": like.widest,
-        "depth": like.depth,
-    }
-    if kind == "kl":
-        return KlConfig(**of_grid)
-    return DcConfig(**of_grid, shortcuts=kind == "dc")
-
-
 def fit_of(kind: str, config: SweepDownsamplingConfig) -> FitConfig:
     """The training of a kind: as the config says, `kl` by its bound with the published weight."""
     if kind != "kl":
@@ -153,7 +104,7 @@ def _measured(
 ) -> tuple[list[Row], list[dict[str, Any]], list[str]]:
     """The rows, those of the baselines, and a line for each training that failed; tables and
     figures are left in `run_dir`."""
-    specs = row_specs(config, images.shape)
+    specs = row_specs(config)
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {
         spec: [Job(spec.codec, fit_of(spec.kind, config), seed) for seed in seeds] for spec in specs

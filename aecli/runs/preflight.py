@@ -17,6 +17,7 @@ from aecli.config import (
     with_values,
     without_layers,
 )
+from aecli.config.grids import row_specs
 from aecli.counts import count
 from aecli.data import facts
 from aecli.errors import StorageError, UsageError
@@ -118,8 +119,7 @@ def trainings(config: NetworkConfig) -> int:
             return config.seeds * rows * len(getattr(config, "variants", ("plain",)))
         case "sweep-downsampling":
             assert isinstance(config, SweepDownsamplingConfig)
-            rows = len(config.downsamplings) * len(config.codecs) + len(config.fewer)
-            return config.seeds * rows
+            return config.seeds * len(row_specs(config))
         case "evaluate":  # and one for each class alone
             assert isinstance(config, EvaluateConfig)
             alone = facts.n_classes(config.data) if "anomaly" in config.parts else 0
@@ -134,6 +134,10 @@ def trainings(config: NetworkConfig) -> int:
 
 def largest_codec(config: NetworkConfig) -> CodecConfig:
     """The codec with the most parameters of those that a run trains."""
+    shape = facts.image_shape(config.data)
+    if isinstance(config, SweepDownsamplingConfig):
+        swept = [spec.codec for spec in row_specs(config)]
+        return max(swept, key=lambda each: each.size(shape)[0])
     if config.experiment == "reproduce":
         most = _LARGEST_OF_THE_CHAPTER
     else:
@@ -145,7 +149,6 @@ def largest_codec(config: NetworkConfig) -> CodecConfig:
         if config.experiment in _WITH_WIDE_ROWS and not ordered
         else None
     )
-    shape = facts.image_shape(config.data)
     return max((codec, wide or codec), key=lambda each: each.size(shape)[0])
 
 

@@ -96,6 +96,8 @@ def with_noise(codec: Codec, source: Source, seed: int = 0) -> Iterator[Batch]:
 def evaluate(settings: LossSection, codec: Codec, source: Source) -> dict[str, float]:
     """The mean of every term over all images; nan without images. What a variational codec draws
     is the same in every call, and in batches of any size."""
+    if not len(source):  # not every network takes a batch of none
+        return dict.fromkeys(settings.terms, float("nan"))
     found: dict[str, list[Term]] = {name: [] for name in settings.terms}
     for batch in with_noise(codec, source):
         there = batch.to(codec.device)
@@ -104,7 +106,5 @@ def evaluate(settings: LossSection, codec: Codec, source: Source) -> dict[str, f
             found[name].append((values, weights))
     return {
         name: weighted_mean(*(torch.cat(parts) for parts in zip(*terms, strict=True)))
-        if terms
-        else float("nan")
         for name, terms in found.items()
     }
