@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.decomposition import PCA
 from aecli import codecs
 from aecli.codecs import CODECS, principal, store
 from aecli.codecs.cosines import all_coefficients
+from aecli.codecs.grid_settings import GridConfig
 from aecli.config import DctConfig, MlpConfig, PcaConfig, RotatedDctConfig, ThumbnailConfig
 from aecli.data.images import Batch, InMemory, filled, squared_errors, weighted_mean
 from aecli.errors import DataError, UsageError
@@ -22,8 +24,13 @@ from tests.conftest import digits, source
 
 
 def made(name, code_dim=5, shape=(1, 28, 28), n=200):
+    """A codec of so many numbers, or of the nearest whole grids."""
     torch.manual_seed(0)
-    codec = codecs.build(CODECS[name](code_dim=code_dim), shape)
+    settings = CODECS[name](code_dim=code_dim)
+    if isinstance(settings, GridConfig):
+        places = math.prod(settings.grid(shape, settings.downsampling))
+        settings = settings.model_copy(update={"code_dim": places * max(code_dim // places, 1)})
+    codec = codecs.build(settings, shape).eval()
     if codec.settings.solved:
         codec.solve(source(n, shape=shape))
     return codec
@@ -35,8 +42,10 @@ def test_every_codec_encodes_and_decodes(name, shape):
     codec = made(name, code_dim=5, shape=shape)
     images = digits(7, shape=shape) / 255
     codes = codec.encode(images)
-    assert codes.shape == (7, codec.code_dim)
-    assert codec.code_dim == (5 if name != "thumbnail" else 4 if shape[0] == 1 else 3)
+    assert codes.shape == (7, *codec.code_shape)
+    grey = shape[0] == 1
+    others = {"thumbnail": 4 if grey else 3} | dict.fromkeys(("kl", "dc"), 16 if grey else 6)
+    assert codec.code_dim == others.get(name, 5)
     assert codec.decode(codes).shape == images.shape
     torch.testing.assert_close(codec(images), codec.decode(codes))
 
@@ -302,7 +311,8 @@ def test_images_that_a_codec_cannot_take_are_named(name, images, told):
 @pytest.mark.parametrize("codes", [torch.zeros(3, 6), torch.zeros(5), np.zeros((3, 5)), None])
 def test_codes_that_a_codec_cannot_take_are_named(name, codes):
     codec = made(name)
-    expected = rf"codes: a .*, expected a float32 tensor of shape \(N, {codec.code_dim}\)"
+    shape = ", ".join(map(str, codec.code_shape))
+    expected = rf"codes: a .*, expected a float32 tensor of shape \(N, {shape}\)"
     with pytest.raises(UsageError, match=expected):
         codec.decode(codes)
 

@@ -18,6 +18,9 @@ TINY = (
 )
 
 
+FEWER = ("--code-dim", "49", "--set", "fewer=[]")
+
+
 def table(folder):
     with (folder / "table.csv").open() as file:
         return list(csv.DictReader(file))

@@ -248,6 +248,10 @@ else:
     Kind = Literal[SWEPT]
 
 
+def _once_each(code_dims: tuple[int, ...]) -> tuple[int, ...]:
+    return _not_twice(code_dims) if code_dims else ()
+
+
 def _of_swept(kinds: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(kind for kind in SWEPT if kind in kinds)
 
@@ -279,7 +283,7 @@ class SweepDownsamplingConfig(ManyConfig):
     `conv`."""
     fewer_at: Factor = 32
     """Factor at which codes of fewer numbers are trained too."""
-    fewer: CodeDims | tuple[()] = (16, 64)
+    fewer: Annotated[Widths, AfterValidator(_once_each)] = (16, 64)
     """Those numbers, of `dc` alone (empty: none)."""
     quick: bool = False
     """Train one epoch, and no codes of fewer numbers: a look, not a result."""
