@@ -40,6 +40,7 @@ from aecli.training.session import train_codec
 
 _NLL_IMAGES = 1000  # that a likelihood is estimated on, if so many decode in moderate time
 _NLL_PIXELS = 10**8  # that are decoded for it
+_NUMBERS_TO_A_PIXEL = 40  # of layers: what decoding costs, about
 _SHOWN = 11  # test images drawn: at every tenth of the errors' order, from the best to the worst
 
 
@@ -156,7 +157,9 @@ def variational_numbers(outcome: _Outcome, config: TrainConfig) -> dict[str, Any
     codec, test, loss = outcome.codec, outcome.images.test, config.train.loss
     assert isinstance(loss, ElboLoss)
     terms = evaluate(loss, codec, test)
-    affordable = max(_NLL_PIXELS // (test.pixels * config.nll_samples), 1)
+    _, numbers = config.codec.size(codec.image_shape)  # a grid's layers are far more than pixels
+    cost = max(test.pixels, numbers // _NUMBERS_TO_A_PIXEL)
+    affordable = max(_NLL_PIXELS // (cost * config.nll_samples), 1)
     few = test.first(config.nll_images or min(_NLL_IMAGES, affordable))
     gaussian = loss.likelihood == "gaussian"
     return {
