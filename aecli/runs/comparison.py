@@ -303,8 +303,8 @@ def statement(verdict: Verdict, names: Sequence[str]) -> str:
 
 THE_TEST = (
     "Better: Welch's t interval of the difference between the means over seeds leaves out 0 at"
-    f" {LEVEL:.0%}, with the degrees of freedom of the group that has fewer seeds; best: better than"
-    " every other. Of one seed nothing can be said."
+    f" {LEVEL:.0%}, with the degrees of freedom of the group that has fewer seeds; best: better"
+    " than every other. Of one seed nothing can be said."
 )
 """The test, in words for readers of a table."""
 
@@ -346,7 +346,10 @@ def _best_first(metric: str) -> Callable[[Group], tuple[bool, float, str]]:
 def _one_for_each_seed(entries: Sequence[Entry]) -> Group:
     newest = {_text(entry.seed): entry for entry in entries}  # they come by time
     kept = sorted(newest.values(), key=lambda entry: (_text(entry.seed).rjust(20), entry.name))
-    return Group(tuple(kept), tuple(entry for entry in entries if entry.name not in {each.name for each in kept}))
+    return Group(
+        tuple(kept),
+        tuple(entry for entry in entries if entry.name not in {each.name for each in kept}),
+    )
 
 
 def _own_spread(metrics: Mapping[str, Any], metric: str) -> tuple[float, int] | None:
