@@ -1,6 +1,7 @@
 """Figures from arrays; nothing here knows torch, and nothing here saves."""
 
 from aecli.figures.conversion import CodeMap, ConversionPoint, beta_curve, code_maps
+from aecli.figures.curves import Curve, curves
 from aecli.figures.latent import (
     PathRow,
     Plane,
@@ -26,6 +27,7 @@ from aecli.figures.work import LabelCurve, Shares, class_scores, label_curves, s
 __all__ = [
     "CodeMap",
     "ConversionPoint",
+    "Curve",
     "Decoded",
     "LabelCurve",
     "PathRow",
@@ -40,6 +42,7 @@ __all__ = [
     "code_scatter",
     "code_units",
     "comparison",
+    "curves",
     "decoded_grid",
     "decoder_grid",
     "hole_rates",

@@ -258,7 +258,7 @@ def _matches(pattern: str, runs_dir: Path) -> list[Chosen]:
     names = [Chosen(run, False) for run in runs_in(runs_dir)]
     found = [one for one in names if fnmatch.fnmatchcase(one.run.path.name, pattern)]
     if not found:
-        paths = map(Path, sorted(glob.glob(str(user_path(pattern)))))
+        paths = map(Path, sorted(glob.glob(str(user_path(pattern)))))  # noqa: PTH207, may be absolute
         found = [Chosen(Run(path), False) for path in paths if path.is_dir()]
         found = [one for one in found if not one.run.path.is_symlink()]  # such as `latest`
     if not found:
