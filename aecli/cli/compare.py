@@ -137,11 +137,11 @@ def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> _Compared:
     # A gate's baseline may be among the runs, and need not be.
     beside = [] if asked.baseline is None else chosen([asked.baseline], runs_dir)
     of_baseline = {one.run.path.resolve() for one in beside}
-    found = [one for one in chosen(asked.runs, runs_dir)]
-    found = [one for one in found if one.run.path.resolve() not in of_baseline]
-    found = [*_filtered(found, wanted, since)]
+    asked_for = chosen(asked.runs, runs_dir)
+    others = [one for one in asked_for if one.run.path.resolve() not in of_baseline]
+    found = [*_filtered(others, wanted, since)]
     names = _names([*beside, *found])
-    runs = {name: one for name, one in zip(names, [*beside, *found], strict=True)}
+    runs = dict(zip(names, [*beside, *found], strict=True))
     entries, left_out, titles = [], [], {}
     for name, one in runs.items():
         if reason := why_left_out(one.run):

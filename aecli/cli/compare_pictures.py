@@ -7,9 +7,9 @@ import torch
 
 from aecli import figures, machine
 from aecli.data import datasets
+from aecli.data.images import Batch, squared_errors
 from aecli.data.sources import default_places
 from aecli.errors import AecliError
-from aecli.measure.metrics import squared_errors
 from aecli.runs.run import Run
 from aecli.runs.subject import places_of_own
 from aecli.terminal import Terminal, one_line
@@ -28,7 +28,10 @@ def pictures(
     """A row of decoded images for each run, under the originals; None if no run has a model whose
     test images are to be had. of_groups: name, run and its error over all test images."""
     device.seed_and_limit(0, machine.usable_cores())
-    batch, shown, decoded = None, (), []
+    batch: Batch | None = None
+    shown: tuple[int, ...] = ()
+    decoded: list[figures.Decoded] = []
+    indices: list[str] = []
     for name, run, mean_error in of_groups[:_ROWS]:
         if not run.has_model:
             continue
@@ -42,7 +45,7 @@ def pictures(
                 batch, shown = images.test.read(chosen), images.shown
                 indices = [str(i) for i in chosen.tolist()]
             with torch.no_grad():
-                found = run.codec.reconstruct(batch.images)
+                found = run.codec.reconstruct(batch)
             errors, _ = squared_errors(found, batch)
         except AecliError as error:
             terminal.warn([f"{one_line(name)}: not drawn: {one_line(str(error))}"])

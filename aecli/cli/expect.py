@@ -290,8 +290,9 @@ class Gate:
         if self.operation is None:
             return Expectation(self.text, self.metric, self.comparison, self.number)
         value = baseline.get(self.metric)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        found = float(value) if is_number else math.nan
+        found = math.nan
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found = float(value)
         assert isinstance(self.number, float)
         bound = {
             "*": found * self.number,
@@ -342,8 +343,8 @@ def _gate(text: str) -> Gate:
         near = difflib.get_close_matches(metric, every, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see aecli help expect"
         raise UsageError(f"--expect {text!r}: no metric is called {metric!r}; {hint}")
-    error = next(each for each in errors if "no metric is called" not in each)
-    raise UsageError(error.replace(repr(plain), repr(text)))
+    other = next(each for each in errors if "no metric is called" not in each)
+    raise UsageError(other.replace(repr(plain), repr(text)))
 
 
 def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:
