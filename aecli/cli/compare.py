@@ -357,7 +357,10 @@ def _sentences(section: Section, compared: _Compared) -> list[str]:
 
 
 def _is_judged(compared: _Compared) -> bool:
-    return any(len(section.groups) > 1 and section.verdicts for section in compared.sections)
+    return any(
+        len(section.groups) > 1 and any(not verdict.reason for verdict in section.verdicts.values())
+        for section in compared.sections
+    )
 
 
 def _shown(value: Any) -> str:
@@ -498,7 +501,11 @@ def _drawn(compared: _Compared, asked: Asked, terminal: Terminal) -> dict[str, b
 
             numbered = [(str(i + 1), group) for i, group in enumerate(section.groups)]
             of_groups = [
-                (f"{i}: {one_line(g.name, 34)}", compared.runs[g.entries[0].name], _mse_of(g))
+                (
+                    f"{i}: {one_line(g.entries[0].name, 34)}",
+                    compared.runs[g.entries[0].name],
+                    _mse_of(g),
+                )
                 for i, g in numbered
             ]
             figure = pictures(of_groups, compared.title(section), terminal)

@@ -50,7 +50,8 @@ def pictures(
         except AecliError as error:
             terminal.warn([f"{one_line(name)}: not drawn: {one_line(str(error))}"])
             continue
-        decoded.append(figures.Decoded(name, found.numpy(), errors.numpy(), mean_error))
+        safe = name.replace("$", r"\$")  # between two of them matplotlib reads a formula
+        decoded.append(figures.Decoded(safe, found.numpy(), errors.numpy(), mean_error))
     if batch is None or not decoded:
         return None
     if len(of_groups) > _ROWS:
