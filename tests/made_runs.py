@@ -7,6 +7,7 @@ known.
 import json
 import random
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from aecli.config import TrainConfig, settings_of, with_values
@@ -26,8 +27,8 @@ def make_run(runs: Path, name: str, seed: int = 0, metrics=None, config=None, **
         "status": "completed",
         "command": "train",
         "seed": seed,
-        "started": f"{name[:4]}-{name[4:6]}-{name[6:8]}T{name[9:11]}:{name[11:13]}:{name[13:15]}+00:00",
-        "finished": f"{name[:4]}-{name[4:6]}-{name[6:8]}T{name[9:11]}:{name[11:13]}:{name[13:15]}.500+00:00",
+        "started": datetime.strptime(name[:16], "%Y%m%dT%H%M%S%z").isoformat(),
+        "finished": datetime.strptime(name[:16], "%Y%m%dT%H%M%S%z").isoformat(),
         "seconds": 60.0,
         "versions": {"aecli": "0.1.0", "torch": "2.14.1"},
         "program_sha256": "a" * 64,

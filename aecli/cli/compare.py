@@ -155,9 +155,6 @@ def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> _Compared:
     for each in left_out:
         terminal.say(f"left out: {one_line(each.name)}: {one_line(each.reason)}")
     apart = set(names[: len(beside)])
-    if not any(entry.name not in apart for entry in entries):
-        what = "but the baseline " if beside else ""
-        raise DataError(f"nothing to compare: no completed run {what}is among those asked for")
     compared = sections(entries, apart, asked.metrics[0] if len(asked.metrics) == 1 else None)
     groups = [g for s in compared for g in s.groups if g.entries[0].name in apart]
     if beside and len(groups) != 1:
@@ -165,6 +162,9 @@ def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> _Compared:
             f"--baseline {asked.baseline}: {len(groups)} kinds of runs, expected runs that differ"
             " by seed alone"
         )
+    if all(entry.name in apart for entry in entries):
+        what = "but the baseline " if beside else ""
+        raise DataError(f"nothing to compare: no completed run {what}is among those asked for")
     for pattern in asked.metrics:
         if not any(section.chosen([pattern]) for section in compared):
             known = ", ".join(dict.fromkeys(m for s in compared for m in s.metrics))
@@ -311,7 +311,7 @@ def number(found: Estimate) -> str:
         return f"{mean:,.0f}" if mean == round(mean) and abs(mean) < 1e15 else f"{mean:.5g}"
     if sd <= 1e-6 * abs(mean):
         return f"{mean:.5g} ± 0"
-    decimals = min(max(1 - math.floor(math.log10(sd)), 0), 9)
+    decimals = min(max(1 - math.floor(math.log10(float(f"{sd:.1e}"))), 0), 9)
     return f"{mean:,.{decimals}f} ± {sd:.{decimals}f}"
 
 
@@ -321,7 +321,7 @@ def _lead(section: Section, compared: _Compared) -> str | None:
 
 
 def _beside(section: Section, compared: _Compared) -> list[str]:
-    """What is said of each group beside the baseline, by the lead metric; empty without one."""
+    """Words on each group beside the baseline, by the lead metric; empty without one."""
     baseline, lead = compared.baseline, _lead(section, compared)
     if baseline is None or lead is None or baseline not in section.groups:
         return []
@@ -341,7 +341,7 @@ def _beside(section: Section, compared: _Compared) -> list[str]:
 
 
 def _sentences(section: Section, compared: _Compared) -> list[str]:
-    """What is said of a section, a sentence for each metric that is judged."""
+    """Sentences on a section, one for each metric that is judged."""
     if len(section.groups) < 2:
         return []
     numbers = [str(i + 1) for i in range(len(section.groups))]

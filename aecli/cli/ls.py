@@ -24,7 +24,7 @@ def ls(
     else:
         rows = list_runs(runs_dir)
     if reverse:
-        # What has no value stays last, whichever way the others are turned.
+        # Runs without a value stay last, whichever way the others are turned.
         there = [row for row in rows if not sort or row.get(sort, "") != ""]
         rows = [*reversed(there), *(row for row in rows if row not in there)]
     if columns:

@@ -10,7 +10,6 @@ one side has two seeds. Seeds that are too few, or that show no spread, decide n
 
 import fnmatch
 import functools
-import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,7 +102,7 @@ class Group:
         return self.entries[0].name + (f" +{more}" if more else "")
 
     def values(self, metric: str) -> list[Any]:
-        """What each of its runs has for a metric; None if a run has nothing."""
+        """Values that its runs have for a metric; None if a run has nothing."""
         return [entry.metrics.get(metric) for entry in self.entries]
 
     def estimate(self, metric: str) -> Estimate | None:
@@ -145,7 +144,7 @@ class Verdict:
     undecided: tuple[int, ...] = ()
     """The others that it cannot be told from."""
     reason: str = ""
-    """Why nothing can be said, where that is so; empty otherwise."""
+    """Reason why nothing can be said, where that is so; empty otherwise."""
     nearest: tuple[int, Difference] | None = None
     """The other whose interval is nearest to 0 or farthest beyond it, and that difference, leading
     minus other; None where nothing can be said."""
@@ -196,7 +195,7 @@ def grouped(entries: Sequence[Entry], apart: Collection[str] = ()) -> list[Group
     for entry in sorted(entries, key=lambda entry: (entry.begun, entry.name)):
         own_seeds = entry.metrics.get("seeds")
         is_mean = is_number(own_seeds) and own_seeds > 1
-        settings = json.dumps(entry.settings, sort_keys=True, default=str)
+        settings = repr(sorted(entry.settings.items()))
         by_itself = entry.name if is_mean else ""
         key = (entry.command, entry.images, settings, entry.name in apart, by_itself)
         found.setdefault(key, []).append(entry)
@@ -219,7 +218,7 @@ def direction(metric: str) -> int:
 
 
 def judge(metric: str, groups: Sequence[Group]) -> Verdict:
-    """Whether one of the groups is better by a metric than each other; `direction` must know it.
+    """The verdict on which group is better by a metric than each other; `direction` must know it.
 
     That the winner is better than every other is tested at LEVEL for each; at most 1 - LEVEL of
     comparisons of equals, however many they are, name a best (tests/test_comparison.py counts).
@@ -258,7 +257,7 @@ def against(baseline: Group, group: Group, metric: str, comparisons: int = 1) ->
 
 
 def cannot_say(estimates: Sequence[Estimate]) -> str:
-    """Why nothing can be said about which of these is better; empty if something can."""
+    """Reason why nothing can be said about which of these is better; empty if something can."""
     uncertain = [each for each in estimates if not each.is_exact]
     alone = sum(each.n < 2 for each in uncertain)
     if alone:
@@ -385,7 +384,7 @@ def _quantile(freedom: int, level: float) -> float:
 
 
 def _clearance(found: Difference) -> float:
-    """How far an interval is beyond 0, in its own widths; negative if it holds 0."""
+    """Distance of an interval from 0, in its own half widths; negative if it holds 0."""
     width = (found.high - found.low) / 2
     return abs(found.value) / width - 1 if width else math.inf
 
@@ -396,7 +395,7 @@ def _ends(found: Difference) -> str:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return repr(value)
 
 
 def _is_finite(value: int | float) -> bool:

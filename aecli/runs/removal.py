@@ -28,7 +28,7 @@ def size_of(folder: Path) -> int:
 
 
 def why_kept(run: Run) -> str:
-    """Why a run cannot be removed; empty if it can."""
+    """Reason why a run cannot be removed; empty if it can."""
     if run.path.is_symlink():
         return "a link; name the run's own folder"
     if not run.is_readable and not run.path.match(_RUN_NAME):

@@ -121,7 +121,7 @@ def conditions(texts: Sequence[str], flag: str = "--where") -> list[Condition]:
 def meeting(
     wanted: Sequence[Condition], facts: Sequence[Mapping[str, Any]], flag: str = "--where"
 ) -> list[bool]:
-    """Whether each run's facts meet all conditions. Raises UsageError for a key of no run."""
+    """True for each run whose facts meet all conditions. Raises UsageError for a key of no run."""
     if facts:
         require_keys([each.key for each in wanted], facts, flag)
     return [all(condition.holds(each) for condition in wanted) for each in facts]
@@ -157,7 +157,7 @@ def facts_of(run: Run, name: str | None = None) -> dict[str, Any]:
 
 
 def why_left_out(run: Run) -> str:
-    """Why a run cannot be compared, by its state; empty if it is completed and has metrics."""
+    """Reason why a run cannot be compared, by its state; empty if it is completed and has metrics."""
     state = run.state
     if state == "empty" and not run.path.match(_RUN_NAME):
         return "no run of aecli: it has no run.json"
@@ -191,7 +191,7 @@ def entry_of(run: Run, name: str | None = None) -> Entry:
     passed = {"data.limit_train", *(() if own else ("data.val",))}
     reading = {k: v for k, v in settings.items() if k.startswith("data.") and k not in passed}
     reading.pop("data.dataset", None)
-    images = json.dumps([measured_on, reading], sort_keys=True, default=str)
+    images = repr([measured_on, sorted(reading.items())])
     versions: Mapping[str, Any] = record.get("versions", {})
     program = {
         "aecli": versions.get("aecli"),
