@@ -411,7 +411,7 @@ def _csv(compared: _Compared) -> str:
                 "seeds": " ".join(map(str, group.seeds)),
                 "is_baseline": group is compared.baseline,
             }
-            row |= {key: _shown(values[i]) for key, values in section.differing.items()}
+            row |= {one_line(key): _shown(values[i]) for key, values in section.differing.items()}
             for metric in metrics:
                 found, verdict = group.estimate(metric), section.verdicts.get(metric)
                 row[metric] = "" if found is None else repr(found.mean)

@@ -320,7 +320,7 @@ def _section(command: str, images: str, groups: list[Group], by: str | None) -> 
             for group in groups
             for entry in group.entries
             for name, value in entry.metrics.items()
-            if is_number(value) and not _is_spread(name)
+            if is_number(value) and _is_name(name) and not _is_spread(name)
         )
     )
     plain = Section(command, images, tuple(groups), {}, metrics)
@@ -358,6 +358,11 @@ def _own_spread(metrics: Mapping[str, Any], metric: str) -> tuple[float, int] | 
     if not is_number(sd) or not is_number(seeds) or seeds < 2 or sd < 0:
         return None
     return float(sd), int(seeds)
+
+
+def _is_name(name: str) -> bool:
+    """True for a name as metrics have it; a damaged run may have any text, of any length."""
+    return name.isidentifier() and len(name) <= 80
 
 
 def _is_spread(name: str) -> bool:

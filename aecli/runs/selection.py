@@ -157,7 +157,7 @@ def facts_of(run: Run, name: str | None = None) -> dict[str, Any]:
 
 
 def why_left_out(run: Run) -> str:
-    """Reason why a run cannot be compared, by its state; empty if it is completed and has metrics."""
+    """Reason why a run cannot be compared, by its state; empty if it can."""
     state = run.state
     if state == "empty" and not run.path.match(_RUN_NAME):
         return "no run of aecli: it has no run.json"
