@@ -127,7 +127,8 @@ def test_every_example_runs(inside, quick, small_run, line):
     if any(word.startswith(("runs/", "$run")) or word == "latest" for word in words):
         shutil.copytree(small_run.run.parent, "runs", symlinks=True)
     if words[0] in ("compare", "ls", "rm"):
-        shutil.copytree(small_run.run.parent, "runs", symlinks=True, dirs_exist_ok=True)
+        if not Path("runs").exists():
+            shutil.copytree(small_run.run.parent, "runs", symlinks=True)
         shutil.copytree(small_run.run, "runs/20261120T080000Z-train-mlp32")
     if words == ["resume", "latest"]:  # the newest unfinished one
         record = Path("runs", small_run.run.name, "run.json")

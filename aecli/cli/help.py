@@ -109,7 +109,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "compare": (
-        ("Compare all runs of a code of 32.", "aecli compare --where 'codec.code_dim==32'"),
+        (
+            "Compare the trainings of the last week.",
+            "aecli compare --where command==train --since 7d",
+        ),
         (
             "Fail (exit 7) if the newest run is 2% worse than another one.",
             "aecli compare latest --baseline 20261120T080000Z-train-mlp32 --expect"
