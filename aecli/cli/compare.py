@@ -576,7 +576,8 @@ def _html(compared: _Compared, figures: Mapping[str, bytes]) -> str:
         sentences = _sentences(section, compared)
         tables.append((one_line(compared.title(section)), header, rows, sentences))
     pictures = {
-        name: base64.b64encode(content).decode("ascii") for name, content in figures.items()
+        name.replace("-", ", ", 1).capitalize(): base64.b64encode(content).decode("ascii")
+        for name, content in figures.items()
     }
     left_out = [(one_line(each.name), one_line(each.reason)) for each in compared.left_out]
     test = THE_TEST if _is_judged(compared) else ""
@@ -597,7 +598,8 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8888; }
-th { overflow-wrap: anywhere; }
+th, td { white-space: nowrap; }
+h2, li { overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; background: white; }
 </style>
 </head>

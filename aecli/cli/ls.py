@@ -1,6 +1,6 @@
 """`aecli ls`: a line for each run, with the columns that were asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,10 @@ def ls(
         rows = list_runs(runs_dir)
     if reverse:
         # Runs without a value stay last, whichever way the others are turned.
-        there = [row for row in rows if not sort or row.get(sort, "") != ""]
-        rows = [*reversed(there), *(row for row in rows if row not in there)]
+        valued = [row for row in rows if not sort or row[sort] != ""]
+        rows = [*reversed(valued), *(row for row in rows if sort and row[sort] == "")]
     if columns:
         rows = [{name: row.get(name, "") for name in _names(columns)} for row in rows]
-    elif rows and sort:
-        rows = [{name: row[name] for name in (*_SHOWN, sort) if name in row} for row in rows]
     if terminal.as_json:
         terminal.json({"runs": rows})
     elif rows:
@@ -95,13 +93,4 @@ def _order(value: Any) -> tuple[int, float, str]:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, Mapping | list):
-        return one_line(str(value))
-    return one_line(
-        f"{value:.5g}" if isinstance(value, float) and value != int_of(value) else str(value)
-    )
-
-
-def int_of(value: float) -> float:
-    """A float without its fraction; 0 of one that is not finite."""
-    return float(int(value)) if abs(value) < 1e15 else value
+    return one_line(f"{value:.5g}" if isinstance(value, float) and abs(value) < 1e4 else str(value))

@@ -94,9 +94,11 @@ def compare(
     Runs that differ by seed alone are one row, with the mean and the standard deviation over seeds;
     of a seed that was run twice the newest run counts. A row is marked as best (*) where it is
     better than every other: Welch's t interval of the difference leaves out 0 at 95%, with the
-    degrees of freedom of the row with fewer seeds. Of one seed nothing can be said. Runs of other
-    commands, and those measured on other images, stand in tables of their own. Runs that are
-    damaged, unfinished or running are named and left out.
+    degrees of freedom of the row with fewer seeds. Of one seed nothing can be said.
+
+    Runs by another version of aecli or torch are rows of their own; runs of other commands, and
+    those measured on other images, stand in tables of their own. Runs that are damaged, unfinished
+    or running are named and left out. A baseline need not meet --where and --since.
     """
     forms = {"md": as_md, "csv": as_csv, "json": as_json}
     given = [form for form, is_given in forms.items() if is_given]

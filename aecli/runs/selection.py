@@ -237,16 +237,11 @@ def _deciding(command: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], 
         try:
             resolved = resolve(model, [Layer(dict(config), {})], recorded=True)
             solved = isinstance(resolved, NetworkConfig) and resolved.codec.solved
-            return dict(_plain(numbers_of(resolved))), solved
+            deciding = numbers_of(resolved)
+            return {key: deciding[key] for key in deciding if key != "experiment"}, solved
         except (AecliError, ValueError, TypeError, AttributeError, RecursionError):
             pass  # of another version, or damaged
     return dict(flat(config)), False
-
-
-def _plain(settings: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    for key, value in settings.items():
-        if key != "experiment":
-            yield key, value
 
 
 def _matches(pattern: str, runs_dir: Path) -> list[Chosen]:
