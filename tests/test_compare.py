@@ -215,6 +215,12 @@ def test_what_is_left_out_is_told_apart(inside, runs):
     make_run(runs, DAY.format(24), status="interrupted")
     (make_run(runs, DAY.format(25)) / "metrics.json").write_text('{"test_mse": ')
     (runs / "photos").mkdir()
+    (runs / "notes.txt").touch()
+    (runs / "lost").symlink_to("nowhere")
+    by_shell = inside("compare", *map(str, sorted(runs.iterdir())))
+    assert by_shell.code == 0
+    assert "notes.txt: no run of aecli" in by_shell.stderr
+    assert "lost: no run of aecli" in by_shell.stderr
     done = inside("compare", "runs/*")
     assert done.code == 0
     told = dict(re.findall(r"left out: (\S+): (\w+)", done.stderr))

@@ -152,11 +152,15 @@ def test_rm_removes_runs_alone(inside, runs, tmp_path):
     photos.mkdir()
     (photos / "one.jpg").touch()
     (runs / "link").symlink_to(DAY.format(1))
+    (runs / f"{DAY.format(9)}.txt").touch()
+    file = inside("rm", f"runs/{DAY.format(9)}.txt", "--yes")
+    assert "no folder\nnothing to remove" in file.stderr
     for named in ("photos", "runs", "runs/link"):
         done = inside("rm", named, "--yes")
         assert done.code == 2, done
         assert "not removed" in done.stderr
     assert (photos / "one.jpg").exists()
+    (runs / f"{DAY.format(9)}.txt").unlink()
     assert left(runs) == [1, 2, 3, 4, 5, 6]
 
 

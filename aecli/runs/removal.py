@@ -31,6 +31,8 @@ def why_kept(run: Run) -> str:
     """Reason why a run cannot be removed; empty if it can."""
     if run.path.is_symlink():
         return "a link; name the run's own folder"
+    if not run.path.is_dir():
+        return "no folder"
     if not run.is_readable and not run.path.match(_RUN_NAME):
         return "no run of aecli: neither its name nor a run.json says so"
     return "running" if run.state == "running" else ""

@@ -5,6 +5,7 @@ import fnmatch
 import glob
 import json
 import operator
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def facts_of(run: Run, name: str | None = None) -> dict[str, Any]:
 def why_left_out(run: Run) -> str:
     """Reason why a run cannot be compared, by its state; empty if it can."""
     state = run.state
-    if state == "empty" and not run.path.match(_RUN_NAME):
+    if state == "empty" and not (run.path.is_dir() and run.path.match(_RUN_NAME)):
         return "no run of aecli: it has no run.json"
     if state == "unreadable":
         try:
@@ -247,8 +248,8 @@ def _deciding(command: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], 
 def _matches(pattern: str, runs_dir: Path) -> list[Chosen]:
     is_there = pattern == LATEST or user_path(pattern).is_dir() or (runs_dir / pattern).is_dir()
     if is_there or not _WILD.search(pattern):
-        if user_path(pattern).is_file():
-            raise DataError(f"{pattern}: a file, where a run's folder is expected")
+        if os.path.lexists(path := user_path(pattern)) and not path.is_dir():
+            return [Chosen(Run(path), False)]  # what a shell's runs/* brings in beside the runs
         return [Chosen(open_run(pattern, runs_dir), True)]
     names = [Chosen(run, False) for run in runs_in(runs_dir)]
     found = [one for one in names if fnmatch.fnmatchcase(one.run.path.name, pattern)]
