@@ -418,7 +418,7 @@ def _csv(compared: _Compared) -> str:
                 row[f"{metric}_sd"] = "" if found is None or found.n < 2 else repr(found.sd)
                 if verdict is not None:
                     row[f"{metric}_is_best"] = verdict.is_best and verdict.leading == i
-            rows.append({key: printable_cell(value) for key, value in row.items()})
+            rows.append({key: _csv_cell(value) for key, value in row.items()})
     names = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
@@ -427,7 +427,7 @@ def _csv(compared: _Compared) -> str:
     return text.getvalue()
 
 
-def printable_cell(value: Any) -> str:
+def _csv_cell(value: Any) -> str:
     """A value as a cell of a .csv: true and false as in JSON, and no formula of a spreadsheet's."""
     text = str(value).lower() if isinstance(value, bool) else one_line(str(value), 10_000)
     is_formula = text[:1] in ("=", "@", "+", "-") and not _is_float(text) and text != "-"

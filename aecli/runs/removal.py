@@ -4,17 +4,17 @@ import contextlib
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from aecli import locks
 from aecli.errors import StorageError, UsageError
 from aecli.runs.record import LOCK
-from aecli.runs.registry import runs_in
+from aecli.runs.registry import RUN_NAME, runs_in
 from aecli.runs.run import Run
 
 _BEING_REMOVED = ".removing-"
-_RUN_NAME = "[0-9]*T*Z-*"
 
 
 def size_of(folder: Path) -> int:
@@ -33,7 +33,7 @@ def why_kept(run: Run) -> str:
         return "a link; name the run's own folder"
     if not run.path.is_dir():
         return "no folder"
-    if not run.is_readable and not run.path.match(_RUN_NAME):
+    if not run.is_readable and not run.path.match(RUN_NAME):
         return "no run of aecli: neither its name nor a run.json says so"
     return "running" if run.state == "running" else ""
 
@@ -47,7 +47,7 @@ def remove_run(run: Run) -> None:
     if reason := why_kept(run):
         raise UsageError(f"{run.path}: not removed: {reason}")
     path = Path(os.path.abspath(run.path))  # noqa: PTH100, as resolve() would follow links above
-    doomed = path.with_name(f"{_BEING_REMOVED}{path.name}-{os.getpid()}")
+    doomed = path.with_name(f"{_BEING_REMOVED}{uuid.uuid4().hex}")  # its own may be of 255 bytes
     try:
         with _alone_in(path):
             path.replace(doomed)

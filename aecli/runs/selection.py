@@ -16,10 +16,9 @@ from typing import Any
 from aecli.errors import AecliError, DataError, UsageError
 from aecli.pathnames import user_path
 from aecli.runs.comparison import Entry, is_number
-from aecli.runs.registry import LATEST, open_run, runs_in
+from aecli.runs.registry import LATEST, RUN_NAME, open_run, runs_in
 from aecli.runs.run import Run
 
-_RUN_NAME = "[0-9]*T*Z-*"
 _WILD = re.compile(r"[*?\[]")
 _SPAN = re.compile(r"(\d{1,6})\s*([mhdw])")
 _SPANS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -160,7 +159,7 @@ def facts_of(run: Run, name: str | None = None) -> dict[str, Any]:
 def why_left_out(run: Run) -> str:
     """Reason why a run cannot be compared, by its state; empty if it can."""
     state = run.state
-    if state == "empty" and not (run.path.is_dir() and run.path.match(_RUN_NAME)):
+    if state == "empty" and not (run.path.is_dir() and run.path.match(RUN_NAME)):
         return "no run of aecli: it has no run.json"
     if state == "unreadable":
         try:

@@ -87,7 +87,9 @@ def compared(scratch: Path, thorough: bool) -> Outcome:
 def removed(scratch: Path, thorough: bool) -> Outcome:
     """Links and odd names in and beside runs: `rm` removes runs, and nothing outside of them."""
     outcome = Outcome()
-    for n, name in enumerate(("a b", "a\nb", os.fsdecode(b"\xff"), "-rf", "*", "[x]", "\x1b[2J")):
+    for n, name in enumerate(
+        ("a b", "a\nb", os.fsdecode(b"\xff"), "-rf", "*", "[x]", "\x1b[2J", "x" * 229)
+    ):
         with outcome.fault(f"a run called {name!r}"), within(4.0):
             runs = scratch / f"name {n}" / "runs"
             make_run(runs, _GOOD)
