@@ -138,6 +138,15 @@ def code_maps(classes, n=400):
     return figures.code_maps(maps, TITLE)
 
 
+def curves(kinds, seeds=3, epochs=10, title=TITLE, name="20260101T000000Z-train-mlp32 +2"):
+    falling = np.geomspace(0.1, 0.01, epochs)
+    named = [
+        figures.Curve(f"{i}: {name}", [falling * (1 + i / 9 + j / 99) for j in range(seeds)])
+        for i in range(kinds)
+    ]
+    return figures.curves(named, "val_mse", title)
+
+
 def ordered(k, components=None):
     units = [*range(1, min(k, 32) + 1), *([k // 2, k] if k > 32 else [])]
     mse = np.geomspace(0.05, 0.005, len(units))
@@ -320,6 +329,10 @@ CASES = {
     "code_units of 2": lambda: code_units(2),
     "code_units of 32": lambda: code_units(32),
     "code_units of 200": lambda: code_units(200, with_pca=False),
+    "curves of one": lambda: curves(1, 1, 1),
+    "curves of 4": lambda: curves(4),
+    "curves of 40": lambda: curves(40, 5, 100),
+    "curves of odd names": lambda: curves(2, name="_$x^$ " + "x" * 90, title="a $_{$ b"),
     "ordered of 2": lambda: ordered(2),
     "ordered of 32": lambda: ordered(32),
     "ordered of 784": lambda: ordered(784),

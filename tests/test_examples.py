@@ -78,6 +78,8 @@ OTHERS = {call[0] for line in LINES for call in calls(line) if call[0] != "aecli
 
 def small(words, run):
     """The words that make a call small, and a run folder that is there in place of any other."""
+    if words[0] in ("compare", "ls", "rm"):
+        return words
     words = [run if re.match(r"runs/\d{8}T|\$run", word) else word for word in words]
     if words[:2] == ["data", "fetch"]:
         return ["data", "fetch", "mnist-5k"]
@@ -124,6 +126,10 @@ def test_every_example_runs(inside, quick, small_run, line):
     words = CALLS[line][1:]
     if any(word.startswith(("runs/", "$run")) or word == "latest" for word in words):
         shutil.copytree(small_run.run.parent, "runs", symlinks=True)
+    if words[0] in ("compare", "ls", "rm"):
+        if not Path("runs").exists():
+            shutil.copytree(small_run.run.parent, "runs", symlinks=True)
+        shutil.copytree(small_run.run, "runs/20261120T080000Z-train-mlp32")
     if words == ["resume", "latest"]:  # the newest unfinished one
         record = Path("runs", small_run.run.name, "run.json")
         record.write_text(record.read_text().replace('"completed"', '"interrupted"'))

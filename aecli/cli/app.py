@@ -14,10 +14,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from aecli import __version__, interrupts
-from aecli.cli import codes
+from aecli.cli import codes, shelf
 from aecli.cli.flags import FLAGS
 from aecli.cli.help import Command, Group, explain
-from aecli.cli.house import configs_app, data_app, show_help, show_runs, show_schema
+from aecli.cli.house import configs_app, data_app, show_help, show_schema
 from aecli.cli.options import (
     AS_JSON,
     DATA_DIR,
@@ -222,7 +222,10 @@ def resume_run(
 command("encode")(codes.encode)
 command("decode")(codes.decode)
 command("search")(codes.search)
-command("ls")(show_runs)
+command("compare")(shelf.compare)
+command("ls")(shelf.show_runs)
+command("rm")(shelf.remove)
+command("clean")(shelf.clean)
 app.add_typer(configs_app, name="configs")
 app.add_typer(data_app, name="data")
 command("schema")(show_schema)

@@ -237,6 +237,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 _ROW = r"(?P<code_dim>\d+)(?P<wide>_wide)?(?:_(?P<variant>gaussian|masking|sparse))?"
 _GRID = r"(?:dc|dc_without_shortcuts|kl|conv)_f\d+_\d+"
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*")
+_RELATIVE = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|<|>)\s*baseline\s*(?:([*+-])\s*([^\s]+))?\s*")
 _WORDS = ("dataset", "frechet_features", "holes_calibrated_on")
 """Metrics that are a word, not a number."""
 
@@ -286,6 +287,80 @@ def parse(text: str, experiment: str) -> Expectation:
             raise UsageError(f"--expect {text!r}: {metric} is a word; it takes == and != only")
         return Expectation(text, metric, comparison, bound)
     return Expectation(text, metric, comparison, _number(bound, text))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """An expectation of `compare`, whose bound may be relative to a baseline: `baseline*1.02`."""
+
+    text: str
+    metric: str
+    comparison: str
+    operation: str | None
+    """*, + or -; None where the bound is no baseline's."""
+    number: float | str
+
+    def beside(self, baseline: Mapping[str, Any]) -> Expectation:
+        """The expectation with its bound from a baseline's metrics; nan, which nothing meets, where
+        those have no number."""
+        if self.operation is None:
+            return Expectation(self.text, self.metric, self.comparison, self.number)
+        value = baseline.get(self.metric)
+        found = math.nan
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found = float(value)
+        assert isinstance(self.number, float)
+        bound = {
+            "*": found * self.number,
+            "+": found + self.number,
+            "-": found - self.number,
+        }[self.operation]
+        # Nothing differs from nan by `!=` alone: a missing baseline meets nothing.
+        comparison = "<" if math.isnan(bound) else self.comparison
+        return Expectation(f"{self.text} ({bound:.6g})", self.metric, comparison, bound)
+
+
+def gates(texts: Sequence[str]) -> list[Gate]:
+    """Every `--expect` of `compare`: as of any command that has such a metric, with bounds such as
+    `baseline`, `baseline*1.02` and `baseline+0.5` too. Raises UsageError, a line for each mistake.
+    """
+    found: list[Gate] = []
+    mistakes: list[str] = []
+    for text in texts:
+        try:
+            found.append(_gate(text))
+        except UsageError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return found
+
+
+def _gate(text: str) -> Gate:
+    relative = _RELATIVE.fullmatch(text)
+    plain = text if relative is None else f"{relative[1]}{relative[2]}0"
+    errors = []
+    for experiment in METRICS:
+        try:
+            parsed = parse(plain, experiment)
+        except UsageError as error:
+            errors.append(str(error))
+            continue
+        if relative is None:
+            return Gate(text, parsed.metric, parsed.comparison, None, parsed.bound)
+        number = _number(relative[4] or "1", text)
+        return Gate(text, parsed.metric, parsed.comparison, relative[3] or "*", number)
+    if _FORM.fullmatch(plain) is None:
+        hint = "'metric<=number' or 'metric<=baseline*1.02' (<, <=, ==, !=, >=, >; *, +, -)"
+        raise UsageError(f"--expect {text!r}: not of the form {hint}")
+    if all("no metric is called" in error for error in errors):
+        metric = _FORM.fullmatch(plain)[1]  # type: ignore[index]
+        every = list(dict.fromkeys(name for names in METRICS.values() for name in names))
+        near = difflib.get_close_matches(metric, every, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see aecli help expect"
+        raise UsageError(f"--expect {text!r}: no metric is called {metric!r}; {hint}")
+    other = next(each for each in errors if "no metric is called" not in each)
+    raise UsageError(other.replace(repr(plain), repr(text)))
 
 
 def require_there(expectations: Sequence[Expectation], config: "NetworkConfig") -> None:

@@ -110,7 +110,32 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "ls": (
         ("List the runs.", "aecli ls"),
-        ("List those in another folder, for a script.", "aecli ls --runs-dir old-runs --json"),
+        (
+            "List trainings by their error, the best first.",
+            "aecli ls --where command==train --columns run,codec.code_dim,test_mse --sort test_mse",
+        ),
+    ),
+    "compare": (
+        (
+            "Compare the trainings of the last week.",
+            "aecli compare --where command==train --since 7d",
+        ),
+        (
+            "Fail (exit 7) if the newest run is 2% worse than another one.",
+            "aecli compare latest --baseline 20261120T080000Z-train-mlp32 --expect"
+            " 'test_mse<=baseline*1.02'",
+        ),
+    ),
+    "rm": (
+        ("Remove the newest finished run without a question.", "aecli rm latest --yes"),
+        (
+            "Keep the 3 trainings with the lowest error.",
+            "aecli rm --where command==train --keep-best 3 --by test_mse --yes",
+        ),
+    ),
+    "clean": (
+        ("Say what the cache holds, and ask before it is removed.", "aecli clean"),
+        ("Remove decoded images from the cache, without a question.", "aecli clean images --yes"),
     ),
     "schema": (
         ("Print the schema of `aecli train`.", "aecli schema"),

@@ -1,4 +1,4 @@
-"""Commands that only list or show: `ls`, `configs`, `data`, `schema` and `help`."""
+"""Commands that only list or show: `configs`, `data`, `schema` and `help`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,37 +7,12 @@ from typing import Annotated
 import typer
 
 from aecli.cli.help import Command, Group, nearest
-from aecli.cli.options import DATA_DIR, RUNS_DIR
+from aecli.cli.options import DATA_DIR
 from aecli.errors import UsageError
-from aecli.terminal import Terminal, one_line
+from aecli.terminal import Terminal
 
 configs_app = typer.Typer(cls=Group)
 data_app = typer.Typer(cls=Group)
-
-
-def show_runs(
-    runs_dir: Annotated[Path, RUNS_DIR] = Path("runs"),
-    as_json: Annotated[
-        bool, typer.Option("--json", help='Print one JSON object, {"runs": [...]}.')
-    ] = False,
-) -> None:
-    """List the runs, oldest first, each with its state.
-
-    The state is completed, failed, interrupted, running, dead (killed), empty (killed before it
-    wrote anything) or unreadable.
-    """
-    from aecli.runs.registry import list_runs
-
-    rows = list_runs(runs_dir)
-    terminal = Terminal(as_json=as_json)
-    if as_json:
-        terminal.json({"runs": rows})
-    elif rows:
-        # A name or an error may have any characters, line breaks too: each run has one line.
-        cells = (tuple(one_line(str(value)) for value in row.values()) for row in rows)
-        terminal.columns([tuple(rows[0]), *cells])
-    else:
-        terminal.say(f"no runs in {runs_dir}")
 
 
 def show_schema(

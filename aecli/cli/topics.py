@@ -42,6 +42,10 @@ def expectations() -> str:
         "\n\n"
         "A <row> is a row of the table: a code dimension, as in test_mse_32; in sweep-codedim also"
         " with _wide (without hidden layers) or a variant, as in test_mse_784_wide_gaussian."
+        "\n\n"
+        "aecli compare takes the metrics of all commands, and bounds beside those of another run:"
+        " --baseline RUN --expect 'test_mse<=baseline*1.02' (or baseline+0.5, baseline-0.5). Where"
+        " runs differ by seed alone it is their mean that is held against the bound."
     )
     pages = [
         f"aecli {command}:\n{paragraphs(', '.join(names), '  ')}"

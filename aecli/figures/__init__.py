@@ -2,6 +2,7 @@
 
 from aecli.figures.compression import downsampling
 from aecli.figures.conversion import CodeMap, ConversionPoint, beta_curve, code_maps
+from aecli.figures.curves import Curve, curves
 from aecli.figures.latent import (
     PathRow,
     Plane,
@@ -27,6 +28,7 @@ from aecli.figures.work import LabelCurve, Shares, class_scores, label_curves, s
 __all__ = [
     "CodeMap",
     "ConversionPoint",
+    "Curve",
     "Decoded",
     "LabelCurve",
     "PathRow",
@@ -41,6 +43,7 @@ __all__ = [
     "code_scatter",
     "code_units",
     "comparison",
+    "curves",
     "decoded_grid",
     "decoder_grid",
     "downsampling",

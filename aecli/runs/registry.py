@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from aecli.config import ExperimentConfig
 
 LATEST = "latest"
+RUN_NAME = "[0-9]*T*Z-*"
+"""Pattern of the names of run folders."""
 
 
 def list_runs(runs_dir: Path) -> list[dict[str, Any]]:
@@ -168,7 +170,7 @@ def runs_in(runs_dir: Path) -> list[Run]:
     except OSError as error:
         raise StorageError(f"cannot list the runs in {runs_dir}: {error.strerror}") from None
     names = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    return [Run(runs_dir / name) for name in sorted(names) if Path(name).match("[0-9]*T*Z-*")]
+    return [Run(runs_dir / name) for name in sorted(names) if Path(name).match(RUN_NAME)]
 
 
 def _of_kind(kind: Any, value: Any) -> Any:
