@@ -216,6 +216,7 @@ def resume_run(
 command("encode")(codes.encode)
 command("decode")(codes.decode)
 command("search")(codes.search)
+command("export")(codes.export)
 command("ls")(show_runs)
 app.add_typer(configs_app, name="configs")
 app.add_typer(data_app, name="data")

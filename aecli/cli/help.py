@@ -101,6 +101,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli search latest digit.png --in codes.npy -k 5 --metric cosine",
         ),
     ),
+    "export": (
+        ("Export encoder and decoder as ONNX.", "aecli export latest -o exported"),
+        ("Export them as torch.export has them.", "aecli export latest --format torch -o exported"),
+    ),
     "ls": (
         ("List the runs.", "aecli ls"),
         ("List those in another folder, for a script.", "aecli ls --runs-dir old-runs --json"),
