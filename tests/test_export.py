@@ -41,7 +41,7 @@ def run_of(config, folder):
     return codec.eval()
 
 
-@pytest.mark.parametrize("config", settings(), ids=repr)
+@pytest.mark.parametrize("config", list(settings()), ids=repr)
 @pytest.mark.parametrize("format_", command.FORMATS)
 def test_every_codec_is_the_same_in_the_files(inside, tmp_path, config, format_):
     codec = run_of(config, tmp_path)

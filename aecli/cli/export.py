@@ -74,8 +74,8 @@ class Part:
     """Inputs that it is checked on, sum(BATCHES) of them."""
 
     def difference(self, run: Callable[[Tensor], Tensor], path: Path) -> float:
-        """The largest difference of what `run`, which runs the file at `path`, gives, by TOLERANCE's
-        measure. Raises DataError if that is above TOLERANCE, or if shapes differ."""
+        """The largest difference of what `run`, which runs the file at `path`, gives, by the
+        measure of TOLERANCE. Raises DataError if that is above TOLERANCE, or if shapes differ."""
         largest = 0.0
         for some in self.samples.split(BATCHES):
             with torch.no_grad():
