@@ -179,14 +179,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return run.path
 
     def _validated(self, given: Any, reset: bool) -> Array:
+        images = np.ndim(given) in (3, 4)
         array: Array = validate_data(
-            self, given, reset=reset, ensure_2d=False, allow_nd=True, dtype="numeric"
+            self, given, reset=reset, ensure_2d=not images, allow_nd=images, dtype="numeric"
         )
-        if array.ndim < 2 or array.ndim > 4:
-            raise ValueError(
-                f"X: an array of {array.ndim} dimensions. Reshape your data: expected (N, features),"
-                " (N, H, W) or (N, H, W, C)"
-            )
         if not reset and array.shape[1:] != self._shape:
             raise ValueError(
                 f"X: images of shape {array.shape[1:]}, but {type(self).__name__} is expecting"

@@ -141,6 +141,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Say what is in a folder and how it would be split.", "aecli data look ./photos"),
         ("Cut its images into tiles.", "aecli data look ./photos --set data.tile=64"),
     ),
+    "completion": (
+        ("Let this bash complete aecli's commands.", "aecli completion bash > aecli.bash"),
+        ("Print the script for zsh.", "aecli completion zsh"),
+    ),
     "help": (
         ("Show the help of a command.", "aecli help train"),
         ("List the exit codes.", "aecli help exit-codes"),

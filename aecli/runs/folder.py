@@ -115,6 +115,13 @@ class RunDir:
         # a name of a file may be any bytes, which Python has as lone surrogates
         self._write(name, text.getvalue().encode(errors="backslashreplace"))
 
+    def log_scalars(self, rows: Sequence[Mapping[str, Any]], training: str = "") -> None:
+        """Add rows of a history to the events of TensorBoard below tensorboard/. training: name of
+        one of many."""
+        from aecli.runs import logs
+
+        logs.write_scalars(self.path / "tensorboard" / training, rows, self._root)
+
     def save_figure(self, name: str, figure: "Figure") -> None:
         """`name`.png."""
         content = io.BytesIO()
