@@ -179,7 +179,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return run.path
 
     def _validated(self, given: Any, reset: bool) -> Array:
-        images = np.ndim(given) in (3, 4)
+        # np.ndim would ask what is given, which need not be an array.
+        dimensions = given.ndim if hasattr(given, "ndim") else np.asarray(given).ndim
+        images = dimensions in (3, 4)
         array: Array = validate_data(
             self, given, reset=reset, ensure_2d=not images, allow_nd=images, dtype="numeric"
         )

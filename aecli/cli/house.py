@@ -101,9 +101,8 @@ def show_completion(
     """
     from typer.completion import get_completion_script
 
-    shells = ("bash", "zsh", "fish")
-    if shell not in shells:
-        raise UsageError(f"aecli completion {shell}: expected {', '.join(shells[:-1])} or fish")
+    if shell not in ("bash", "zsh", "fish"):
+        raise UsageError(f"aecli completion {shell}: expected bash, zsh or fish")
     Terminal().data(
         get_completion_script(prog_name="aecli", complete_var=COMPLETE, shell=shell).rstrip("\n")
     )

@@ -1,6 +1,7 @@
 """Logs of trainings for other programs to watch (`--log`), in the run folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,40 @@ def require(name: str | None) -> None:
     _writer_class()
 
 
-def write_scalars(folder: Path, rows: Sequence[Mapping[str, Any]], root: Path) -> None:
-    """Add rows of a history to TensorBoard's events in `folder`: a scalar for each number, at its
-    epoch. Raises StorageError.
+class Scalars:
+    """Events of TensorBoard in a folder of a run. Raises StorageError where they cannot be written.
 
     root: the folder of the run, below which no folder on the way may be a link.
     """
-    try:
-        if link := storage.first_link(folder, root):
-            raise OSError(f"{link} is a link, to somewhere else")
-        writer = _writer_class()(str(folder), flush_secs=1)
-        for row in rows:
-            for name, value in row.items():
-                if name != "epoch" and value is not None:
-                    writer.add_scalar(name, value, row["epoch"])
-        writer.close()
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}") from None
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
+        with self._writing():
+            if link := storage.first_link(folder, root):
+                raise OSError(f"{link} is a link, to somewhere else")
+            self._writer = _writer_class()(str(folder))
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows of a history: a scalar for each number, at its epoch."""
+        with self._writing():
+            for row in rows:
+                for name, value in row.items():
+                    if name != "epoch" and value is not None:
+                        self._writer.add_scalar(name, value, row["epoch"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file; nothing more is added."""
+        with self._writing():
+            self._writer.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise StorageError(f"cannot write {self._folder}: {reason}") from None
 
 
 def _writer_class() -> Any:

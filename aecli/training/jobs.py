@@ -140,6 +140,7 @@ def train_all(
             run_dir.save_job(names[job], state, rows)
             if context.log is not None:
                 run_dir.log_scalars(rows, names[job])
+                run_dir.close_logs()
             done[job] = _trained(job, state, records, images.shape)
             last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
             context.terminal.say(f"trained {so_far}{last}")

@@ -72,6 +72,8 @@ def train_codec(
             raise DivergedError(
                 f"{error}\nthe last good model is in {run_dir.path}/model"
             ) from None
+        finally:
+            run_dir.close_logs()
     codec.eval()
     return records
 
