@@ -208,7 +208,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             "codec": ("codec.name", self.codec),
             "code_dim": ("codec.code_dim", int(self.code_dim)),
             "variational": ("codec.variational", True if self.variational else None),
-            "recipe": ("train.recipe", self.recipe),
+            "recipe": ("train.recipe", None if self.recipe == "muon" else self.recipe),
             "epochs": ("train.epochs", self.epochs),
             "lr": ("train.optimizer.lr", self.lr),
             "batch_size": ("train.batch_size", self.batch_size),
