@@ -1,9 +1,10 @@
 """A command-line laboratory for autoencoders."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aecli.estimator import Autoencoder as Autoencoder
     from aecli.runs.run import Run
 
 __version__ = "0.1.0"
@@ -18,3 +19,12 @@ def open(run: str | Path = "latest", runs_dir: str | Path = "runs") -> "Run":
     from aecli.runs.registry import open_run
 
     return open_run(str(run), Path(runs_dir))
+
+
+def __getattr__(name: str) -> Any:
+    """`aecli.Autoencoder`, which takes scikit-learn and torch, imported when it is asked for."""
+    if name == "Autoencoder":
+        from aecli.estimator import Autoencoder
+
+        return Autoencoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

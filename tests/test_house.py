@@ -17,7 +17,7 @@ ROOT = Path(aecli.__file__).parent
 # From the outside in; a module imports only from levels further down, or its own package.
 LEVELS = [
     {"__main__"},
-    {"cli"},
+    {"cli", "estimator"},
     {"experiments"},
     {"codespace"},
     {"training"},

@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that `aecli --help` is quick; each command im
 """
 
 import functools
+import os
 import shlex
 import sys
 import traceback
@@ -12,16 +13,25 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]  # not in its __all__
 
 from aecli import __version__, interrupts
 from aecli.cli import codes, shelf
 from aecli.cli.flags import FLAGS
 from aecli.cli.help import Command, Group, explain
-from aecli.cli.house import configs_app, data_app, show_help, show_schema
+from aecli.cli.house import (
+    COMPLETE,
+    configs_app,
+    data_app,
+    show_completion,
+    show_help,
+    show_schema,
+)
 from aecli.cli.options import (
     AS_JSON,
     DATA_DIR,
     EXPECT,
+    LOG,
     OFFLINE,
     QUIET,
     RUNS_DIR,
@@ -47,6 +57,8 @@ def main() -> NoReturn:
     terminal = Terminal()
     interrupts.install(terminal.error_at_once)
     try:
+        if COMPLETE in os.environ:  # a shell asks for words; typer answers, and exits
+            completion_init()
         code = typer.main.get_command(app)(prog_name="aecli", standalone_mode=False)
     except AecliError as error:
         terminal.error(str(error))
@@ -182,6 +194,7 @@ def resume_run(
     as_json: Annotated[bool, AS_JSON] = False,
     quiet: Annotated[bool, QUIET] = False,
     expectations: Annotated[list[str] | None, EXPECT] = None,
+    log: Annotated[str | None, LOG] = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop the run at the first training that fails.")
     ] = False,
@@ -211,6 +224,7 @@ def resume_run(
         as_json=as_json,
         quiet=quiet,
         expectations=expectations,
+        log=log,
         fail_fast=fail_fast,
         job_timeout=job_timeout,
         jobs=jobs,
@@ -222,6 +236,7 @@ def resume_run(
 command("encode")(codes.encode)
 command("decode")(codes.decode)
 command("search")(codes.search)
+command("export")(codes.export)
 command("compare")(shelf.compare)
 command("ls")(shelf.show_runs)
 command("rm")(shelf.remove)
@@ -229,4 +244,5 @@ command("clean")(shelf.clean)
 app.add_typer(configs_app, name="configs")
 app.add_typer(data_app, name="data")
 command("schema")(show_schema)
+command("completion")(show_completion)
 command("help")(show_help)

@@ -69,7 +69,10 @@ def _decode_all(
 ) -> list[str]:
     """Decode all codes into a folder. The names of its files. Raises DataError, UsageError,
     StorageError."""
-    with _folder(target) as folder, terminal.working("decoding", len(archive), "codes") as advance:
+    with (
+        new_folder(target) as folder,
+        terminal.working("decoding", len(archive), "codes") as advance,
+    ):
         decoder = _Decoder(run, archive, advance)
         scenes, plain = _placed(archive, as_npy)
         written = []
@@ -177,7 +180,7 @@ def _write_plain(
 
 
 @contextlib.contextmanager
-def _folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path) -> Iterator[Path]:
     """A folder to write into that gets its name once all is in it. Raises StorageError."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

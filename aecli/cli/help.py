@@ -108,6 +108,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli search latest digit.png --in codes.npy -k 5 --metric cosine",
         ),
     ),
+    "export": (
+        ("Export encoder and decoder as ONNX.", "aecli export latest -o exported"),
+        ("Export them as torch.export has them.", "aecli export latest --format torch -o exported"),
+    ),
     "ls": (
         ("List the runs.", "aecli ls"),
         (
@@ -168,6 +172,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "data look": (
         ("Say what is in a folder and how it would be split.", "aecli data look ./photos"),
         ("Cut its images into tiles.", "aecli data look ./photos --set data.tile=64"),
+    ),
+    "completion": (
+        ("Let this bash complete aecli's commands.", "aecli completion bash > aecli.bash"),
+        ("Print the script for zsh.", "aecli completion zsh"),
     ),
     "help": (
         ("Show the help of a command.", "aecli help train"),

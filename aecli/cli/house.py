@@ -11,6 +11,9 @@ from aecli.cli.options import DATA_DIR
 from aecli.errors import UsageError
 from aecli.terminal import Terminal
 
+COMPLETE = "_AECLI_COMPLETE"
+"""Variable of the environment by which a shell asks for words that complete a line."""
+
 configs_app = typer.Typer(cls=Group)
 data_app = typer.Typer(cls=Group)
 
@@ -59,6 +62,25 @@ def show_help(
         found = commands[word]
         at = typer.Context(found, info_name=word, parent=at)
     terminal.data(found.get_help(at).rstrip("\n"))
+
+
+def show_completion(
+    shell: Annotated[
+        str, typer.Argument(metavar="SHELL", help="Shell that runs the script: bash, zsh or fish.")
+    ],
+) -> None:
+    """Print the script by which a shell completes commands and options on the TAB key.
+
+    bash: add `source <(aecli completion bash)` to ~/.bashrc. zsh: the same with zsh to ~/.zshrc,
+    after compinit. fish: write it to ~/.config/fish/completions/aecli.fish.
+    """
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+    if shell not in ("bash", "zsh", "fish"):
+        raise UsageError(f"aecli completion {shell}: expected bash, zsh or fish")
+    Terminal().data(
+        get_completion_script(prog_name="aecli", complete_var=COMPLETE, shell=shell).rstrip("\n")
+    )
 
 
 @configs_app.callback(invoke_without_command=True)

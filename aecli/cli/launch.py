@@ -45,7 +45,7 @@ from aecli.errors import (
     run_of,
 )
 from aecli.pathnames import user_path
-from aecli.runs import preflight, provenance
+from aecli.runs import logs, preflight, provenance
 from aecli.terminal import Terminal
 
 
@@ -57,6 +57,7 @@ def launch(
 ) -> None:
     """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
     expectations = expect.parse_all(options.expectations or (), experiment)
+    logs.require(options.log)
     config = _resolve(experiment, options, flags)
     terminal = Terminal(options.quiet, options.as_json)
     if isinstance(config, ToVaeConfig):  # whose codec and data are those of its run
@@ -84,6 +85,7 @@ def resume(run: str, options: Options, argv: list[str]) -> None:
     from aecli.runs.record import recorded_config
     from aecli.runs.registry import find_unfinished
 
+    logs.require(options.log)
     terminal = Terminal(options.quiet, options.as_json)
     found = find_unfinished(run, options.runs_dir)
     path = found.path
@@ -188,6 +190,7 @@ def _carry_out(
             resumed,
             options.fail_fast,
             options.job_timeout,
+            options.log,
         )
         result: Result = _experiment(config).run(config, context)
     except BaseException as error:

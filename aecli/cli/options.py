@@ -37,6 +37,12 @@ AS_JSON = _option(
 QUIET = _option(
     "-q", "--quiet", help="Print no messages on stderr, other than warnings and errors."
 )
+LOG = _option(
+    "--log",
+    metavar="tensorboard",
+    help="Log to add each epoch to, besides history.csv: tensorboard, whose events come into the"
+    " run's folder. Needs 'aecli[tensorboard]' (default: none).",
+)
 EXPECT = _option(
     "--expect",
     metavar="'METRIC<=X'",
@@ -125,6 +131,7 @@ class Options:
     as_json: Annotated[bool, AS_JSON]
     quiet: Annotated[bool, QUIET]
     expectations: Annotated[list[str] | None, EXPECT]
+    log: Annotated[str | None, LOG]
 
     # Ways to carry out a run of many trainings, which not every command has; none changes a number.
     continued: bool = False

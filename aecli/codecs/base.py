@@ -117,6 +117,10 @@ class Codec(nn.Module, ABC):
         reconstructions: Tensor = self(self.seen(batch))
         return reconstructions
 
+    def hold_constants(self) -> None:
+        """Compute once, for good, what `encode` and `decode` compute anew each time of the codec's
+        numbers alone; for an export, which can only follow shapes that no number decides."""
+
     def require_sound(self) -> None:
         """Raises ValueError for numbers, read from a file, that have the right shapes and yet
         cannot be this codec's."""

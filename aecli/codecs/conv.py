@@ -152,6 +152,10 @@ class Conv(Codec):
     def count_parameters(self) -> int:
         return super().count_parameters() + (self.path.count_parameters() if self.path else 0)
 
+    def hold_constants(self) -> None:
+        if self.path is not None:
+            self.path.hold_constants()
+
     def require_sound(self) -> None:
         if self.path is None:
             return

@@ -6,6 +6,7 @@ coefficients, flattened: channel, vertical frequency u, horizontal frequency v.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,17 +15,26 @@ from torch import Tensor
 from aecli.data.images import ImageShape
 
 
-def coefficients(images: Tensor, places: Tensor) -> Tensor:
-    """Coefficients (N, k) of images (N, C, H, W) at places (k,) int64."""
-    _, channels, height, width = images.shape
-    rows, columns, where = _factors(places, (channels, height, width))
-    return (rows @ (images @ columns.T))[:, *where]
+class Factors(NamedTuple):
+    """The separable transform at some places."""
+
+    rows: Tensor
+    """(m, H), the cosines down that the places need, each once."""
+    columns: Tensor
+    """(l, W), the cosines across."""
+    where: tuple[Tensor, Tensor, Tensor]
+    """Indices (k,) of the places in the (C, m, l) coefficients that these make."""
 
 
-def images_of(codes: Tensor, places: Tensor, image_shape: ImageShape) -> Tensor:
-    """Images (N, C, H, W) whose coefficients (N, k) at places (k,) are `codes`, and 0 elsewhere."""
-    rows, columns, where = _factors(places, image_shape)
-    grid = codes.new_zeros((len(codes), image_shape[0], len(rows), len(columns)))
+def coefficients(images: Tensor, factors: Factors) -> Tensor:
+    """Coefficients (N, k) of images (N, C, H, W) at the factors' k places."""
+    return (factors.rows @ (images @ factors.columns.T))[:, *factors.where]
+
+
+def images_of(codes: Tensor, factors: Factors, channels: int) -> Tensor:
+    """Images (N, channels, H, W) whose coefficients (N, k) are `codes`, and 0 elsewhere."""
+    rows, columns, where = factors
+    grid = codes.new_zeros((codes.shape[0], channels, len(rows), len(columns)))
     grid[:, *where] = codes
     return rows.T @ (grid @ columns)
 
@@ -65,14 +75,11 @@ def cosines(frequencies: Tensor, n: int) -> Tensor:
     return (((2 - (u == 0).double()) / n).sqrt() * angles.cos()).float()
 
 
-def _factors(
-    places: Tensor, image_shape: ImageShape
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """The cosines down (m, H) and across (l, W) that the places need, each once, and the indices
-    (k,) of the places in the (C, m, l) coefficients that these make."""
+def factors_of(places: Tensor, image_shape: ImageShape) -> Factors:
+    """Factors of the transform of images of a shape at places (k,) int64."""
     _, height, width = image_shape
     us, row = (places // width % height).unique(return_inverse=True)
     vs, column = (places % width).unique(return_inverse=True)
     down, across = cosines(us, height), cosines(vs, width)
     channel = places // (height * width)
-    return down.to(places.device), across.to(places.device), (channel, row, column)
+    return Factors(down.to(places.device), across.to(places.device), (channel, row, column))

@@ -4,7 +4,14 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec, require_at_most_pixels
-from aecli.codecs.cosines import coefficients, images_of, lowest_places, require_places
+from aecli.codecs.cosines import (
+    Factors,
+    coefficients,
+    factors_of,
+    images_of,
+    lowest_places,
+    require_places,
+)
 from aecli.codecs.settings import DctConfig
 from aecli.data.images import Batch, ImageShape, Source, filled
 
@@ -26,6 +33,7 @@ class Dct(Codec):
         super().__init__(image_shape, settings)
         self.register_buffer("places", torch.zeros(self.code_dim, dtype=torch.int64))
         self.register_buffer("of_shape", torch.tensor(image_shape))
+        self._held: Factors | None = None
         if not self.places.is_meta:  # a codec on the meta device has no numbers
             self.places.copy_(lowest_places(image_shape, self.code_dim))
 
@@ -37,11 +45,17 @@ class Dct(Codec):
 
     def encode(self, images: Tensor) -> Tensor:
         self._require_images(images)
-        return coefficients(images, self.places)
+        return coefficients(images, self._factors())
 
     def decode(self, codes: Tensor) -> Tensor:
         self._require_codes(codes)
-        return images_of(codes, self.places, self.image_shape)
+        return images_of(codes, self._factors(), self.image_shape[0])
+
+    def hold_constants(self) -> None:
+        self._held = factors_of(self.places, self.image_shape)
+
+    def _factors(self) -> Factors:
+        return self._held or factors_of(self.places, self.image_shape)
 
     def require_sound(self) -> None:
         require_places(self.places, self.of_shape, self.image_shape)

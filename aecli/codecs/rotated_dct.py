@@ -5,7 +5,14 @@ import torch
 from torch import Tensor
 
 from aecli.codecs.base import Codec, require_at_most_pixels
-from aecli.codecs.cosines import all_coefficients, coefficients, images_of, require_places
+from aecli.codecs.cosines import (
+    Factors,
+    all_coefficients,
+    coefficients,
+    factors_of,
+    images_of,
+    require_places,
+)
 from aecli.codecs.settings import RotatedDctConfig
 from aecli.data.images import BATCH_BYTES, Batch, ImageShape, Source, filled
 
@@ -42,6 +49,7 @@ class RotatedDct(Codec):
         self.register_buffer("rotation", torch.zeros(channels, channels))
         self.register_buffer("places", torch.zeros(self.code_dim, dtype=torch.int64))
         self.register_buffer("of_shape", torch.tensor(image_shape))
+        self._held: Factors | None = None
 
     def solve(self, source: Source) -> None:
         mean, covariance = _channel_moments(source)
@@ -70,15 +78,21 @@ class RotatedDct(Codec):
 
     def encode(self, images: Tensor) -> Tensor:
         self._require_images(images)
-        return coefficients(self._rotated(images), self.places)
+        return coefficients(self._rotated(images), self._factors())
 
     def decode(self, codes: Tensor) -> Tensor:
         self._require_codes(codes)
-        rotated = images_of(codes, self.places, self.image_shape)
+        rotated = images_of(codes, self._factors(), self.image_shape[0])
         return torch.einsum("ac,nahw->nchw", self.rotation, rotated) + self.mean[:, None, None]
 
     def _rotated(self, images: Tensor) -> Tensor:
         return torch.einsum("ac,nchw->nahw", self.rotation, images - self.mean[:, None, None])
+
+    def hold_constants(self) -> None:
+        self._held = factors_of(self.places, self.image_shape)
+
+    def _factors(self) -> Factors:
+        return self._held or factors_of(self.places, self.image_shape)
 
     def require_sound(self) -> None:
         require_places(self.places, self.of_shape, self.image_shape)

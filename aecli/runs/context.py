@@ -29,6 +29,8 @@ class Context:
     """True if the first failed job of many ends the run."""
     job_timeout: float | None = None
     """Seconds that a job of many may take."""
+    log: str | None = None
+    """Log that each epoch is added to besides, as --log names it."""
 
     def tell_machine(self, run: Path, facts: Mapping[str, Any], each: str = "") -> None:
         """Say where the run leaves its files and what it computes on.

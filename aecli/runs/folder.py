@@ -22,6 +22,7 @@ from aecli import interrupts, locks, strictjson
 from aecli.config import ExperimentConfig, NetworkConfig, settings_of, to_yaml
 from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
 from aecli.runs import checkpoint, provenance, storage
+from aecli.runs.logs import Scalars
 from aecli.runs.record import LOCK, RUN_FORMAT, finished_at, read_record
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class RunDir:
         self._record = record
         self._before = before or {}
         self._started = time.monotonic()
+        self._logs: dict[str, Scalars] = {}
 
     @property
     def id(self) -> str:
@@ -114,6 +116,18 @@ class RunDir:
             writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
         # a name of a file may be any bytes, which Python has as lone surrogates
         self._write(name, text.getvalue().encode(errors="backslashreplace"))
+
+    def log_scalars(self, rows: Sequence[Mapping[str, Any]], training: str = "") -> None:
+        """Add rows of a history to the events of TensorBoard below tensorboard/. training: name of
+        one of many."""
+        if training not in self._logs:
+            self._logs[training] = Scalars(self.path / "tensorboard" / training, self._root)
+        self._logs[training].add(rows)
+
+    def close_logs(self) -> None:
+        """Close the files of `log_scalars`."""
+        while self._logs:
+            self._logs.popitem()[1].close()
 
     def save_figure(self, name: str, figure: "Figure") -> None:
         """`name`.png."""

@@ -140,7 +140,8 @@ class Run:
         return load_scale(self.path / "model")
 
     def encode(self, images: "NDArray[Any]") -> "NDArray[np.float32]":
-        """The codes (N, code_dim) of images (N, C, H, W), or (N, H, W) of one channel.
+        """The codes (N, code_dim) of images (N, C, H, W), or (N, H, W) of one channel, or of rows
+        (N, features).
 
         (N, H, W, C) is taken as well, where the shape fits only so: files of arrays may have it.
         Pixels as the files have them that it learned from, uint16 or other numbers, are brought to
@@ -156,6 +157,8 @@ class Run:
         array = _array(images, "images")
         if array.ndim == 3 and shape[0] == 1:
             array = array[:, None]
+        if array.ndim == 2 and shape[1:] == (1, 1):  # rows of features, of aecli.Autoencoder
+            array = array[:, :, None, None]
         if (
             array.ndim == 4
             and array.shape[1:] != shape

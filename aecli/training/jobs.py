@@ -136,7 +136,11 @@ def train_all(
                     raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
                 continue
             state, records = outcome
-            run_dir.save_job(names[job], state, [record.row() for record in records])
+            rows = [record.row() for record in records]
+            run_dir.save_job(names[job], state, rows)
+            if context.log is not None:
+                run_dir.log_scalars(rows, names[job])
+                run_dir.close_logs()
             done[job] = _trained(job, state, records, images.shape)
             last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
             context.terminal.say(f"trained {so_far}{last}")

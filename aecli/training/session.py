@@ -58,6 +58,8 @@ def train_codec(
                     records.append(training.end_epoch())
                     rows.append(records[-1].row())
                     run_dir.write_csv("history.csv", rows)
+                    if context.log is not None:
+                        run_dir.log_scalars(rows[-1:])
                     context.terminal.epoch(records[-1], config.train.epochs)
                 signal = signalled()
                 if signal is not None or time.monotonic() - saved >= config.checkpoint_seconds:
@@ -70,6 +72,8 @@ def train_codec(
             raise DivergedError(
                 f"{error}\nthe last good model is in {run_dir.path}/model"
             ) from None
+        finally:
+            run_dir.close_logs()
     codec.eval()
     return records
 
