@@ -101,6 +101,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli search latest digit.png --in codes.npy -k 5 --metric cosine",
         ),
     ),
+    "report": (
+        ("Make a page of the newest finished run.", "aecli report latest -o report.html"),
+        ("Make one of all trainings.", "aecli report '*-train-*' -o trainings.html"),
+    ),
     "ls": (
         ("List the runs.", "aecli ls"),
         ("List those in another folder, for a script.", "aecli ls --runs-dir old-runs --json"),

@@ -79,7 +79,9 @@ def _stages(codec: ConvConfig, shape: ImageShape) -> Hourglass:
     layers = [image, *stages, _code(codec), *reversed(stages), image]
     sizes = " to ".join(f"{h}x{w}" for h, w in [shape[1:], *grids])
     beside = f"; beside it {codec.path}, solved for" if codec.begins_with else ""
-    words = f"{codec.name}: grids of {sizes}, a code of {codec.code_dim:,} numbers, and back{beside}"
+    words = (
+        f"{codec.name}: grids of {sizes}, a code of {codec.code_dim:,} numbers, and back{beside}"
+    )
     return Hourglass(layers, [*down, *code, *up], codec.size(shape)[0], words)
 
 
