@@ -216,7 +216,7 @@ def _to_vae(run: Contents) -> Reading:
         statements.append(Statement(GOOD if now < was else BAD, text))
     was, now = (run.number(f"{p}frechet_standard_normal") for p in ("plain_", ""))
     if was is not None and now is not None:
-        text = f"Frechet distance of what N(0, I) decodes to: {_short(was)} before, {_short(now)} after."
+        text = f"Frechet distance of N(0, I), decoded: {_short(was)} before, {_short(now)} after."
         statements.append(Statement(GOOD if now < was else BAD, text))
     tables = [
         _table_of(run, "conversion.csv", "Before and after"),
@@ -334,7 +334,7 @@ def _cell(name: str, value: Any) -> Cell:
     number = finite(value)
     if number is None:
         return Cell(str(value)[:500])
-    if isinstance(value, str) and value.lstrip("-").isdigit() or isinstance(value, int):
+    if (isinstance(value, str) and value.lstrip("-").isdigit()) or isinstance(value, int):
         return Cell(str(value)[:40], number)
     return Cell(mse_in_words(number) if "mse" in name and number >= 0 else _short(number), number)
 
