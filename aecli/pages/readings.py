@@ -264,13 +264,14 @@ def _reproduce(run: Contents) -> Reading:
     rows = [_claim(entry) for entry in entries]
     if not entries:
         return Reading("")
-    kind = BAD if failed else GOOD if held else PLAIN
+    is_quick = run.metrics.get("quick") is True
+    kind = PLAIN if is_quick else BAD if failed else GOOD
     text = (
         f"Of {held + only_if + failed} claims that were judged {held} hold, {only_if} hold only if"
         f" ..., {failed} do not. {given} more hold by construction; {left} are not judged."
     )
     statements = [Statement(kind, text)]
-    if run.metrics.get("quick") is True:
+    if is_quick:
         statements.append(Statement(PLAIN, "A quick look: few images and epochs, no result."))
     value = f"{held} of {held + only_if + failed}"
     tables = [Table("The ledger", header, rows)]

@@ -54,14 +54,16 @@ PICTURES = {
     "robustness": "changed images that are found again by their codes",
 }
 
+STOPPED = "stopped"
+"""The kind of a sentence on a run that has no result."""
 _STATES = {
     "completed": (PLAIN, ""),
     "running": (PLAIN, "It was still running when this page was made; what follows is so far."),
-    "failed": ("bad", "It failed; there is no result."),
-    "interrupted": ("bad", "It was interrupted before its end; there is no result."),
-    "dead": ("bad", "It was killed before its end; there is no result."),
-    "empty": ("bad", "It was killed before it wrote anything, or is no run: no run.json."),
-    "unreadable": ("bad", "It is damaged: its run.json cannot be read."),
+    "failed": (STOPPED, "It failed; there is no result."),
+    "interrupted": (STOPPED, "It was interrupted before its end; there is no result."),
+    "dead": (STOPPED, "It was killed before its end; there is no result."),
+    "empty": (STOPPED, "It was killed before it wrote anything, or is no run: no run.json."),
+    "unreadable": (STOPPED, "It is damaged: its run.json cannot be read."),
 }
 
 
@@ -156,14 +158,14 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
     statements = [Statement(kind, sentence)] if sentence else []
     error = record.get("error")
     if isinstance(error, str):
-        statements.append(Statement("bad", error[:2000]))
+        statements.append(Statement(STOPPED, error[:2000]))
     tables = [table for table in reading.tables if table.rows]
     if (history := readings.history_table(run)) is not None:
         tables.append(history)
     if run.metrics:
         tables.append(readings.metrics_table(run))
     elif state == "completed":
-        statements.append(Statement("bad", "It is damaged: its metrics.json is not there."))
+        statements.append(Statement(STOPPED, "It is damaged: its metrics.json cannot be read."))
     here = {each.name for each in drawn}
     warnings = record.get("warnings", [])
     argv = record.get("argv", [])
