@@ -1,4 +1,4 @@
-"""What a page takes out of a run folder: regular files of bounded size, read as data alone."""
+"""Contents of a run folder as a page takes them: regular files of bounded size, read as data."""
 
 import csv
 import io

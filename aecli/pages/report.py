@@ -81,7 +81,7 @@ class Shown:
     drawings: Sequence[hourglass.Drawing]
     tables: Sequence[Table]
     pictures: Sequence[tuple[Picture, str, str]]
-    """Picture, what it shows, and the id of its place."""
+    """Picture, words on it, and the id of its place."""
     left_out: Sequence[str]
     settings: Sequence[tuple[str, str]]
     provenance: Sequence[tuple[str, str]]
@@ -192,14 +192,14 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
 
 
 def _seen(name: str) -> str:
-    """What a picture shows, in words."""
+    """Words on what a picture shows."""
     what = PICTURES.get(_stem(name), "a picture of the run")
     section = name.rpartition("/")[0]
     return f"{section}: {what}" if section else what[:1].upper() + what[1:]
 
 
 def _facts(run: Contents) -> list[tuple[str, str]]:
-    """What was run, and on what."""
+    """Facts of what was run, and on what."""
     record, settings = run.record, run.settings
     data = record.get("dataset", {})
     numbers = [

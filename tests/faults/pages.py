@@ -13,7 +13,8 @@ from tests.conftest import ONE_PIXEL
 from tests.faults.outcome import Outcome, bounded_memory, within
 from tests.faults.program import inside
 
-_EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(1)>\"'{{7*7}}\x00\x1b[2J\u202e"
+_EVIL = "</script></style><script>alert(1)</script><img src=x onerror=alert(1)>"
+_EVIL += "\"'{{7*7}}\x00\x1b[2J\u202e"
 _SECRET = "not to be shown"
 
 
