@@ -117,7 +117,7 @@ class Drawing:
     bars: Sequence[Bar]
     height: float
     text: str
-    """What is drawn, in words."""
+    """The drawing in words."""
     total: str
     width: int = _WIDTH
     bar_height: int = _BAR

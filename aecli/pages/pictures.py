@@ -65,7 +65,7 @@ def names_in(root: Path) -> list[str]:
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """What a folder holds, by name; of a very full one the first that the system names."""
+    """Entries of a folder, by name; of a very full one the first that the system names."""
     try:
         with os.scandir(folder) as entries:
             some = list(itertools.islice(entries, _MAX_ENTRIES))

@@ -54,13 +54,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a run found, in the order in which it is told."""
+    """Findings of a run, in the order in which they are told."""
 
     measure: str
     """Name of the number that counts; empty if there is none."""
     value: str = ""
     beside: str = ""
-    """What it is held against."""
+    """The number that it is held against, in words."""
     statements: Sequence[Statement] = ()
     bars: Sequence[Bar] = ()
     tables: Sequence[Table] = ()
@@ -198,7 +198,7 @@ def _sample(run: Contents) -> Reading:
     best = min(drawn, key=lambda name: drawn[name])
     if floor:
         text = f"The best sampler, {best}, is at {drawn[best] / floor:,.1f} times the distance of"
-        statements.insert(0, Statement(PLAIN, f"{text} real images; N(0, I) is drawn beside it."))
+        statements.insert(0, Statement(PLAIN, f"{text} real images."))
     bars = _bars((name.replace("_", "-"), value, name == best) for name, value in names.items())
     measure = f"lowest Frechet distance, {best.replace('_', '-')}"
     beside = f"real test images: {_short(floor)}"

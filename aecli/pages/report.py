@@ -18,6 +18,8 @@ _ROOM_FOR_ONE, _ROOM_FOR_MANY = 1_300_000, 6_500_000  # bytes of pictures, befor
 _MOST_PICTURES = 60
 _MOST_DRAWINGS = 6
 _MOST_WARNINGS = 20
+_NOT_TOLD = {"name", "device", "threads", "jobs", "checkpoint_seconds", "data.dir"}
+"""Settings that change no result, which an index leaves out."""
 
 # Name of a picture -> what is to be seen in it; in the order in which they are shown.
 PICTURES = {
@@ -89,6 +91,12 @@ class Shown:
     repeat_note: str
     warnings: Sequence[str]
     faults: Sequence[str]
+
+    @property
+    def verdict(self) -> str:
+        """`bad` if anything that it found is, `good` if something is and nothing bad, or empty."""
+        kinds = {statement.kind for statement in self.reading.statements}
+        return "bad" if "bad" in kinds else "good" if "good" in kinds else ""
 
     def place_of(self, picture: str) -> str:
         """The id of a picture's place on the page; empty if it is not there."""
@@ -291,6 +299,6 @@ def _how_to_repeat(run: Contents, state: str, argv: Sequence[Any]) -> tuple[str,
 
 def _differing(every: Sequence[Contents]) -> list[tuple[str, list[str]]]:
     """The settings that are not the same in all runs that have any, with the value in each."""
-    keys = dict.fromkeys(key for each in every for key in each.settings)
+    keys = dict.fromkeys(key for each in every for key in each.settings if key not in _NOT_TOLD)
     rows = [(key, [each.settings.get(key, "-") for each in every]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1][:12]
