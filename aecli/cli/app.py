@@ -217,7 +217,7 @@ def report_runs(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="Runs on the page, whatever their state: folders, names as `aecli ls` prints them,"
             " patterns of names in quotes, or latest, the newest finished one.",
         ),

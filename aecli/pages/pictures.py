@@ -125,7 +125,7 @@ def _encoded(name: str, image: "Image") -> Picture:
     how = Image.Quantize.FASTOCTREE
     few = image.quantize(_COLOURS, method=how, dither=Image.Dither.NONE)
     content = io.BytesIO()
-    few.save(content, "PNG")
+    few.save(content, "PNG", compress_level=4)
     return Picture(name, content.getvalue(), image.width, image.height)
 
 

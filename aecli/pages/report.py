@@ -15,7 +15,7 @@ from aecli.terminal import printable
 
 GENERATOR = "aecli report"
 _ROOM_FOR_ONE, _ROOM_FOR_MANY = 1_300_000, 6_500_000  # bytes of pictures, before base64
-_MOST_PICTURES = 60
+_MOST_PICTURES = 40
 _MOST_DRAWINGS = 6
 _MOST_WARNINGS = 20
 _NOT_TOLD = {"name", "device", "threads", "jobs", "checkpoint_seconds", "data.dir"}
