@@ -122,7 +122,8 @@ def quick(monkeypatch):
 @pytest.mark.parametrize("line", CALLS)
 def test_every_example_runs(inside, quick, small_run, line):
     words = CALLS[line][1:]
-    if any(word.startswith(("runs/", "$run")) or word == "latest" for word in words):
+    of_runs = any(word.startswith(("runs/", "$run")) or word == "latest" for word in words)
+    if of_runs or words[0] == "report":
         shutil.copytree(small_run.run.parent, "runs", symlinks=True)
     if words == ["resume", "latest"]:  # the newest unfinished one
         record = Path("runs", small_run.run.name, "run.json")
