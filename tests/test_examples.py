@@ -124,7 +124,8 @@ def quick(monkeypatch):
 @pytest.mark.parametrize("line", CALLS)
 def test_every_example_runs(inside, quick, small_run, line):
     words = CALLS[line][1:]
-    if any(word.startswith(("runs/", "$run")) or word == "latest" for word in words):
+    of_runs = any(word.startswith(("runs/", "$run")) or word == "latest" for word in words)
+    if of_runs or words[0] == "report":
         shutil.copytree(small_run.run.parent, "runs", symlinks=True)
     if words[0] in ("compare", "ls", "rm"):
         if not Path("runs").exists():

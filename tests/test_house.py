@@ -18,7 +18,7 @@ ROOT = Path(aecli.__file__).parent
 LEVELS = [
     {"__main__"},
     {"cli", "estimator"},
-    {"experiments"},
+    {"experiments", "pages"},
     {"codespace"},
     {"training"},
     {"measure", "runs", "figures", "chapter"},

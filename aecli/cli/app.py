@@ -232,11 +232,48 @@ def resume_run(
     resume(run, options, sys.argv)
 
 
+@command("report")
+def report_runs(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Runs on the page, whatever their state: folders, names as `aecli ls` prints them,"
+            " patterns of names in quotes, or latest, the newest finished one.",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            metavar="FILE.html",
+            help="Page to write; a former one is replaced (default: report.html, here).",
+            show_default=False,
+        ),
+    ] = "report.html",
+    runs_dir: Annotated[Path, RUNS_DIR] = Path("runs"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object: page, bytes and runs.")
+    ] = False,
+    quiet: Annotated[bool, QUIET] = False,
+) -> None:
+    """Write one page on runs, to open in a browser or to send: it needs no other file.
+
+    It has what was run on which images, the result and its verdict, tables, pictures, the network,
+    settings, provenance, and the command that repeats the run; of `reproduce`, the ledger. Several
+    runs have a table of their results on top. Nothing out of a run folder is executed.
+    """
+    from aecli.cli.report import report
+
+    report(runs, output, Terminal(quiet, as_json), runs_dir)
+
+
 # Commands in the order in which `aecli --help` lists them.
 command("encode")(codes.encode)
 command("decode")(codes.decode)
 command("search")(codes.search)
 command("export")(codes.export)
+command("report")(report_runs)
 command("compare")(shelf.compare)
 command("ls")(shelf.show_runs)
 command("rm")(shelf.remove)

@@ -112,6 +112,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Export encoder and decoder as ONNX.", "aecli export latest -o exported"),
         ("Export them as torch.export has them.", "aecli export latest --format torch -o exported"),
     ),
+    "report": (
+        ("Make a page of the newest finished run.", "aecli report latest -o report.html"),
+        ("Make one of all trainings.", "aecli report '*-train-*' -o trainings.html"),
+    ),
     "ls": (
         ("List the runs.", "aecli ls"),
         (

@@ -5,18 +5,14 @@ from typing import Any
 
 import torch
 
-from aecli.chapter.linear import NOTHING
+from aecli.chapter.wording import COLLAPSED as COLLAPSED
+from aecli.chapter.wording import mse_in_words as mse_in_words
+from aecli.chapter.wording import worse_than_constant as worse_than_constant
 from aecli.config import FitConfig, ManyConfig
 from aecli.counts import count
 from aecli.data.images import Images
 from aecli.fields import Section
 from aecli.training import device
-
-COLLAPSED = (
-    "no unit is active: the code says nothing of the image (posterior collapse), and every image"
-    " decodes to the same picture; lower train.beta, or give train.free_bits"
-)
-"""A warning on a variational codec without an active unit."""
 
 _SAID_APART = {"recipe", "epochs", "batch_size", "precision", "init_from"}
 
@@ -69,21 +65,6 @@ def one_of(images: Images, label: int) -> str:
     if images.digits:
         return f"an {name}" if name == "8" else f"a {name}"
     return name if images.class_names else f"class {name}"
-
-
-def mse_in_words(mse: float) -> str:
-    """An mse per pixel as tables print it: five decimals, or three digits where those are fewer."""
-    return f"{mse:.5f}" if mse >= 1e-3 or mse < NOTHING else f"{mse:#.3g}"
-
-
-def worse_than_constant(test_mse: float, mean_image_test_mse: float) -> str | None:
-    """A warning if a codec is worse than the same picture for every image; None if it is not."""
-    if test_mse <= mean_image_test_mse:
-        return None
-    return (
-        f"test mse {test_mse:.5f} is above {mean_image_test_mse:.5f}, the error of giving the mean"
-        " training image for every image: this codec is worse than a constant picture"
-    )
 
 
 def _changes(key: str, value: Any, usual: Any) -> Iterator[str]:

@@ -1,0 +1,376 @@
+"""Readings of a run's numbers: which one counts, is it good, and the tables behind it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aecli.chapter import judge_grey_smear, judge_sanity_check
+from aecli.chapter.verdict import BY_CONSTRUCTION, FAILS, HOLDS, ONLY_IF
+from aecli.chapter.wording import COLLAPSED, mse_in_words, worse_than_constant
+from aecli.pages.contents import Contents, finite
+
+GOOD, BAD, PLAIN = "good", "bad", "plain"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A verdict in a sentence: good, bad, or plain."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, and what it is sorted by."""
+
+    text: str
+    order: float | None = None
+    kind: str = ""
+    link: str = ""
+    """Place of a picture in the run folder that shows it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page; a long one is folded."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    is_folded: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A line of the picture that shows a number among others of its kind."""
+
+    label: str
+    text: str
+    percent: float
+    """Length, of the longest."""
+    is_own: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Findings of a run, in the order in which they are told."""
+
+    measure: str
+    """Name of the number that counts; empty if there is none."""
+    value: str = ""
+    beside: str = ""
+    """The number that it is held against, in words."""
+    statements: Sequence[Statement] = ()
+    bars: Sequence[Bar] = ()
+    tables: Sequence[Table] = ()
+
+
+def read(contents: Contents) -> Reading:
+    """The reading of a run, as its command is read; of one without numbers nothing."""
+    reader = READERS.get(contents.command)
+    there = contents.metrics or contents.command == "reproduce"
+    return reader(contents) if reader and there else Reading("")
+
+
+def _train(run: Contents) -> Reading:
+    mse, pca = run.number("test_mse"), run.number("pca_test_mse")
+    constant = run.number("mean_image_test_mse")
+    statements = []
+    codec = None if run.config is None else run.config.codec
+    if mse is not None and pca is not None and codec is not None and not codec.linear:
+        verdict = judge_sanity_check(mse, pca)
+        statements.append(Statement(GOOD if verdict.holds else BAD, _sentence(verdict.reason)))
+    elif codec is not None and codec.linear:
+        text = "A linear codec: on training images none is below PCA."
+        statements.append(Statement(PLAIN, text))
+    if mse is not None and constant is not None and (worse := worse_than_constant(mse, constant)):
+        statements.append(Statement(BAD, _sentence(worse)))
+    if run.metrics.get("active_units") == 0:
+        statements.append(Statement(BAD, _sentence(COLLAPSED)))
+    labels = {
+        "test_mse": "this codec",
+        "pca_test_mse": "PCA",
+        "rotated_dct_test_mse": "rotated DCT",
+        "dct_test_mse": "DCT",
+        "thumbnail_test_mse": "thumbnail",
+        "mean_image_test_mse": "mean image",
+    }
+    errors = {key: run.number(key) for key in labels}
+    return Reading(
+        "test mse per pixel",
+        _mse(mse),
+        f"PCA with as many numbers: {_mse(pca)}",
+        statements,
+        _bars((labels[key], value, key == "test_mse") for key, value in errors.items()),
+        [_table_of(run, "ordered.csv", "First units alone")] if run.text("ordered.csv") else [],
+    )
+
+
+def _sweep(run: Contents) -> Reading:
+    rows = run.rows("table.csv")
+    errors = [
+        (_code(row), finite(row.get("test_mse")), finite(row.get("pca_test_mse"))) for row in rows
+    ]
+    judged = [(k, mse, pca) for k, mse, pca in errors if mse is not None and pca is not None]
+    return _against_pca(run, judged, "table.csv", "The trade-off")
+
+
+def _compare(run: Contents) -> Reading:
+    rows = run.rows("curve.csv")
+    errors = [
+        (_code(row), finite(row.get("ae_test_mse")), finite(row.get("pca_test_mse")))
+        for row in rows
+    ]
+    judged = [(k, mse, pca) for k, mse, pca in errors if mse is not None and pca is not None]
+    reading = _against_pca(run, judged, "curve.csv", "Network and PCA")
+    paragraphs = [each for each in run.text("explanation.md").split("\n\n") if each.strip()]
+    holds = run.metrics.get("eckart_young_holds")
+    kinds = [PLAIN, GOOD if holds is True else BAD if holds is False else PLAIN, PLAIN]
+    more = [Statement(kind, text[:1000]) for kind, text in zip(kinds, paragraphs, strict=False)]
+    tables = [*reading.tables, _table_of(run, "eckart_young.csv", "The Eckart-Young theorem")]
+    return Reading(
+        reading.measure, reading.value, reading.beside, [*reading.statements, *more], (), tables
+    )
+
+
+def _against_pca(
+    run: Contents, judged: Sequence[tuple[str, float, float]], file: str, title: str
+) -> Reading:
+    """A table of code dimensions, its lowest error in front."""
+    table = _table_of(run, file, title)
+    if not judged:
+        return Reading("", tables=[table])
+    better = [k for k, mse, pca in judged if mse < pca]
+    kind = GOOD if len(better) == len(judged) else BAD if not better else PLAIN
+    which = f" (code {', '.join(better)})" if better and len(better) < len(judged) else ""
+    text = f"Better than PCA at {len(better)} of {len(judged)} code dimensions{which}."
+    k, mse, pca = min(judged, key=lambda each: each[1])
+    measure = f"lowest test mse per pixel, at a code of {k}"
+    return Reading(
+        measure, _mse(mse), f"PCA there: {_mse(pca)}", [Statement(kind, text)], (), [table]
+    )
+
+
+def _interpolate(run: Contents) -> Reading:
+    leaving, pairs = run.number("pairs_leaving"), run.number("pairs")
+    middle = run.number("in_hole_rate_middle")
+    beside = f"PCA's: {_percent(run.number('pca_in_hole_rate_middle'))}"
+    statements = []
+    if leaving is not None and pairs:
+        of_pca = run.number("pca_pairs_leaving")
+        also = "" if of_pca is None else f"; of PCA's {of_pca:,.0f}"
+        text = f"{leaving:,.0f} of {pairs:,.0f} straight lines between codes leave the region that"
+        kind = GOOD if leaving == 0 else PLAIN
+        statements.append(Statement(kind, f"{text} images occupy{also}."))
+    ends, there = run.number("confidence_ends"), run.number("confidence_middle")
+    if ends is not None and there is not None:
+        text = f"A classifier's confidence in what is decoded: {_percent(ends)} at the ends,"
+        statements.append(Statement(PLAIN, f"{text} {_percent(there)} half-way."))
+    tables = [
+        _table_of(run, "path.csv", "The path that is drawn", True),
+        _table_of(run, "rates.csv", "Means over all paths", True),
+    ]
+    return Reading("paths in a hole half-way", _percent(middle), beside, statements, (), tables)
+
+
+def _sample(run: Contents) -> Reading:
+    names = {
+        key.removeprefix("frechet_"): value
+        for key in run.metrics
+        if key.startswith("frechet_") and (value := run.number(key)) is not None
+    }
+    floor = names.get("floor")
+    known = ("floor", "decoded", "untrained")
+    drawn = {k: v for k, v in names.items() if k not in known and not k.startswith("by_class")}
+    statements = []
+    for which in ("trained", "untrained"):
+        low, high = (run.number(f"smear_{end}_{which}") for end in ("low", "high"))
+        if low is not None and high is not None:
+            verdict = judge_grey_smear(low, high)
+            head = (
+                f"The chapter's grey smear, {which} codec, {'holds' if verdict.holds else 'fails'}"
+            )
+            statements.append(Statement(PLAIN, _sentence(f"{head}: {verdict.reason}")))
+    table = _table_of(run, "samplers.csv", "Samplers")
+    if not drawn:
+        return Reading("", statements=statements, tables=[table])
+    best = min(drawn, key=lambda name: drawn[name])
+    if floor:
+        text = f"The best sampler, {best}, is at {drawn[best] / floor:,.1f} times the distance of"
+        statements.insert(0, Statement(PLAIN, f"{text} real images."))
+    bars = _bars((name.replace("_", "-"), value, name == best) for name, value in names.items())
+    measure = f"lowest Frechet distance, {best.replace('_', '-')}"
+    beside = f"real test images: {_short(floor)}"
+    return Reading(measure, _short(drawn[best]), beside, statements, bars, [table])
+
+
+def _to_vae(run: Contents) -> Reading:
+    after, before = run.number("test_mse"), run.number("plain_test_mse")
+    statements = []
+    if run.metrics.get("active_units") == 0:
+        statements.append(Statement(BAD, _sentence(COLLAPSED)))
+    was, now = (run.number(f"{p}in_holes_standard_normal") for p in ("plain_", ""))
+    if was is not None and now is not None:
+        text = f"Codes of N(0, I) in holes: {_percent(was)} before, {_percent(now)} after."
+        statements.append(Statement(GOOD if now < was else BAD, text))
+    was, now = (run.number(f"{p}frechet_standard_normal") for p in ("plain_", ""))
+    if was is not None and now is not None:
+        text = f"Frechet distance of N(0, I), decoded: {_short(was)} before, {_short(now)} after."
+        statements.append(Statement(GOOD if now < was else BAD, text))
+    tables = [
+        _table_of(run, "conversion.csv", "Before and after"),
+        _table_of(run, "samplers.csv", "Samplers"),
+    ]
+    measure = "test mse per pixel, variational"
+    return Reading(measure, _mse(after), f"before: {_mse(before)}", statements, (), tables)
+
+
+def _evaluate(run: Contents) -> Reading:
+    measures = [key[4:] for key in run.metrics if key.startswith("pca_")]
+    pairs = [(run.number(name), run.number(f"pca_{name}")) for name in measures]
+    both = [(own, pca) for own, pca in pairs if own is not None and pca is not None]
+    better = sum(own > pca for own, pca in both)
+    kind = GOOD if better == len(both) else BAD if not better else PLAIN
+    text = f"Better than PCA's codes in {better} of {len(both)} measures."
+    by_measure: dict[tuple[str, str], dict[str, str]] = {}
+    columns: list[str] = []
+    for row in run.rows("evaluate.csv"):
+        codes = row.get("codes", "")
+        columns += [codes] if codes not in columns else []
+        place = by_measure.setdefault((row.get("part", ""), row.get("measure", "")), {})
+        place[codes] = row.get("mean", "")
+    rows = [
+        [Cell(part), Cell(_words(name)), *(_cell("", each.get(c, "")) for c in columns)]
+        for (part, name), each in by_measure.items()
+    ]
+    tables = [Table("Codes at work", ["part", "measure", *columns], rows)]
+    if run.text("anomaly.csv"):
+        tables.append(_table_of(run, "anomaly.csv", "Odd images, by normal class", True))
+    first = next((name for name in measures if run.number(name) is not None), "")
+    beside = f"PCA's codes: {_percent(run.number(f'pca_{first}'))}"
+    statements = [Statement(kind, text)] if both else []
+    return Reading(_words(first), _percent(run.number(first)), beside, statements, (), tables)
+
+
+def _reproduce(run: Contents) -> Reading:
+    entries = run.entries("claims.json")
+    verdicts = [str(entry.get("verdict", "")) for entry in entries]
+    held, failed = verdicts.count(HOLDS), verdicts.count(FAILS)
+    only_if = sum(verdict.startswith(ONLY_IF) for verdict in verdicts)
+    given = verdicts.count(BY_CONSTRUCTION)
+    left = len(verdicts) - held - failed - only_if - given
+    header = ("§", "claim", "chapter", "measured", "verdict", "why")
+    rows = [_claim(entry) for entry in entries]
+    if not entries:
+        return Reading("")
+    is_quick = run.metrics.get("quick") is True
+    kind = PLAIN if is_quick else BAD if failed else GOOD
+    text = (
+        f"Of {held + only_if + failed} claims that were judged {held} hold, {only_if} hold only if"
+        f" ..., {failed} do not. {given} more hold by construction; {left} are not judged."
+    )
+    statements = [Statement(kind, text)]
+    if is_quick:
+        statements.append(Statement(PLAIN, "A quick look: few images and epochs, no result."))
+    value = f"{held} of {held + only_if + failed}"
+    tables = [Table("The ledger", header, rows)]
+    return Reading("claims that hold, of those judged", value, "", statements, (), tables)
+
+
+def _claim(entry: Mapping[str, Any]) -> list[Cell]:
+    """A row of the ledger."""
+
+    def text(key: str) -> str:
+        value = entry.get(key)
+        return "" if value is None else str(value)[:1000]
+
+    verdict = text("verdict")
+    kind = GOOD if verdict == HOLDS else BAD if verdict == FAILS else ""
+    section = finite(entry.get("section"))
+    return [
+        Cell(text("section"), section),
+        *(Cell(text(key)) for key in ("says", "chapter", "measured")),
+        Cell(verdict, kind=kind),
+        Cell(text("reason"), link=text("figure")),
+    ]
+
+
+READERS: dict[str, Callable[[Contents], Reading]] = {
+    "train": _train,
+    "sweep-codedim": _sweep,
+    "pca-compare": _compare,
+    "interpolate": _interpolate,
+    "sample": _sample,
+    "to-vae": _to_vae,
+    "evaluate": _evaluate,
+    "reproduce": _reproduce,
+}
+"""Command -> the reading of its runs."""
+
+
+def metrics_table(run: Contents) -> Table:
+    """All numbers of a run, folded."""
+    some = list(run.metrics.items())[:300]
+    rows = [[Cell(str(key)[:200]), _cell(str(key), value)] for key, value in some]
+    return Table("All metrics", ["metric", "value"], rows, True)
+
+
+def history_table(run: Contents) -> Table | None:
+    """The epochs of a training, folded; None if there are none."""
+    return _table_of(run, "history.csv", "Epochs", True) if run.text("history.csv") else None
+
+
+def _table_of(run: Contents, file: str, title: str, is_folded: bool = False) -> Table:
+    """A CSV of the run, with columns in which every row has the same left out."""
+    rows = run.rows(file)
+    header = [name for name in (rows[0] if rows else {}) if name not in ("dataset", "values")]
+    cells = [[_cell(name, row.get(name, "")) for name in header] for row in rows]
+    return Table(f"{title} ({file})", [_words(name) for name in header], cells, is_folded)
+
+
+def _cell(name: str, value: Any) -> Cell:
+    if value is None or value == "":
+        return Cell("-")
+    number = finite(value)
+    if number is None:
+        return Cell(str(value)[:500])
+    if (isinstance(value, str) and value.lstrip("-").isdigit()) or isinstance(value, int):
+        return Cell(str(value)[:40], number)
+    return Cell(mse_in_words(number) if "mse" in name and number >= 0 else _short(number), number)
+
+
+def _bars(values: Iterable[tuple[str, float | None, bool]]) -> list[Bar]:
+    there = [(label, value, own) for label, value, own in values if value is not None]
+    largest = max((value for _, value, _ in there), default=0)
+    if largest <= 0:
+        return []
+    return [
+        Bar(label, mse_in_words(v) if largest < 1 else _short(v), max(100 * v / largest, 0), own)
+        for label, v, own in sorted(there, key=lambda each: each[1])
+    ]
+
+
+def _code(row: Mapping[str, str]) -> str:
+    variant = row.get("variant", "plain")
+    return row.get("code_dim", "?")[:20] + ("" if variant == "plain" else f" {variant[:20]}")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")[:100]
+
+
+def _mse(value: float | None) -> str:
+    return "-" if value is None else mse_in_words(value)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -1,0 +1,233 @@
+"""`aecli report`: what stands on the page, how large it is, and how a browser shows it."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aecli import codecs
+from aecli.config import EXPERIMENTS, ConvConfig, LinearConfig, MlpConfig, SweepConfig, TrainConfig
+from aecli.pages import hourglass, pictures, readings
+from aecli.pages.report import page
+from aecli.runs.folder import new_run
+from aecli.runs.run import Run
+from tests.conftest import ONE_PIXEL
+
+
+def png(shape=(600, 900), noise=False):
+    """A PNG as large as a figure; of noise it is as large in bytes as can be."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256 if noise else 2, (*shape, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels if noise else pixels * 255).save(content, "PNG")
+    return content.getvalue()
+
+
+def trained(runs, picture=ONE_PIXEL, slug="x", **numbers):
+    with new_run(runs, TrainConfig(), slug, ["aecli", "train"]) as run:
+        run.note(dataset={"name": "mnist", "n_train": 10, "n_val": 1, "n_test": 2})
+        found = {"test_mse": 0.011, "pca_test_mse": 0.022, "mean_image_test_mse": 0.07}
+        run.write_metrics({"dataset": "mnist", **found, **numbers})
+        run.write_csv("history.csv", [{"epoch": i, "train_mse": 0.1 / (i + 1)} for i in range(12)])
+        run._write("reconstructions.png", picture)
+        run._write("training_curve.png", picture)
+    return run.path
+
+
+def swept(runs):
+    with new_run(runs, SweepConfig(code_dims=(2, 8, 32)), "x", []) as run:
+        run.note(dataset={"name": "mnist"})
+        rows = [
+            {"code_dim": k, "test_mse": 0.1 / k, "pca_test_mse": 0.02, "what_it_learns": "much"}
+            for k in (8, 32, 2)
+        ]
+        run.write_csv("table.csv", rows)
+        run.write_metrics({"rows": 3})
+        run._write("tradeoff.png", ONE_PIXEL)
+    return run.path
+
+
+def judged(runs):
+    with new_run(runs, EXPERIMENTS["reproduce"](), "x", []) as run:
+        claims = [
+            {
+                "section": i,
+                "says": f"claim {i}",
+                "verdict": verdict,
+                "reason": "so",
+                "figure": "s/a.png",
+            }
+            for i, verdict in enumerate(("holds", "does not hold", "holds only if it is so"))
+        ]
+        run.write_json("claims.json", claims)
+        run.write_metrics({"claims": 3, "quick": False})
+        run._write("s/a.png", ONE_PIXEL)
+    return run.path
+
+
+def stopped(runs):
+    with pytest.raises(KeyboardInterrupt), new_run(runs, TrainConfig(), "stopped", []):
+        raise KeyboardInterrupt
+    [path] = runs.glob("*-stopped")
+    return path
+
+
+def test_the_page_answers_how_good(tmp_path):
+    html = page([Run(trained(tmp_path))], "now")
+    assert "0.01100" in html
+    assert "Beats PCA: its error is 50.0% lower." in html
+    assert "439,728 parameters" in html
+    assert "aecli train --config" in html
+    html = page([Run(trained(tmp_path, test_mse=0.08))], "now")
+    assert "Does not beat PCA" in html
+    assert "worse than a constant picture" in html
+
+
+def test_a_run_without_a_result_says_so(tmp_path):
+    html = page([Run(stopped(tmp_path))], "now")
+    assert "there is no result" in html
+    assert "aecli resume" in html
+    empty = tmp_path / "20260101T000000Z-train-x"
+    empty.mkdir()
+    assert "no run.json" in page([Run(empty)], "now")
+
+
+def test_every_experiment_has_a_reading():
+    assert set(readings.READERS) == set(EXPERIMENTS)
+
+
+def test_several_runs_have_an_index_with_what_differs(tmp_path):
+    runs = [Run(trained(tmp_path)), Run(swept(tmp_path)), Run(stopped(tmp_path))]
+    html = page(runs, "now")
+    assert "3 runs" in html
+    assert "code_dims" in html.partition("<article")[0]
+    assert html.count("<article") == 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MlpConfig(),
+        MlpConfig(variational=True, hidden=(9,)),
+        LinearConfig(code_dim=5),
+        ConvConfig(width=8),
+        ConvConfig(width=8, variational=True, downsampling=(2, 3)),
+    ],
+)
+def test_the_hourglass_counts_what_the_codec_has(settings):
+    shape = (2, 12, 20)
+    glass = hourglass.hourglass(settings, shape)
+    codec = codecs.build(settings, shape)
+    sigma = 1 if settings.variational else 0
+    assert sum(glass.between) == glass.total
+    assert glass.total + sigma == codec.count_parameters()
+    widths = [layer.numbers for layer in glass.layers]
+    assert widths == widths[::-1]
+    assert [layer.is_code for layer in glass.layers].count(True) == 1
+
+
+def test_pages_have_a_largest_size(tmp_path):
+    large = png((900, 1400), noise=True)
+    one = trained(tmp_path, large)
+    assert 500_000 < len(page([Run(one)], "now")) < 2_000_000
+    many = [shutil.copytree(one, tmp_path / f"{one.name}-{i}") for i in range(40)]
+    html = page([Run(each) for each in many], "now")
+    assert len(html) < 10_000_000
+    assert all(f'id="r{i + 1}"' in html for i in range(40))
+
+
+def test_no_byte_of_a_picture_goes_into_the_page(tmp_path):
+    content = png() + b"<script>"
+    (tmp_path / "x.png").write_bytes(content)
+    [shown] = pictures.pictures_of([(tmp_path, "x.png")], 10**6)
+    assert b"<script>" not in shown.content
+    pixels = [
+        np.array(Image.open(io.BytesIO(each)).convert("RGB"), int)
+        for each in (shown.content, content)
+    ]
+    assert abs(pixels[0] - pixels[1]).max() <= 16
+
+
+def test_what_is_typed(inside):
+    assert inside("report", "latest").code == 3
+    runs = inside("train", "--dataset", "mnist-5k", "--limit-train", "300", "--codec", "dct", "-q")
+    done = inside("report", "latest", "--json", "-q")
+    found = json.loads(done.stdout)
+    assert found["runs"] == [str(runs.run.relative_to(runs.run.parent.parent))]
+    assert found["bytes"] > 5_000
+    assert inside("report", "*-train-*", "-q").stdout == "report.html\n"
+    assert "no run" in inside("report", "*-sample-*").stderr
+    assert inside("report", "latest", "-o", "report.txt").code == 2
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    service = pytest.importorskip("selenium.webdriver.chrome.service")
+    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if not driver or not chromium:
+        pytest.skip("chromium and chromium-driver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=service.Service(driver))
+    yield found
+    found.quit()
+
+
+def opened(browser, path, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    events = [json.loads(each["message"])["message"] for each in browser.get_log("performance")]
+    sent = [
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    ]
+    return [url for url in sent if not url.startswith("data:")]
+
+
+@pytest.mark.parametrize("made", [trained, swept, judged, stopped])
+def test_a_browser_opens_it(browser, tmp_path, made):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(made(tmp_path / "runs"))], "now"))
+    for width in (360, 1400):
+        assert opened(browser, target, width) == [target.as_uri()]
+        assert browser.get_log("browser") == []
+        assert browser.execute_script(
+            "return [...document.images].every(image => image.naturalWidth > 0 && image.alt)"
+        )
+        root = "document.documentElement"
+        assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
+
+
+def test_a_table_is_sorted_by_a_click(browser, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(swept(tmp_path / "runs"))], "now"))
+    opened(browser, target, 1400)
+    rows = "document.querySelector('table.sortable tbody').rows"
+    column = f"return [...{rows}].map(row => row.cells[0].textContent)"
+    assert browser.execute_script(column) == ["8", "32", "2"]
+    head = browser.find_element("css selector", "table.sortable th button")
+    head.click()
+    assert browser.execute_script(column) == ["2", "8", "32"]
+    head.click()
+    assert browser.execute_script(column) == ["32", "8", "2"]
+
+
+def test_a_picture_is_seen_large_without_a_script(browser, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(trained(tmp_path / "runs", png()))], "now"))
+    opened(browser, target, 360)
+    width = "return document.images[0].getBoundingClientRect().width"
+    assert browser.execute_script(width) < 360
+    browser.get(target.as_uri() + "#r1-p1")
+    assert browser.execute_script(width) >= 900
