@@ -3,6 +3,7 @@
 import json
 import sys
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from aecli import codecs
 from aecli.cli import export as command
+from aecli.codecs.grid_settings import GridConfig
 from aecli.codecs.settings import CODECS
 from aecli.codecs.store import pack
 from aecli.data.images import InMemory
@@ -21,6 +23,10 @@ SHAPE = (3, 10, 13)
 def settings():
     """Settings of every codec, and of those that a switch makes others."""
     for name, made in CODECS.items():
+        if issubclass(made, GridConfig):
+            if name != "kl":  # refused
+                yield made(name=name, code_dim=12, downsampling=4, width=4, widest=8)
+            continue
         yield made(name=name, code_dim=6)
         if issubclass(made, NetworkSection):
             yield made(name=name, code_dim=6, variational=True)
@@ -42,7 +48,7 @@ def run_of(config, folder):
 
 
 @pytest.mark.parametrize("config", list(settings()), ids=repr)
-@pytest.mark.parametrize("format_", command.FORMATS)
+@pytest.mark.parametrize("format_", ["onnx", "torch"])
 def test_every_codec_is_the_same_in_the_files(inside, tmp_path, config, format_):
     codec = run_of(config, tmp_path)
     done = inside("export", "run", "--format", format_, "-o", "out", "--json")
@@ -109,6 +115,54 @@ def test_a_codec_that_cannot_be_followed_is_refused(inside, tmp_path, monkeypatc
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["kl", "dc"])
+def test_diffusers_reads_what_is_exported_for_it(inside, tmp_path, name):
+    config = CODECS[name](name=name, code_dim=12, downsampling=4, width=4, widest=8)
+    codec = run_of(config, tmp_path)
+    done = inside("export", "run", "--format", "diffusers", "-o", "out", "--json")
+    assert done.code == 0, done.stderr
+    assert json.loads(done.stdout)["files"]["model"]["largest_difference"] <= 1e-6
+    kind = {"kl": diffusers.AutoencoderKL, "dc": diffusers.AutoencoderDC}[name]
+    model = kind.from_pretrained(tmp_path / "out", local_files_only=True).eval()
+    images = torch.rand((2, 3, 12, 16))  # of sides that the factor divides
+    whole = codecs.build(config, (3, 12, 16))
+    whole.load_state_dict(codec.state_dict())
+    with torch.no_grad():
+        found = model.encode(2 * images - 1)
+        latent = found.latent_dist.mode() if name == "kl" else found.latent
+        torch.testing.assert_close(whole.eval().encode(images), latent, rtol=0, atol=1e-6)
+        decoded = (model.decode(latent).sample + 1) / 2
+        torch.testing.assert_close(whole.decode(latent), decoded.clamp(0, 1), rtol=0, atol=1e-6)
+
+
+def test_kl_is_exported_for_diffusers_alone(inside, tmp_path):
+    run_of(CODECS["kl"](code_dim=12, downsampling=4, width=4, widest=8), tmp_path)
+    for format_ in ("onnx", "torch"):
+        done = inside("export", "run", "--format", format_, "-o", "out")
+        assert done.code == 2
+        assert "codec 'kl' is exported for diffusers alone" in done.errors[0]
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        (CODECS["linear"](code_dim=6), "codec 'linear' is none of diffusers', which are kl and dc"),
+        (
+            CODECS["dc"](code_dim=12, downsampling=4, width=4, widest=8, shortcuts=False),
+            "diffusers has no AutoencoderDC without its shortcuts",
+        ),
+    ],
+    ids=["linear", "dc"],
+)
+def test_what_diffusers_has_not_is_refused(inside, tmp_path, config, text):
+    run_of(config, tmp_path)
+    done = inside("export", "run", "--format", "diffusers", "-o", "out")
+    assert done.code == 2
+    assert done.errors == [f"aecli: --format diffusers: {text}"]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
 def test_an_absent_extra_is_named(inside, tmp_path, monkeypatch, package):
     run_of(CODECS["linear"](code_dim=6), tmp_path)
@@ -123,7 +177,11 @@ def test_an_absent_extra_is_named(inside, tmp_path, monkeypatch, package):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("run", "--format", "tflite", "-o", "out"), 2, "tflite: expected onnx or torch"),
+        (
+            ("run", "--format", "tflite", "-o", "out"),
+            2,
+            "tflite: expected onnx or torch",
+        ),
         (("run", "-o", "/"), 2, "the folder needs a name"),
         (("run", "-o", "run"), 2, "run exists and is not an empty folder"),
         (("none", "-o", "out"), 3, "none"),

@@ -208,9 +208,9 @@ def export(
         str,
         typer.Option(
             "--format",
-            metavar="onnx|torch",
-            help="Format of the files: onnx, which needs 'aecli[onnx]', or torch, for torch.export"
-            " (default: onnx).",
+            metavar="onnx|torch|diffusers",
+            help="Format of the files: onnx, which needs 'aecli[onnx]'; torch, for torch.export; or"
+            " diffusers, a folder for its from_pretrained, of kl and dc (default: onnx).",
         ),
     ] = "onnx",
     runs_dir: Annotated[Path, RUNS_DIR] = Path("runs"),

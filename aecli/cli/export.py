@@ -31,6 +31,7 @@ from aecli.training import device
 FORMATS = {
     "onnx": "aecli.cli.export_onnx:export",
     "torch": "aecli.cli.export_torch:export",
+    "diffusers": "aecli.cli.export_diffusers:export",
 }
 """Format -> the function that writes it: (exported, folder) -> description."""
 TOLERANCE = 1e-5
@@ -174,6 +175,11 @@ def export(named_run: str, format_: str, output: str, terminal: Terminal, runs_d
         raise UsageError(f"-o {output}: the folder needs a name of its own")
     write = named(FORMATS[format_])
     exported = Exported(open_trained(named_run, runs_dir), asked)
+    if exported.codec.settings.name == "kl" and format_ != "diffusers":
+        raise UsageError(
+            f"{asked}: codec 'kl' is exported for diffusers alone, whose AutoencoderKL goes another"
+            " way from 64 images at once on, which no file of one program has"
+        )
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} exists and is not an empty folder; nothing in it is replaced")
     device.seed_and_limit(0, machine.usable_cores())
