@@ -32,10 +32,12 @@ from tests.conftest import ONE_PIXEL
 README = Path(__file__).parents[1] / "README.md"
 DATA = ("--dataset", "mnist-5k", "--offline")
 TINY = (*DATA, "--limit-train", "300", "--epochs", "1")
+NARROW = ("--set", "codec.width=2", "--set", "codec.widest=4", "--set", "codecs=[dc]")
 SMALLER = {
     "train": (*TINY, "--batch-size", "100"),
     "sweep-codedim": (*TINY, "--seeds", "1", "--jobs", "1"),
     "pca-compare": (*TINY, "--seeds", "1", "--jobs", "1"),
+    "sweep-downsampling": (*DATA, "--limit-train", "64", "--jobs", "1", *NARROW),
     "interpolate": (*TINY, "--pairs", "5"),
     "sample": (*TINY, "--samples", "40"),
     "to-vae": ("--offline", "--epochs", "1", "--samples", "40"),
@@ -87,7 +89,12 @@ def small(words, run):
         words = [word for word in words if not word.isdecimal() or int(word) <= 32]
     extra = list(SMALLER.get(words[0], ()))
     if "./photos" in words:
-        extra = {"train": ["--epochs", "1"], "encode": ["--set", "data.size=28"]}.get(words[0], [])
+        one = [*("--epochs", "1", "--jobs", "1"), *NARROW, *("--set", "data.tile=64")]
+        extra = {
+            "train": ["--epochs", "1"],
+            "encode": ["--set", "data.size=28"],
+            "sweep-downsampling": [*one, *("--set", "downsamplings=[8]", "--set", "fewer=[]")],
+        }.get(words[0], [])
     if words[0] == "encode":
         words = ["mnist-5k" if word == "mnist" else word for word in words]
     if "--run" in words:  # whose training is that of the run
