@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import ConfigDict, Field, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
 from aecli.errors import UsageError
@@ -19,8 +19,16 @@ Number = Annotated[float, Field(allow_inf_nan=False), Strict(False)]
 Activation = Literal["silu", "swish", "mish", "gelu", "relu"]
 
 
+def _described(schema: dict[str, Any]) -> None:
+    """Give every key of a schema a sentence."""
+    for field in schema["properties"].values():
+        field.setdefault("description", "Argument of diffusers' class, by its name there.")
+
+
 class Architecture(Section):
     """Arguments of a class of diffusers, by its names for them."""
+
+    model_config = ConfigDict(json_schema_extra=_described)
 
     IGNORED: ClassVar[tuple[str, ...]] = ()
     """Keys of a folder's config.json that change nothing here."""

@@ -23,6 +23,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "train": ("test_mse", "psnr_db", "nll_nats", "pca_test_mse", "train_seconds"),
     "sweep-codedim": ("test_mse_*",),
     "pca-compare": ("ae_test_mse_*", "pca_test_mse_*"),
+    "sweep-downsampling": ("test_mse_*",),
     "reproduce": ("claims_*",),
     "interpolate": ("in_hole_rate_middle", "in_hole_rate_ends", "confidence_middle"),
     "sample": ("frechet_*",),
@@ -43,6 +44,7 @@ _HIGHER = (
     *("psnr_db", "elbo_nats", "probe_accuracy*", "knn_accuracy", "kmeans_*", "mixture_accuracy"),
     *("mixture_nmi", "mixture_ari", "retrieval_map", "precision_at_10", "anomaly_auroc*"),
     *("other_auroc*", "found_*", "confidence_middle", "class_accuracy_*", "claims_that_hold"),
+    *("ssim_*", "coherence_*"),
 )
 _EXACT = ("test_mse*", "val_mse", "psnr_db")  # of a codec that is solved for, at any seed
 
