@@ -119,6 +119,9 @@ BATCH_SIZE_OF_CONVERSION = Flag(
     "N",
     "Number of images in a step (default: 256, or what the run has).",
 )
+BATCH_SIZE_OF_GRIDS = Flag(
+    "--batch-size", "train.batch_size", int, "N", "Number of images in a step (default: 16)."
+)
 BATCH_SIZE_OF_MANY = Flag(
     "--batch-size",
     "train.batch_size",
@@ -150,6 +153,13 @@ SEEDS = Flag(
     int,
     "N",
     "Number of trainings of each codec, with the seeds SEED, SEED + 1, ... (default: 3).",
+)
+SEEDS_OF_GRIDS = Flag(
+    "--seeds",
+    "seeds",
+    int,
+    "N",
+    "Number of trainings of each codec, with the seeds SEED, SEED + 1, ... (default: 1).",
 )
 JOBS = Flag(
     "--jobs",
@@ -266,8 +276,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         DOWNSAMPLINGS,
         QUICK,
         _code_dim(256),
-        *MANY,
-        *(EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN),
+        *(SEEDS_OF_GRIDS, *MANY[1:]),
+        *(EPOCHS, BATCH_SIZE_OF_GRIDS, LR, LIMIT_TRAIN),
     ),
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),
