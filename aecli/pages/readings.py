@@ -116,6 +116,33 @@ def _sweep(run: Contents) -> Reading:
     return _against_pca(run, judged, "table.csv", "The trade-off")
 
 
+def _grids(run: Contents) -> Reading:
+    rows = run.rows("table.csv")
+    table = _table_of(run, "table.csv", "Grids of equally many numbers")
+    pca = {row.get("numbers"): finite(row.get("test_mse")) for row in rows if _is_pca(row)}
+    errors = []
+    for row in rows:
+        mse, beside = finite(row.get("test_mse")), pca.get(row.get("numbers"))
+        if row.get("downsampling") and mse is not None and beside is not None:
+            without = ", no shortcuts" if row.get("shortcuts") == "False" else ""
+            name = f"{row.get('codec')} f{row['downsampling']}{without}, {row.get('numbers')}"
+            errors.append((name, mse, beside))
+    if not errors:
+        return Reading("", tables=[table])
+    better = sum(mse < beside for _, mse, beside in errors)
+    kind = GOOD if better == len(errors) else PLAIN if better else BAD
+    text = f"Better than PCA of as many numbers: {better} of {len(errors)} grids."
+    name, mse, beside = min(errors, key=lambda each: each[1])
+    measure = f"lowest test mse per pixel, {name} numbers"
+    return Reading(
+        measure, _mse(mse), f"PCA there: {_mse(beside)}", [Statement(kind, text)], (), [table]
+    )
+
+
+def _is_pca(row: Mapping[str, Any]) -> bool:
+    return row.get("codec") == "pca"
+
+
 def _compare(run: Contents) -> Reading:
     rows = run.rows("curve.csv")
     errors = [
@@ -300,6 +327,7 @@ READERS: dict[str, Callable[[Contents], Reading]] = {
     "train": _train,
     "sweep-codedim": _sweep,
     "pca-compare": _compare,
+    "sweep-downsampling": _grids,
     "interpolate": _interpolate,
     "sample": _sample,
     "to-vae": _to_vae,
