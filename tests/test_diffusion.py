@@ -73,6 +73,7 @@ def test_levels_grow_by_whole_squares(channels):
         widths = DcConfig(downsampling=factor).widths(channels)
         assert len(widths) == factor.bit_length()
         assert widths[-1] % channels == 0
+        assert all(width % 4 == 0 for width in widths)
         for fine, coarse in itertools.pairwise(widths):
             assert coarse // fine in (1, 2, 4)
             assert coarse % fine == 0

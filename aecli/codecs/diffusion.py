@@ -52,7 +52,13 @@ class Grid(Codec):
             )
         super().__init__(image_shape, settings, (of_code, height, width))
         self._padded = height * self._layers.factor, width * self._layers.factor
-        self.model = self._model()
+        try:
+            self.model = self._model()
+        except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"codec {settings.name!r}: diffusers makes no model of these layers:"
+                f" {type(error).__name__} {str(error).strip()[:200]}"
+            ) from None
 
     @abstractmethod
     def _model(self) -> Any:

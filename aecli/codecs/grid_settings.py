@@ -200,14 +200,16 @@ class GridConfig(NetworkSection):
     def widths(self, channels: int) -> tuple[int, ...]:
         """Channels of each level's layers, the image's first, for a code of so many channels.
 
-        The coarsest are a multiple of the code's, and from level to level they grow by 1, 2 or 4
-        times: what a shortcut averages and repeats has to be whole.
+        The coarsest are a multiple of the code's, all of 4, and from level to level they grow by 1,
+        2 or 4 times: what a square of pixels becomes, and what a shortcut averages and repeats, has
+        to be whole.
         """
         levels = self.downsampling.bit_length()
-        found = [channels * 2 ** max(0, math.ceil(math.log2(self.widest / channels)))]
+        least = math.lcm(channels, 4)
+        found = [least * 2 ** max(0, math.ceil(math.log2(self.widest / least)))]
         for level in reversed(range(levels - 1)):
             wanted = min(self.width * 2**level, self.widest)
-            below = [found[0] // part for part in (1, 2, 4) if found[0] % part == 0]
+            below = [found[0] // part for part in (1, 2, 4) if found[0] % (4 * part) == 0]
             found.insert(0, min(below, key=lambda width: abs(width - wanted)))
         return tuple(found)
 

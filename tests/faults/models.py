@@ -17,6 +17,7 @@ from safetensors.torch import save
 from aecli import codecs
 from aecli.codecs import store
 from aecli.codecs.base import Codec
+from aecli.codecs.grid_settings import DcConfig, KlConfig
 from aecli.config import (
     ConvConfig,
     DctConfig,
@@ -36,6 +37,8 @@ _CONFIGS = {
     "pca": PcaConfig(code_dim=3),
     "dct": DctConfig(code_dim=3),
     "conv": ConvConfig(code_dim=3, width=2, path="rotated-dct"),
+    "kl": KlConfig(code_dim=9, downsampling=4, width=2, widest=2),
+    "dc": DcConfig(code_dim=9, downsampling=4, width=2, widest=2),
     "rotated-dct": RotatedDctConfig(code_dim=3),
     "thumbnail": ThumbnailConfig(code_dim=4),
 }
