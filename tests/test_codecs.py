@@ -340,10 +340,19 @@ def test_a_dct_that_a_former_version_saved_is_read(tmp_path):
     basis = torch.eye(784)[:5].contiguous()
     weights = save({"basis": basis})
     description |= {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    del description["sha256"]  # which it did not write
     (tmp_path / "config.json").write_text(json.dumps(description))
     (tmp_path / "model.safetensors").write_bytes(weights)
     images = digits(9) / 255
     assert torch.equal(store.load(tmp_path)(images), codec(images))
+
+
+def test_a_description_that_was_changed_is_refused(saved):
+    folder, _ = saved
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace("[1, 28, 28]", "[1, 14, 56]"))  # as many pixels
+    with pytest.raises(DataError, match="was changed"):
+        store.load(folder)
 
 
 @pytest.mark.parametrize("place", [-1, 784, 0])

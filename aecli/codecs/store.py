@@ -47,6 +47,7 @@ def pack(
     }
     if scale is not None:
         description["scale"] = scale.described()
+    description["sha256"] = _digest(description)
     return description, weights
 
 
@@ -119,8 +120,16 @@ def _image_shape(numbers: Any) -> ImageShape:
     return channels, height, width
 
 
+def _digest(description: Mapping[str, Any]) -> str:
+    """The hash of a description without its own."""
+    rest = {key: value for key, value in description.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def _check_hash(description: dict[str, Any], weights: bytes) -> None:
     """ValueError unless the weights are those that the description was written for."""
+    if description.get("sha256") not in (None, _digest(description)):  # former ones have none
+        raise ValueError("config.json was changed: its sha256 is another")
     version = description.get("format")
     if version not in (1, 2):
         raise ValueError(f"its format is {str(version)[:20]}; this aecli reads 1 and 2")
