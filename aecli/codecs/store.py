@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
-from aecli import codecs
+from aecli import codecs, strictjson
 from aecli.codecs.base import Codec
 from aecli.codecs.pretrained import read_at_most
 from aecli.config import CodecConfig
@@ -122,8 +122,8 @@ def _image_shape(numbers: Any) -> ImageShape:
 
 def _digest(description: Mapping[str, Any]) -> str:
     """The hash of a description without its own."""
-    rest = {key: value for key, value in description.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    rest = {key: description[key] for key in sorted(description) if key != "sha256"}
+    return hashlib.sha256(strictjson.dump(rest).encode()).hexdigest()
 
 
 def _check_hash(description: dict[str, Any], weights: bytes) -> None:
