@@ -50,8 +50,8 @@ class CodecSection(Section):
 
     made_by: ClassVar[str]
     """Module and class of the codec, `aecli.codecs.mlp:Mlp`, imported where one is built."""
-    solved: ClassVar[bool] = False
-    """True if it is solved for, so that nothing of `train` is used."""
+    solved_for: ClassVar[bool] = False
+    """True if every codec of the kind is solved for."""
     linear: ClassVar[bool] = False
     """True if code and reconstruction are linear in the image, up to a constant."""
     fixed: ClassVar[bool] = False
@@ -60,6 +60,16 @@ class CodecSection(Section):
     name: str
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
     """Size of the code, in numbers."""
+
+    @property
+    def solved(self) -> bool:
+        """True if it is solved for, or taken as it is, so that nothing of `train` is used."""
+        return self.solved_for
+
+    @property
+    def how_solved(self) -> str:
+        """Words on how it is made, if it is solved."""
+        return "solved for"
 
     @property
     def is_variational(self) -> bool:

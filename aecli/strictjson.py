@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -15,6 +15,15 @@ def rows(data: Any) -> list[dict[str, Any]]:
     """Rows of numbers as they were before `dump`: what is null is nan. Raises TypeError or
     AttributeError if `data` is no list of objects."""
     return [{key: math.nan if x is None else x for key, x in row.items()} for row in data]
+
+
+def flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as ("codec.code_dim", 32)."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and above.count(".") < 9:  # no config is as deep
+            yield from flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _finite(data: Any) -> Any:

@@ -1,7 +1,5 @@
 """`aecli compare`: runs side by side, in groups that differ by seed alone; a gate against one."""
 
-import base64
-import csv
 import io
 import math
 from collections import Counter
@@ -11,21 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aecli.cli import expect
+from aecli.cli.compare_forms import (
+    Compared,
+    LeftOut,
+    as_csv,
+    as_markdown,
+    as_object,
+    as_page,
+    is_judged,
+    sentences,
+    table,
+)
 from aecli.cli.expect import Gate
 from aecli.errors import DataError, ExpectationError, UsageError
+from aecli.pages.environment import require_page
 from aecli.pathnames import user_path
 from aecli.runs import storage
 from aecli.runs.comparison import (
     THE_TEST,
-    Estimate,
     Group,
     Section,
-    against,
-    direction,
     sections,
-    statement,
 )
-from aecli.runs.run import Run
 from aecli.runs.selection import (
     Chosen,
     begun_since,
@@ -41,8 +46,6 @@ from aecli.terminal import Terminal, one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_CELL = 60  # letters of a setting's value
 
 
 @dataclass(frozen=True)
@@ -62,32 +65,6 @@ class Asked:
     pictures: bool = False
 
 
-@dataclass(frozen=True)
-class _LeftOut:
-    """A run that is not compared."""
-
-    name: str
-    state: str
-    reason: str
-    by_name: bool
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """All that is said of the runs."""
-
-    sections: Sequence[Section]
-    titles: Mapping[str, str]
-    """Words on the images of each section, by their identity."""
-    runs: Mapping[str, Run]
-    left_out: Sequence[_LeftOut]
-    baseline: Group | None
-    patterns: Sequence[str]
-
-    def title(self, section: Section) -> str:
-        return f"{section.command} on {self.titles[section.images]}"
-
-
 def compare(asked: Asked, terminal: Terminal, runs_dir: Path) -> None:
     """Print runs side by side, write what was asked for, and hold them against the baseline.
 
@@ -102,14 +79,14 @@ def compare(asked: Asked, terminal: Terminal, runs_dir: Path) -> None:
     figures = _drawn(compared, asked, terminal) if folder or page else {}
     if folder is not None:
         files = {
-            "compare.md": _markdown(compared).encode(errors="backslashreplace"),
-            "compare.csv": _csv(compared).encode(errors="backslashreplace"),
+            "compare.md": as_markdown(compared).encode(errors="backslashreplace"),
+            "compare.csv": as_csv(compared).encode(errors="backslashreplace"),
             **{f"{name}.png": content for name, content in figures.items()},
         }
         for name, content in files.items():
             storage.write_whole(folder / name, content)
     if page is not None:
-        storage.write_whole(page, _html(compared, figures).encode(errors="backslashreplace"))
+        storage.write_whole(page, as_page(compared, figures).encode(errors="backslashreplace"))
     _print(compared, asked.form, terminal, missed, [p for p in (folder, page) if p])
     if missed:
         raise ExpectationError("\n".join(missed))
@@ -121,8 +98,8 @@ def _places(asked: Asked) -> tuple[Path | None, Path | None]:
     page = None if asked.html is None else user_path(asked.html)
     if folder is not None and folder.exists() and not folder.is_dir():
         raise UsageError(f"-o {folder}: a file, where a folder is expected")
-    if page is not None and (page.suffix.lower() not in (".html", ".htm") or page.is_dir()):
-        raise UsageError(f"--html {page}: give FILE.html")
+    if page is not None:
+        require_page(page, "--html")
     for place in filter(None, (folder, page)):
         if any((above / "run.json").exists() for above in (place, *place.absolute().parents)):
             raise UsageError(f"{place} lies in a run folder, where only the run writes")
@@ -131,7 +108,7 @@ def _places(asked: Asked) -> tuple[Path | None, Path | None]:
     return folder, page
 
 
-def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> _Compared:
+def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> Compared:
     wanted = conditions(asked.where)
     since = None if asked.since is None else begun_since(asked.since)
     # A gate's baseline may be among the runs, and need not be.
@@ -147,7 +124,7 @@ def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> _Compared:
         if reason := why_left_out(one.run):
             if one in beside and len(beside) == 1:
                 raise DataError(f"--baseline {asked.baseline}: {reason}")
-            left_out.append(_LeftOut(name, one.run.state, reason, one.by_name))
+            left_out.append(LeftOut(name, one.run.state, reason, one.by_name))
             continue
         entry = entry_of(one.run, name)
         entries.append(entry)
@@ -176,7 +153,7 @@ def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> _Compared:
                     f"left out: {one_line(repeat.name)}: seed {repeat.seed} was run again later,"
                     " with the same settings"
                 )
-    return _Compared(
+    return Compared(
         compared,
         titles,
         {name: one.run for name, one in runs.items()},
@@ -209,7 +186,7 @@ def _names(found: Sequence[Chosen]) -> list[str]:
     ]
 
 
-def _missed(gates: Sequence[Gate], compared: _Compared) -> list[str]:
+def _missed(gates: Sequence[Gate], compared: Compared) -> list[str]:
     """A line for each expectation that a group does not meet, and for each run that was named and
     cannot be held against any."""
     baseline = {} if compared.baseline is None else _means(compared.baseline, compared)
@@ -235,7 +212,7 @@ def _missed(gates: Sequence[Gate], compared: _Compared) -> list[str]:
     return missed
 
 
-def _means(group: Group, compared: _Compared) -> dict[str, Any]:
+def _means(group: Group, compared: Compared) -> dict[str, Any]:
     """The metrics of a group: means over seeds of numbers, others where all seeds agree."""
     names = dict.fromkeys(name for entry in group.entries for name in entry.metrics)
     found = {}
@@ -249,7 +226,7 @@ def _means(group: Group, compared: _Compared) -> dict[str, Any]:
 
 
 def _print(
-    compared: _Compared,
+    compared: Compared,
     form: str,
     terminal: Terminal,
     missed: Sequence[str],
@@ -257,238 +234,25 @@ def _print(
 ) -> None:
     if form == "json":
         failure = {"error": "\n".join(missed), "exit_code": 7} if missed else {}
-        terminal.json({**_object(compared), "written": list(map(str, written)), **failure})
+        terminal.json({**as_object(compared), "written": list(map(str, written)), **failure})
         return
     if form == "md":
-        terminal.data(_markdown(compared).rstrip("\n"))
+        terminal.data(as_markdown(compared).rstrip("\n"))
     elif form == "csv":
-        terminal.data(_csv(compared).rstrip("\n"))
+        terminal.data(as_csv(compared).rstrip("\n"))
     else:
         for section in compared.sections:
-            header, rows = _table(section, compared)
+            header, rows = table(section, compared)
             terminal.table(one_line(compared.title(section)), rows, header)
-            for sentence in _sentences(section, compared):
+            for sentence in sentences(section, compared):
                 terminal.sentence(sentence)
-        if _is_judged(compared):
+        if is_judged(compared):
             terminal.sentence(f"* {THE_TEST}")
     for path in written:
         terminal.say(f"written: {path}")
 
 
-def _table(section: Section, compared: _Compared) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of a section: a row for each group."""
-    metrics = section.chosen(compared.patterns)
-    beside = _beside(section, compared)
-    header = ("#", "run", "seeds", *map(one_line, section.differing), *map(one_line, metrics))
-    rows = []
-    for i, group in enumerate(section.groups):
-        name = f"{group.name} (baseline)" if group is compared.baseline else group.name
-        seeds = ", ".join(one_line(str(seed), 20) for seed in group.seeds[:8])
-        seeds += ", ..." if len(group.seeds) > 8 else ""
-        settings = [_shown(values[i]) for values in section.differing.values()]
-        numbers = [_cell(section, metric, i) for metric in metrics]
-        row = (str(i + 1), one_line(name), seeds, *settings, *numbers)
-        rows.append((*row, beside[i]) if beside else row)
-    lead = _lead(section, compared)
-    return (*header, *([f"{lead} vs baseline"] if beside else [])), rows
-
-
-def _cell(section: Section, metric: str, i: int) -> str:
-    group = section.groups[i]
-    found = group.estimate(metric)
-    if found is None:
-        value = group.values(metric)[0]
-        return "" if value is None else _shown(value)
-    verdict = section.verdicts.get(metric)
-    best = " *" if verdict and verdict.is_best and verdict.leading == i else ""
-    return number(found) + best
-
-
-def number(found: Estimate) -> str:
-    """A mean in as many digits as its spread leaves, and the spread."""
-    mean, sd = found.mean, found.sd
-    if math.isnan(sd) or found.n < 2:
-        return f"{mean:,.0f}" if mean == round(mean) and abs(mean) < 1e15 else f"{mean:.5g}"
-    if sd <= 1e-6 * abs(mean):
-        return f"{mean:.5g} ± 0"
-    decimals = min(max(1 - math.floor(math.log10(float(f"{sd:.1e}"))), 0), 9)
-    return f"{mean:,.{decimals}f} ± {sd:.{decimals}f}"
-
-
-def _lead(section: Section, compared: _Compared) -> str | None:
-    """The first metric shown of which it is known which way is better."""
-    return next((m for m in section.chosen(compared.patterns) if direction(m)), None)
-
-
-def _beside(section: Section, compared: _Compared) -> list[str]:
-    """Words on each group beside the baseline, by the lead metric; empty without one."""
-    baseline, lead = compared.baseline, _lead(section, compared)
-    if baseline is None or lead is None or baseline not in section.groups:
-        return []
-    others = len(section.groups) - 1
-    there = baseline.estimate(lead)
-    cells = []
-    for group in section.groups:
-        found = group.estimate(lead)
-        if group is baseline or found is None or there is None:
-            cells.append("")
-            continue
-        said, why = against(baseline, group, lead, others)
-        change = f"{100 * (found.mean / there.mean - 1):+.2g}%" if there.mean else ""
-        words = {"nothing": str(why), "undecided": "not told apart"}.get(said, said)
-        cells.append(", ".join(filter(None, (change, words))))
-    return cells
-
-
-def _sentences(section: Section, compared: _Compared) -> list[str]:
-    """Sentences on a section, one for each metric that is judged."""
-    if len(section.groups) < 2:
-        return []
-    numbers = [str(i + 1) for i in range(len(section.groups))]
-    judged = [
-        section.verdicts[m] for m in section.chosen(compared.patterns) if m in section.verdicts
-    ]
-    said = [statement(verdict, numbers) for verdict in judged]
-    # The same reason for every metric is said once.
-    reasons = {verdict.reason for verdict in judged}
-    if len(judged) > 1 and len(reasons) == 1 and (reason := reasons.pop()):
-        return [f"Nothing can be said about which is better: {reason}."]
-    return [sentence if sentence.endswith(".") else f"{sentence}." for sentence in said]
-
-
-def _is_judged(compared: _Compared) -> bool:
-    return any(
-        len(section.groups) > 1 and any(not verdict.reason for verdict in section.verdicts.values())
-        for section in compared.sections
-    )
-
-
-def _shown(value: Any) -> str:
-    """A setting's value as a cell."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return one_line(str(value) if not isinstance(value, float) else f"{value:.5g}", _CELL)
-
-
-def _markdown(compared: _Compared) -> str:
-    parts = []
-    for section in compared.sections:
-        header, rows = _table(section, compared)
-        lines = [f"### {_escaped(compared.title(section))}", ""]
-        lines += [_row(header), _row(["---"] * len(header)), *map(_row, rows), ""]
-        lines += [f"- {sentence}" for sentence in _sentences(section, compared)]
-        parts.append("\n".join(lines).rstrip("\n") + "\n")
-    if _is_judged(compared):
-        parts.append(f"\\* {THE_TEST}\n")
-    parts += [
-        f"Left out: {_escaped(each.name)}: {_escaped(each.reason)}\n" for each in compared.left_out
-    ]
-    return "\n".join(parts)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_escaped, cells))} |"
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown takes as text; it may come out of a run folder."""
-    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{c}" if c in "\\|`*_[]!" else c for c in text) if text != "---" else text
-
-
-def _csv(compared: _Compared) -> str:
-    """A row for each group, of all sections; every metric, its spread and if it is best."""
-    rows = []
-    for section in compared.sections:
-        metrics = section.chosen(compared.patterns) if compared.patterns else section.metrics
-        for i, group in enumerate(section.groups):
-            row: dict[str, Any] = {
-                "command": section.command,
-                "images": compared.titles[section.images],
-                "runs": " ".join(entry.name for entry in group.entries),
-                "seeds": " ".join(map(str, group.seeds)),
-                "is_baseline": group is compared.baseline,
-            }
-            row |= {one_line(key): _shown(values[i]) for key, values in section.differing.items()}
-            for metric in metrics:
-                found, verdict = group.estimate(metric), section.verdicts.get(metric)
-                row[metric] = "" if found is None else repr(found.mean)
-                row[f"{metric}_sd"] = "" if found is None or found.n < 2 else repr(found.sd)
-                if verdict is not None:
-                    row[f"{metric}_is_best"] = verdict.is_best and verdict.leading == i
-            rows.append({key: _csv_cell(value) for key, value in row.items()})
-    names = dict.fromkeys(name for row in rows for name in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _csv_cell(value: Any) -> str:
-    """A value as a cell of a .csv: true and false as in JSON, and no formula of a spreadsheet's."""
-    text = str(value).lower() if isinstance(value, bool) else one_line(str(value), 10_000)
-    is_formula = text[:1] in ("=", "@", "+", "-") and not _is_float(text) and text != "-"
-    return f"'{text}" if is_formula else text
-
-
-def _is_float(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _object(compared: _Compared) -> dict[str, Any]:
-    return {
-        "sections": [
-            {
-                "command": section.command,
-                "images": compared.titles[section.images],
-                "settings_that_differ": list(section.differing),
-                "groups": [_group_object(section, i, compared) for i in range(len(section.groups))],
-                "verdicts": {
-                    metric: {
-                        "leading": verdict.leading,
-                        "is_best": verdict.is_best,
-                        "not_told_apart_from": list(verdict.undecided),
-                        "reason": verdict.reason or None,
-                    }
-                    for metric, verdict in section.verdicts.items()
-                },
-                "statements": _sentences(section, compared),
-            }
-            for section in compared.sections
-        ],
-        "left_out": [
-            {"run": each.name, "state": each.state, "reason": each.reason}
-            for each in compared.left_out
-        ],
-        "test": THE_TEST,
-    }
-
-
-def _group_object(section: Section, i: int, compared: _Compared) -> dict[str, Any]:
-    group = section.groups[i]
-    metrics = section.chosen(compared.patterns) if compared.patterns else section.metrics
-    estimates = {metric: group.estimate(metric) for metric in metrics}
-    return {
-        "runs": [str(compared.runs[entry.name].path) for entry in group.entries],
-        "seeds": group.seeds,
-        "is_baseline": group is compared.baseline,
-        "settings": {key: values[i] for key, values in section.differing.items()},
-        "metrics": {
-            metric: {"mean": found.mean, "sd": found.sd, "n": found.n}
-            for metric, found in estimates.items()
-            if found is not None
-        },
-    }
-
-
-def _drawn(compared: _Compared, asked: Asked, terminal: Terminal) -> dict[str, bytes]:
+def _drawn(compared: Compared, asked: Asked, terminal: Terminal) -> dict[str, bytes]:
     """The figures, as PNG by name: curves of each section, and pictures if asked for."""
     found: dict[str, bytes] = {}
     for n, section in enumerate(compared.sections, 1):
@@ -524,7 +288,7 @@ def _mse_of(group: Group) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _curves(section: Section, compared: _Compared, terminal: Terminal) -> "Figure | None":
+def _curves(section: Section, compared: Compared, terminal: Terminal) -> "Figure | None":
     """Trainings of a section over one another; None where no run has a history."""
     histories: list[tuple[str, list[list[dict[str, float]]]]] = []
     for i, group in enumerate(section.groups):
@@ -564,69 +328,3 @@ def _png(figure: "Figure") -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
-
-
-def _html(compared: _Compared, figures: Mapping[str, bytes]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    tables = []
-    for section in compared.sections:
-        header, rows = _table(section, compared)
-        sentences = _sentences(section, compared)
-        tables.append((one_line(compared.title(section)), header, rows, sentences))
-    pictures = {
-        name.replace("-", ", ", 1).capitalize(): base64.b64encode(content).decode("ascii")
-        for name, content in figures.items()
-    }
-    left_out = [(one_line(each.name), one_line(each.reason)) for each in compared.left_out]
-    test = THE_TEST if _is_judged(compared) else ""
-    return environment.from_string(_PAGE).render(
-        tables=tables, pictures=pictures, left_out=left_out, test=test
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Runs side by side</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8888; }
-th, td { white-space: nowrap; }
-h2, li { overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; background: white; }
-</style>
-</head>
-<body>
-<main>
-<h1>Runs side by side</h1>
-{% for title, header, rows, sentences in tables %}
-<h2>{{ title }}</h2>
-<div class="wide" tabindex="0" role="region" aria-label="{{ title }}">
-<table>
-<thead><tr>{% for cell in header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</tbody>
-</table>
-</div>
-{% if sentences %}<ul>{% for sentence in sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
-{% endif %}{% endfor %}
-{% if test %}<p>* {{ test }}</p>{% endif %}
-{% for name, content in pictures.items() %}
-<h2>{{ name }}</h2>
-<p><img alt="{{ name }}: the numbers are those of the rows above"
- src="data:image/png;base64,{{ content }}"></p>
-{% endfor %}
-{% if left_out %}<h2>Left out</h2>
-<ul>{% for name, reason in left_out %}<li>{{ name }}: {{ reason }}</li>{% endfor %}</ul>{% endif %}
-</main>
-</body>
-</html>
-"""

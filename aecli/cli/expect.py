@@ -2,12 +2,12 @@
 
 import difflib
 import math
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aecli.comparing import COMPARE
 from aecli.errors import ExpectationError, UsageError
 
 if TYPE_CHECKING:
@@ -225,14 +225,6 @@ METRICS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-}
 # A row of a table, by code dimension and variant.
 _ROW = r"(?P<code_dim>\d+)(?P<wide>_wide)?(?:_(?P<variant>gaussian|masking|sparse))?"
 _GRID = r"(?:dc|dc_without_shortcuts|kl|conv)_f\d+_\d+"
@@ -350,11 +342,12 @@ def _gate(text: str) -> Gate:
             return Gate(text, parsed.metric, parsed.comparison, None, parsed.bound)
         number = _number(relative[4] or "1", text)
         return Gate(text, parsed.metric, parsed.comparison, relative[3] or "*", number)
-    if _FORM.fullmatch(plain) is None:
+    match = _FORM.fullmatch(plain)
+    if match is None:
         hint = "'metric<=number' or 'metric<=baseline*1.02' (<, <=, ==, !=, >=, >; *, +, -)"
         raise UsageError(f"--expect {text!r}: not of the form {hint}")
     if all("no metric is called" in error for error in errors):
-        metric = _FORM.fullmatch(plain)[1]  # type: ignore[index]
+        metric = match[1]
         every = list(dict.fromkeys(name for names in METRICS.values() for name in names))
         near = difflib.get_close_matches(metric, every, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see aecli help expect"
@@ -470,7 +463,7 @@ def _pattern(name: str) -> re.Pattern[str]:
 def _holds(expectation: Expectation, value: Any) -> bool:
     """True if a measured value meets the expectation; one that could not be measured never does."""
     if isinstance(expectation.bound, str):
-        return isinstance(value, str) and _COMPARE[expectation.comparison](value, expectation.bound)
+        return isinstance(value, str) and COMPARE[expectation.comparison](value, expectation.bound)
     if not isinstance(value, int | float) or math.isnan(value):
         return False
-    return _COMPARE[expectation.comparison](value, expectation.bound)
+    return COMPARE[expectation.comparison](value, expectation.bound)

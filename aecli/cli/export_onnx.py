@@ -1,5 +1,6 @@
 """ONNX files of a codec (`aecli export --format onnx`), checked by ONNX Runtime."""
 
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -44,9 +45,9 @@ def export(exported: Exported, folder: Path) -> dict[str, Any]:
 def _packages(asked: str) -> tuple[Any, Any]:
     """The packages onnx and onnxruntime. Raises UsageError where one of the extra is missing."""
     try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  # torch's exporter asks for it
+        onnx, onnxruntime, _ = map(  # torch's exporter asks for the third
+            importlib.import_module, ("onnx", "onnxruntime", "onnxscript")
+        )
     except ImportError as error:
         raise UsageError(
             f"{asked}: {error.name} is not installed; pip install 'aecli[onnx]'"

@@ -106,9 +106,6 @@ class Grid(Codec):
         pixels = (self._decoded(codes)[:, :, :height, :width].float() + 1) / 2
         return pixels if self.training else pixels.clamp(0, 1)
 
-    def require_sound(self) -> None:
-        """Nothing besides: a model of any finite weights encodes and decodes."""
-
 
 class Kl(Grid):
     """diffusers' AutoencoderKL: at each place of the grid a Gaussian of codes, whose log-variances

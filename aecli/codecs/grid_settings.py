@@ -1,6 +1,7 @@
 """Settings of the codecs of latent diffusion, whose code is a grid; nothing here imports torch."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, Strict, model_validator
@@ -25,7 +26,7 @@ def _described(schema: dict[str, Any]) -> None:
         field.setdefault("description", "Argument of diffusers' class, by its name there.")
 
 
-class Architecture(Section):
+class Architecture(Section, ABC):
     """Arguments of a class of diffusers, by its names for them."""
 
     model_config = ConfigDict(json_schema_extra=_described)
@@ -34,19 +35,19 @@ class Architecture(Section):
     """Keys of a folder's config.json that change nothing here."""
 
     @property
+    @abstractmethod
     def channels(self) -> tuple[int, int]:
         """Channels of an image and of its code."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def factor(self) -> int:
         """Pixels of each side of the image to one place of the code."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def levels(self) -> list[tuple[int, int]]:
         """Channels and blocks of each level, the image's first."""
-        raise NotImplementedError
 
 
 class KlArchitecture(Architecture):
@@ -137,7 +138,7 @@ class DcArchitecture(Architecture):
         return list(zip(self.encoder_block_out_channels, blocks, strict=False))
 
 
-class GridConfig(NetworkSection):
+class GridConfig(NetworkSection, ABC):
     """Settings of a codec whose code is a grid of channels, coarser than the image."""
 
     downsampling: Literal[2, 4, 8, 16, 32, 64, 128] = 8
@@ -162,23 +163,27 @@ class GridConfig(NetworkSection):
     def _freeze_what_is_there(self) -> Self:
         if self.frozen and self.from_pretrained is None:
             raise PydanticCustomError(
-                "frozen", "frozen=true keeps the weights of codec.from_pretrained: name its folder"
+                "together",
+                "codec.frozen=true keeps the weights of codec.from_pretrained: name its folder",
             )
         return self
 
     @property
-    def solved(self) -> bool:  # type: ignore[override]
-        """True if nothing of `train` is used."""
+    def solved(self) -> bool:
         return self.frozen
+
+    @property
+    def how_solved(self) -> str:
+        return "frozen"
 
     @property
     def ends_in_sigmoid(self) -> bool:
         return False
 
+    @abstractmethod
     def layers(self, shape: ImageShape) -> Architecture:
         """Layers of the codec for images of a shape. Raises UsageError if the code does not fit
         them."""
-        raise NotImplementedError
 
     def grid(self, shape: ImageShape, factor: int) -> tuple[int, int]:
         """Height and width of the code, for sides that are padded to multiples of `factor`."""

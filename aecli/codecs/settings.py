@@ -120,7 +120,7 @@ class PcaConfig(CodecSection):
     """Principal component analysis, solved exactly."""
 
     made_by: ClassVar[str] = "aecli.codecs.pca:Pca"
-    solved: ClassVar[bool] = True
+    solved_for: ClassVar[bool] = True
     linear: ClassVar[bool] = True
 
     name: Literal["pca"] = "pca"
@@ -134,7 +134,7 @@ class DctConfig(CodecSection):
     """Lowest-frequency coefficients of the discrete cosine transform; nothing is learned."""
 
     made_by: ClassVar[str] = "aecli.codecs.dct:Dct"
-    solved: ClassVar[bool] = True
+    solved_for: ClassVar[bool] = True
     linear: ClassVar[bool] = True
     fixed: ClassVar[bool] = True
 
@@ -150,7 +150,7 @@ class RotatedDctConfig(CodecSection):
     coefficients of all axes that hold most in the training images."""
 
     made_by: ClassVar[str] = "aecli.codecs.rotated_dct:RotatedDct"
-    solved: ClassVar[bool] = True
+    solved_for: ClassVar[bool] = True
     linear: ClassVar[bool] = True
 
     name: Literal["rotated-dct"] = "rotated-dct"
@@ -164,7 +164,7 @@ class ThumbnailConfig(CodecSection):
     """Smaller picture, of at most code_dim numbers, enlarged again; nothing is learned."""
 
     made_by: ClassVar[str] = "aecli.codecs.thumbnail:Thumbnail"
-    solved: ClassVar[bool] = True
+    solved_for: ClassVar[bool] = True
     linear: ClassVar[bool] = True
     fixed: ClassVar[bool] = True
 

@@ -1,6 +1,6 @@
 """Settings that have no effect beside others, and those that decide a run's numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from aecli.config.experiments import (
 )
 from aecli.config.sections import DataConfig, ElboLoss
 from aecli.fields import Section
+from aecli.strictjson import flat
 
 Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)
@@ -91,7 +92,7 @@ def settings_of(config: ExperimentConfig) -> dict[str, Any]:
 
 def flat_settings(config: ExperimentConfig) -> dict[str, Any]:
     """All settings of `config`, those without effect too: {"seed": 0, "codec.code_dim": 32}."""
-    return dict(_flat(config.model_dump(mode="json")))
+    return dict(flat(config.model_dump(mode="json")))
 
 
 def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
@@ -100,10 +101,10 @@ def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
     Two runs of the same experiment whose dicts are equal end with the same numbers. Not in it are
     `jobs`, `checkpoint_seconds`, `name`, `data.dir`, and what has no effect beside other settings.
     """
-    flat = dict(_flat(settings_of(config)))
+    values = dict(flat(settings_of(config)))
     if isinstance(config, ManyConfig):
-        flat["threads"] = config.threads or 1
-    return {key: value for key, value in flat.items() if key not in _NO_NUMBER}
+        values["threads"] = config.threads or 1
+    return {key: value for key, value in values.items() if key not in _NO_NUMBER}
 
 
 def undecided(config: ExperimentConfig) -> frozenset[str]:
@@ -186,11 +187,13 @@ def _with_value(section: AnySection, path: Sequence[str], value: Any) -> AnySect
 def _idle_in_training(config: NetworkConfig) -> dict[str, Idle]:
     train, codec = config.train, config.codec
     if codec.solved:
-        solved = Idle(f"{codec.name} is solved for, not trained", ("codec.name",))
+        solved = Idle(f"{codec.name} is {codec.how_solved}, not trained", ("codec.name",))
         keys = [f"train.{key}" for key in type(train).model_fields]
         idle = dict.fromkeys([*keys, "checkpoint_seconds"], solved)
         if config.device not in ("auto", "cpu"):
-            idle["device"] = Idle(f"{codec.name} is solved for, on the CPU", ("codec.name",))
+            idle["device"] = Idle(
+                f"{codec.name} is {codec.how_solved}, on the CPU", ("codec.name",)
+            )
         if isinstance(config, SweepConfig) and set(config.variants) != {"plain"}:
             idle["variants"] = solved
         if isinstance(config, SweepConfig) and config.ordered:
@@ -229,17 +232,11 @@ def _idle_in_evaluate(config: EvaluateConfig) -> dict[str, Idle]:
             if config.parts == ("retrieval",):
                 idle["seeds"] = Idle("nothing is trained or drawn", ("run", "parts"))
     elif config.codec.solved:
-        solved = Idle(f"{config.codec.name} is solved for, not trained", ("codec.name",))
+        solved = Idle(
+            f"{config.codec.name} is {config.codec.how_solved}, not trained", ("codec.name",)
+        )
         idle |= dict.fromkeys(("anomaly.epochs", "anomaly.batch_size"), solved)
     elif not config.trains_codecs_of_all and config.run is None:
         own = Idle("the part anomaly has its own, anomaly.epochs and batch_size", ("parts",))
         idle |= dict.fromkeys(("train.epochs", "train.batch_size"), own)
     return idle
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value

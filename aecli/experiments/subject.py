@@ -134,7 +134,7 @@ def require_trainable(config: TrainedConfig) -> None:
 def training_in_words(config: TrainedConfig, images: Images) -> str:
     """Words on how the codec that is looked into was made."""
     if config.codec.solved:
-        how = "solved for"
+        how = config.codec.how_solved
     else:
         how = recipe_in_words(config.train, None if config.run else device.prepare(config))
     return f"{how}, on {len(images.train):,} images" + (

@@ -72,8 +72,8 @@ def run(config: SweepDownsamplingConfig, context: Context) -> Result:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images, config = load_images(config, context, run_dir)
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
-        rows, baselines, failures = _measured(config, images, run_dir, context)
-        numbers = _numbers(rows, baselines, images, config.seeds, len(failures))
+        rows, table, failures = _measured(config, images, run_dir, context)
+        numbers = _numbers(rows, table, images, config.seeds, len(failures))
         run_dir.write_metrics(numbers)
         if failures:
             run_dir.fail(failure_text(failures))
@@ -82,7 +82,7 @@ def run(config: SweepDownsamplingConfig, context: Context) -> Result:
         f"{images.name}: {config.codec.code_dim} numbers on ever coarser grids,"
         f" {count(config.seeds, 'seed')}"
     )
-    printed = [_printed(row) for row in _table(rows, baselines, images)]
+    printed = [_printed(row) for row in table]
     notes = [
         settings_in_words(config, images),
         "Detail is the energy at periods under"
@@ -102,8 +102,8 @@ def fit_of(kind: str, config: SweepDownsamplingConfig) -> FitConfig:
 def _measured(
     config: SweepDownsamplingConfig, images: Images, run_dir: RunDir, context: Context
 ) -> tuple[list[Row], list[dict[str, Any]], list[str]]:
-    """The rows, those of the baselines, and a line for each training that failed; tables and
-    figures are left in `run_dir`."""
+    """The rows, the table of them and of the baselines, and a line for each training that failed;
+    tables and figures are left in `run_dir`."""
     specs = row_specs(config)
     seeds = range(config.seed, config.seed + config.seeds)
     jobs = {
@@ -130,7 +130,7 @@ def _measured(
     run_dir.write_csv("speed.csv", [_speed(row) for row in rows])
     with context.terminal.working("drawing the figures"):
         _draw(config, rows, baselines, images, run_dir)
-    return rows, baselines, trainings.failures()
+    return rows, table, trainings.failures()
 
 
 def _row(spec: RowSpec, trained: Sequence[Trained], images: Images) -> Row:
@@ -234,22 +234,22 @@ def _table(
 
 def _numbers(
     rows: Sequence[Row],
-    baselines: Sequence[dict[str, Any]],
+    table: Sequence[dict[str, Any]],
     images: Images,
     seeds: int,
     failed: int,
 ) -> dict[str, Any]:
-    """metrics.json: flat, by row."""
+    """metrics.json: flat, by row. table: the baselines behind the rows."""
     flat: dict[str, Any] = {
         "dataset": images.name,
         "seeds": seeds,
         "rows": len(rows),
         "failed_jobs": failed,
     }
-    for row, line in zip(rows, _table(rows, baselines, images), strict=False):
+    for row, line in zip(rows, table, strict=False):
         for name in ("test_mse", "test_mse_sd", "ssim", "high_frequency_ratio", "coherence"):
             flat[f"{name}_{row.spec.key}"] = line[name]
-    for line in baselines:
+    for line in table[len(rows) :]:
         flat[f"{line['codec'].replace('-', '_')}_test_mse_{line['numbers']}"] = line["test_mse"]
     return flat
 

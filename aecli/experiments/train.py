@@ -345,6 +345,8 @@ def _summary(outcome: _Outcome, config: TrainConfig, where: torch.device) -> lis
     on = f"{len(outcome.images.train):,} images"
     if codec.settings.fixed:
         return [*rows, ("trained", f"not at all: {codec.settings.name} is the same for all images")]
+    if codec.settings.solved and not codec.settings.solved_for:
+        return [*rows, ("trained", f"not at all: {codec.settings.how_solved}")]
     if codec.settings.solved:
         return [*rows, ("solved", f"in closed form, on {on}")]
     how = recipe_in_words(config.train, where)

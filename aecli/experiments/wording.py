@@ -47,7 +47,7 @@ def settings_in_words(
     """A sentence on how the codecs of a table were trained; `others` are rows trained otherwise."""
     cpu = torch.device("cpu")
     if config.codec.solved:
-        how = [f"Codec {config.codec.name}, solved for"]
+        how = [f"Codec {config.codec.name}, {config.codec.how_solved}"]
     else:
         how = [f"Trained with {recipe_in_words(config.train, cpu)}"]
     how += [f"{who} with {recipe_in_words(fit, cpu)}" for who, fit in others]

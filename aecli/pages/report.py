@@ -8,12 +8,11 @@ from typing import Any
 from aecli import __version__
 from aecli.pages import hourglass, pictures, readings
 from aecli.pages.contents import Contents
+from aecli.pages.environment import GENERATOR, template
 from aecli.pages.pictures import Picture
 from aecli.pages.readings import PLAIN, Reading, Statement, Table
 from aecli.runs.run import Run
-from aecli.terminal import printable
 
-GENERATOR = "aecli report"
 _ROOM_FOR_ONE, _ROOM_FOR_MANY = 1_300_000, 6_500_000  # bytes of pictures, before base64
 _MOST_PICTURES = 40
 _MOST_DRAWINGS = 6
@@ -25,6 +24,7 @@ _NOT_TOLD = {"name", "device", "threads", "jobs", "checkpoint_seconds", "data.di
 PICTURES = {
     "tradeoff": "test error by code dimension",
     "comparison": "test error of network, linear autoencoder, PCA and transforms by code dimension",
+    "downsampling": "test error by the factor of the code's grid, beside PCA and transforms",
     "reconstructions": "test images from the best to the worst decoded, above what decodes from"
     " their codes",
     "before_after": "test images, and what decodes from N(0, I), before and after the conversion",
@@ -118,30 +118,11 @@ def page(runs: Sequence[Run], made: str) -> str:
     ]
     differing = _differing(every)
     title = shown[0].name if len(shown) == 1 else f"{len(shown)} runs"
-    text: str = _template().render(
+    text: str = template("report.html").render(
         title=title, runs=shown, differing=differing, made=made, version=__version__,
         generator=GENERATOR,
     )  # fmt: skip
     return text
-
-
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("aecli.pages"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
-    return environment.get_template("report.html")
-
-
-def _visible(value: Any) -> Any:
-    """Text without control characters, which HTML has no place for; markup of ours as it is."""
-    return printable(value) if type(value) is str else value
 
 
 def _in_order(names: Sequence[str]) -> list[str]:

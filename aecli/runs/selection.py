@@ -4,33 +4,26 @@ import difflib
 import fnmatch
 import glob
 import json
-import operator
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from aecli.comparing import COMPARE
 from aecli.errors import AecliError, DataError, UsageError
 from aecli.pathnames import user_path
 from aecli.runs.comparison import Entry, is_number
 from aecli.runs.registry import LATEST, RUN_NAME, open_run, runs_in
 from aecli.runs.run import Run
+from aecli.strictjson import flat
 
 _WILD = re.compile(r"[*?\[]")
 _SPAN = re.compile(r"(\d{1,6})\s*([mhdw])")
 _SPANS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _FORM = re.compile(r"\s*([\w.-]+)\s*(<=|>=|==|!=|<|>)\s*(.+?)\s*", re.DOTALL)
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-}
 _RECORDED = ("command", "started", "finished", "seconds", "seed", "error", "device", "git_commit")
 
 
@@ -57,7 +50,7 @@ class Condition:
         there = facts.get(self.key)
         if there is None and not (self.key in facts and self.value is None):
             return False
-        compare = _COMPARE[self.comparison]
+        compare = COMPARE[self.comparison]
         if is_number(there) and is_number(self.value):
             return compare(there, self.value)
         if self.comparison in ("==", "!="):
@@ -218,15 +211,6 @@ def images_of(run: Run) -> str:
     return f"{name}, {n_test:,} test images" if isinstance(n_test, int) else name
 
 
-def flat(settings: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested settings as ("codec.code_dim", 32)."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and above.count(".") < 9:  # no config is as deep
-            yield from flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
 def _deciding(command: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The settings that decide a run's numbers, in today's terms, and whether its codec is solved
     for; as they were written where this version cannot read them."""
@@ -245,7 +229,12 @@ def _deciding(command: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], 
 
 
 def _matches(pattern: str, runs_dir: Path) -> list[Chosen]:
-    is_there = pattern == LATEST or user_path(pattern).is_dir() or (runs_dir / pattern).is_dir()
+    if pattern == LATEST:
+        finished = [run for run in runs_in(runs_dir) if run.state == "completed"]
+        if not finished:
+            raise DataError(f"latest: no finished run in {runs_dir}")
+        return [Chosen(max(finished, key=lambda run: (run.finished, run.path.name)), True)]
+    is_there = user_path(pattern).is_dir() or (runs_dir / pattern).is_dir()
     if is_there or not _WILD.search(pattern):
         if os.path.lexists(path := user_path(pattern)) and not path.is_dir():
             return [Chosen(Run(path), False)]  # what a shell's runs/* brings in beside the runs

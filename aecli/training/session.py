@@ -30,7 +30,8 @@ def train_codec(
     On divergence the last good weights are saved before DivergedError is passed on.
     """
     if codec.settings.solved:
-        with context.terminal.working(f"solving for {config.codec.name}"):
+        doing = "solving for" if config.codec.solved_for else "reading the weights of"
+        with context.terminal.working(f"{doing} {config.codec.name}"):
             codec.solve(images.train)
         run_dir.write_csv("history.csv", [])
         return []
