@@ -119,7 +119,7 @@ def test_runs_are_chosen(inside, runs, arguments, days):
         (["--metric", "tset_mse"], 2, "--metric tset_mse: no run here has it; there are"),
         (["--md", "--csv"], 2, "--md and --csv: one or the other"),
         (["--pictures"], 2, "--pictures: give a place for them"),
-        (["--html", "page.txt"], 2, "--html page.txt: give FILE.html"),
+        (["--html", "page.txt"], 2, "--html page.txt: a page is written as .html; give FILE.html"),
         (["-o", f"runs/{DAY.format(1)}/x"], 2, "lies in a run folder"),
         (["--expect", "test_mse<=baseline"], 2, "--baseline RUN says which run that is"),
         (["--expect", "tset_mse<=1"], 2, "did you mean 'test_mse'?"),
