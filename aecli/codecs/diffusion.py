@@ -98,7 +98,7 @@ class Grid(Codec):
         height, width = self._padded
         edges = (0, width - images.shape[3], 0, height - images.shape[2])
         padded = F.pad(images, edges, mode="replicate") if any(edges) else images
-        return (2 * padded - 1).contiguous(memory_format=torch.channels_last)
+        return 2 * padded - 1
 
     def decode(self, codes: Tensor) -> Tensor:
         self._require_codes(codes)
