@@ -1,5 +1,5 @@
-"""`python -m benchmarks.grids`: a training step of the codecs `kl` and `dc` beside the same step of a
-plain loop over diffusers' class, in either memory layout.
+"""`python -m benchmarks.grids`: a training step of the codecs `kl` and `dc` beside the same step of
+a plain loop over diffusers' class, in either memory layout.
 
 The loop is the one that everybody writes: the model's own encode and decode, the error, for `kl`
 with its divergence, backward, Adam. Blocks of steps take turns in one process, all on the same
