@@ -2,6 +2,7 @@
 where a matrix of all their numbers would be needed."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -181,7 +182,20 @@ def test_what_takes_a_codec_takes_a_grid_and_says_what_it_does_with_it(
     refused = inside("to-vae", trained.run.name)
     assert refused.code == 2
     assert "a codec 'dc' cannot become variational; 'kl'" in refused.stderr
-    assert inside("to-vae", "latest").code != 0  # it is passed over
+    passed_over = inside("to-vae", "latest")
+    assert passed_over.code == 3
+    assert "no finished run in runs has a model of a kind that it takes" in passed_over.stderr
+
+
+def test_pca_with_too_few_components_is_told(inside, tmp_path):
+    data = spots(tmp_path / "few.npz", counts=(30, 30), side=16, labelled=False)
+    assert inside("train", "--dataset", data, *GRID).code == 0
+    done = inside("evaluate", "latest", "--seeds", "1")
+    assert done.code == 0, done.stderr
+    assert re.search(
+        r"PCA-68 is left out: PCA has at most \d\d components \(training images\)\.", done.stdout
+    )
+    assert done.metrics()["pca_found_noised"] is None
 
 
 # What is refused.

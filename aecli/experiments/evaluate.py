@@ -9,6 +9,7 @@ from typing import Any
 from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.codecs.pooling import Pooling
+from aecli.codecs.principal import most_components
 from aecli.codespace.region import WIDEST
 from aecli.config import EvaluateConfig
 from aecli.counts import count
@@ -409,6 +410,10 @@ def _notes(
         notes.append(f"The codec is that of {run.path.name}, which learned from {learned_from}.")
         if _asks_for_others(config, run) and any(part in MEASURED_BY for part in parts):
             notes.append("PCA was solved on these images, the codec was not.")
+    most, limit = most_components(len(images.train), images.train.pixels)
+    if pooling.numbers > most and any(part in MEASURED_BY for part in parts):
+        label = _labels(config, images)[PCA]
+        notes.append(f"{label} is left out: PCA has at most {most:,} components ({limit}).")
     if not _fit_as_pixels(test):
         notes.append("Pixels are left out: the test images are too large to be held side by side.")
     elif len(train) > (most := most_side_by_side(train.pixels)):

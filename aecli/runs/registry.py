@@ -50,10 +50,11 @@ def find_run(
     """
     if named == LATEST:
         there = _readable(runs_dir)
-        found = [run for run in there if run.record["status"] == "completed" and run.has_model]
-        found = [run for run in found if suits(run)]
+        trained = [run for run in there if run.record["status"] == "completed" and run.has_model]
+        found = [run for run in trained if suits(run)]
         if not found:
-            raise DataError(f"{by} latest: no finished run in {runs_dir} has a model")
+            kind = " of a kind that it takes" if trained else ""
+            raise DataError(f"{by} latest: no finished run in {runs_dir} has a model{kind}")
         return max(found, key=lambda run: (run.finished, run.path.name))
     run = Run(_named(named, runs_dir, f"{by} "))
     if not run.has_model:
