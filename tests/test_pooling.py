@@ -233,6 +233,7 @@ def test_a_training_of_a_long_code_leaves_its_correlations_out(inside, monkeypat
             "train.loss.name=elbo needs a variational codec, which 'dc' never is",
         ),
         (("--codec", "mlp", "--set", "train.loss.name=elbo"), "--variational, or"),
+        (("--codec", "kl", "--set", "train.loss=sparse"), "train.loss.name=sparse: codec.varia"),
     ],
 )
 def test_what_is_variational_is_said_in_words(inside, given, words):

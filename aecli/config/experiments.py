@@ -79,8 +79,9 @@ class NetworkConfig(ExperimentConfig):
             return values
         loss, optimizer = train.get("loss", {}), train.get("optimizer", {})
         if variational and isinstance(loss, dict):
-            weight = {"beta": BETA_OF_LATENT_DIFFUSION} if is_kl else {}
-            train = train | {"loss": {"name": "elbo"} | weight | loss}
+            loss = {"name": "elbo"} | loss
+            weight = {"beta": BETA_OF_LATENT_DIFFUSION} if is_kl and loss["name"] == "elbo" else {}
+            train = train | {"loss": weight | loss}
         is_named = "recipe" in train or not isinstance(optimizer, dict) or "name" in optimizer
         if path not in (None, "none") and not is_named:
             train = train | {"recipe": "gentle"}
