@@ -17,6 +17,7 @@ Channels = Annotated[int, Field(ge=1, le=16384)]
 Blocks = Annotated[int, Field(ge=0, le=64)]
 _PER_LEVEL: Any = (Strict(False), Field(min_length=1, max_length=12))
 Number = Annotated[float, Field(allow_inf_nan=False), Strict(False)]
+Factor = Literal[2, 4, 8, 16, 32, 64, 128]
 Activation = Literal["silu", "swish", "mish", "gelu", "relu"]
 
 
@@ -141,7 +142,7 @@ class DcArchitecture(Architecture):
 class GridConfig(NetworkSection, ABC):
     """Settings of a codec whose code is a grid of channels, coarser than the image."""
 
-    downsampling: Literal[2, 4, 8, 16, 32, 64, 128] = 8
+    downsampling: Factor = 8
     """Factor by which height and width of the code are smaller than the image's. Its channels
     follow from it and from `code_dim`, all numbers of the code."""
     width: Annotated[int, Field(ge=1, le=4096)] = 16
