@@ -17,7 +17,7 @@ from aecli.config import (
     yaml_layer,
 )
 from aecli.errors import StorageError
-from aecli.experiments import reproduce, sweep_reading
+from aecli.experiments import reproduce, reproduce_latent, sweep_reading
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from tests.test_claims import AS_PRINTED, BY_CONSTRUCTION
 
@@ -28,6 +28,8 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
     monkeypatch.setattr(reproduce, "InterpolateConfig", partial(InterpolateConfig, pairs=20))
     monkeypatch.setattr(reproduce, "SampleConfig", partial(SampleConfig, samples=100))
+    for name, value in {"_IMAGES": 64, "_EPOCHS": 1, "WEIGHTS": (1e-6, 1.0)}.items():
+        monkeypatch.setattr(reproduce_latent, name, value)
     done = inside(
         "reproduce",
         *(*FIVE_K, "--seeds", "1", "--jobs", "1"),
@@ -47,7 +49,8 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     assert {verdicts[name] for name in BY_CONSTRUCTION} == {"holds by construction"}
     assert verdicts["sanity-check"] == "not judged (mnist-5k)"
     unseen = [entry["claim"] for entry in ledger if not entry["figure"]]
-    of_numbers = {"fast-retrieval", "cheap-storage"}
+    of_numbers = {"fast-retrieval", "cheap-storage", "cheap-decoding", "cheaper-diffusion"}
+    of_numbers |= {"published-weight", "harder-to-train"}
     # 300 images are too few to cut a class
     assert set(unseen) == {*BY_CONSTRUCTION, "scarce-class", *of_numbers}
     metrics = done.metrics()
