@@ -14,6 +14,7 @@ from aecli.config import (
     ReproduceConfig,
     SampleConfig,
     SparseLoss,
+    effects,
     yaml_layer,
 )
 from aecli.errors import StorageError
@@ -118,7 +119,7 @@ def test_a_dry_quick_look_says_what_would_run(inside, judged_only):
 
 
 def test_a_quick_look_is_of_the_first_images_of_a_large_dataset(inside, judged_only, monkeypatch):
-    monkeypatch.setattr(reproduce, "QUICK_IMAGES", 1_000)
+    monkeypatch.setitem(effects._QUICK_IMAGES, "reproduce", 1_000)
     assert ran(inside("reproduce", "--quick", *FIVE_K).run) == (1_000, 3)
     assert ran(inside("reproduce", *FIVE_K).run) == (None, 5)
 

@@ -13,7 +13,6 @@ from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import (
-    QUICK_IMAGES,
     FitConfig,
     InterpolateConfig,
     MlpConfig,
@@ -21,6 +20,7 @@ from aecli.config import (
     ReproduceConfig,
     SampleConfig,
     SweepConfig,
+    quick_images,
 )
 from aecli.counts import count
 from aecli.data.images import Images, with_held_out
@@ -78,8 +78,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        most = QUICK_IMAGES if config.quick else None
-        images, config = load_images(config, context, run_dir, most)
+        images, config = load_images(config, context, run_dir, quick_images(config))
         images = replace(images, aside=_QUICK_LOOK if config.quick else "")
         run_dir.note(quick=config.quick)
         check(config, len(images.train))

@@ -198,7 +198,8 @@ def _midpoints(codecs: Sequence[Codec], test: Source) -> tuple[Midpoints, Rows]:
 
 
 def turned(images: Tensor, degrees: float) -> Tensor:
-    """Images (n, C, H, W) turned about their middle; what comes in at an edge is the edge's."""
+    """Images (n, C, H, W) turned counter-clockwise about their middle; what comes in at an edge is
+    the edge's."""
     angle = math.radians(degrees)
     height, width = images.shape[2:]
     across, down = math.sin(angle) * height / width, math.sin(angle) * width / height
@@ -208,20 +209,17 @@ def turned(images: Tensor, degrees: float) -> Tensor:
 
 
 @torch.no_grad()
+@torch.no_grad()
 def _decoder_operations(codec: Codec) -> int:
+    """Those of its convolutions and linear layers."""
     with FlopCounterMode(display=False) as counter:
         codec.decode(torch.zeros(1, *codec.code_shape))
     return int(counter.get_total_flops())
 
 
-@torch.no_grad()
 def _block_operations(tokens: int) -> int:
-    block = (
-        _block().train()
-    )  # in evaluation torch fuses it into one operation, which is not counted
-    with FlopCounterMode(display=False) as counter:
-        block(torch.zeros(1, tokens, _WIDTH))
-    return int(counter.get_total_flops())
+    """Twice the products of four square matrices, of two four times as wide, and of attention."""
+    return 2 * (12 * _WIDTH**2 * tokens + 2 * tokens**2 * _WIDTH)
 
 
 @torch.no_grad()

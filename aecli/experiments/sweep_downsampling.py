@@ -16,6 +16,7 @@ from aecli.config import (
     ElboLoss,
     FitConfig,
     SweepDownsamplingConfig,
+    quick_images,
 )
 from aecli.config.grids import RowSpec, row_specs
 from aecli.counts import count
@@ -70,7 +71,7 @@ def run(config: SweepDownsamplingConfig, context: Context) -> Result:
     slug = config.name or "-".join(f"f{factor}" for factor in config.downsamplings)[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        images, config = load_images(config, context, run_dir)
+        images, config = load_images(config, context, run_dir, quick_images(config))
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         rows, table, failures = _measured(config, images, run_dir, context)
         numbers = _numbers(rows, table, images, config.seeds, len(failures))
