@@ -49,12 +49,15 @@ class Row:
     spec: RowSpec
     codec: Codec
     """That of the first seed."""
-    test_mse: Sequence[float]
     train_mse: Sequence[float]
     train_seconds: Sequence[float]
     fidelity: Sequence[Fidelity]
     seconds: tuple[float, float]
     """Seconds per image of encoder and decoder, on one thread."""
+
+    @property
+    def test_mse(self) -> list[float]:
+        return [each.mse for each in self.fidelity]
 
 
 def check(config: SweepDownsamplingConfig, images: int | None) -> None:
@@ -140,7 +143,6 @@ def _row(spec: RowSpec, trained: Sequence[Trained], images: Images) -> Row:
     return Row(
         spec,
         codecs[0],
-        [metrics.mse(codec, images.test) for codec in codecs],
         [metrics.mse(codec, _some_of_train(images)) for codec in codecs],
         [sum(record.seconds for record in each.records) for each in trained],
         [fidelity(codec, images.test) for codec in codecs],
