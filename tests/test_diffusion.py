@@ -79,6 +79,20 @@ def test_levels_grow_by_whole_squares(channels):
             assert coarse % fine == 0
 
 
+@pytest.mark.parametrize("width", [4, 8, 128])
+def test_no_normalisation_of_kl_takes_the_colour_away(width):
+    torch.manual_seed(0)
+    settings = KlConfig(code_dim=16, width=width, widest=2 * width, downsampling=16)
+    layers = settings.layers((3, 16, 16))
+    assert all(channels / layers.norm_num_groups >= 4 for channels in layers.block_out_channels)
+    assert layers.norm_num_groups == min(32, width // 4)
+    codec = codecs.build(settings, (3, 16, 16)).eval()
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        one, other = codec.encode(images)
+    assert (one - other).abs().max() > 1e-3  # one place, whose group would be its own mean
+
+
 def test_a_code_that_is_no_whole_grid_is_refused():
     with pytest.raises(UsageError, match=r"code_dim=100 must be a multiple of 256: .* 16x16"):
         codecs.build(DcConfig(code_dim=100), (3, 128, 128))

@@ -15,6 +15,9 @@ BETA_OF_LATENT_DIFFUSION = 1e-6
 
 Channels = Annotated[int, Field(ge=1, le=16384)]
 Blocks = Annotated[int, Field(ge=0, le=64)]
+_NORMED_TOGETHER, _MOST_GROUPS = 4, 32
+"""Channels, at least, of each group that `kl` normalises, and groups, at most: as published. A
+group of one channel would lose its mean: the image's colour, and on a grid of one place everything."""
 _PER_LEVEL: Any = (Strict(False), Field(min_length=1, max_length=12))
 Number = Annotated[float, Field(allow_inf_nan=False), Strict(False)]
 Factor = Literal[2, 4, 8, 16, 32, 64, 128]
@@ -260,7 +263,7 @@ class KlConfig(GridConfig):
             block_out_channels=widths,
             layers_per_block=self.depth,
             latent_channels=channels,
-            norm_num_groups=math.gcd(32, *widths),
+            norm_num_groups=min(_MOST_GROUPS, math.gcd(*widths) // _NORMED_TOGETHER),
             scaling_factor=1.0,
             mid_block_add_attention=self.attention,
         )
