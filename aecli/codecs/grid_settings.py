@@ -17,7 +17,7 @@ Channels = Annotated[int, Field(ge=1, le=16384)]
 Blocks = Annotated[int, Field(ge=0, le=64)]
 _NORMED_TOGETHER, _MOST_GROUPS = 4, 32
 """Channels, at least, of each group that `kl` normalises, and groups, at most: as published. A
-group of one channel would lose its mean: the image's colour, and on a grid of one place everything."""
+group of one channel would lose its mean: the image's colour, and all on a grid of one place."""
 _PER_LEVEL: Any = (Strict(False), Field(min_length=1, max_length=12))
 Number = Annotated[float, Field(allow_inf_nan=False), Strict(False)]
 Factor = Literal[2, 4, 8, 16, 32, 64, 128]
