@@ -118,6 +118,19 @@ def test_rm_keeps_the_best(inside, runs):
     assert left(runs) == [4, 5, 6]
 
 
+def test_rm_tells_which_runs_looked_into_what_goes(inside, runs):
+    first = str(runs / DAY.format(1))
+    make_run(runs, DAY.format(7), config={"train.init_from": first})
+    make_run(runs, DAY.format(8), config={"train.init_from": str(runs / DAY.format(2))})
+    (runs / DAY.format(9)).mkdir()
+    (runs / DAY.format(9) / "run.json").write_text('{"config": {"run": 3, "train": []}}')
+    told = f"gone on from, by runs that stay: {DAY.format(7)}\n"
+    assert told in inside("rm", DAY.format(1), "--yes").stderr
+    both = inside("rm", DAY.format(2), DAY.format(8), "--yes")
+    assert both.code == 0
+    assert "runs that stay" not in both.stderr
+
+
 def test_rm_does_not_rank_what_cannot_be_compared(inside, runs):
     make_run(runs, DAY.format(7), dataset={"name": "mnist", "sha256": "c", "n_test": 10000})
     done = inside("rm", "*", "--keep-best", "2", "--by", "test_mse", "--yes")
