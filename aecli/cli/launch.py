@@ -250,6 +250,7 @@ def _with_pretrained(config: NetworkConfig) -> NetworkConfig:
     from aecli.data.facts import image_shape
 
     found = pretrained.settled(codec, image_shape(config.data))
+    pretrained.require_weights(codec.from_pretrained, found["architecture"])
     return with_values(config, {f"codec.{key}": value for key, value in found.items()})
 
 
