@@ -91,6 +91,9 @@ class CodecSection(Section):
 class NetworkSection(CodecSection):
     """Settings of a codec that is trained."""
 
+    convertible: ClassVar[bool] = True
+    """True if a plain codec of the kind can become a variational one."""
+
     variational: bool = False
     """Encode each image as a Gaussian of codes, its mean and its variances, in place of a point:
     twice as many numbers out of the encoder, and the loss `elbo`."""

@@ -103,9 +103,9 @@ def masks(n, height, width):
     return there
 
 
-def code_units(k, with_pca=True):
+def code_units(k, with_pca=True, correlated=True):
     codes = RNG.normal(size=(5 * k + 2, k))
-    correlation = np.atleast_2d(np.corrcoef(codes.T))
+    correlation = np.atleast_2d(np.corrcoef(codes.T)) if correlated else None
     variances = codes.var(axis=0)
     return figures.code_units(variances, variances if with_pca else None, correlation, TITLE)
 
@@ -329,6 +329,7 @@ CASES = {
     "code_units of 2": lambda: code_units(2),
     "code_units of 32": lambda: code_units(32),
     "code_units of 200": lambda: code_units(200, with_pca=False),
+    "code_units of many": lambda: code_units(5000, correlated=False),
     "curves of one": lambda: curves(1, 1, 1),
     "curves of 4": lambda: curves(4),
     "curves of 40": lambda: curves(40, 5, 100),

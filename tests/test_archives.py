@@ -14,6 +14,7 @@ from aecli.cli import encode as encoding_command
 from aecli.cli import search as search_command
 from aecli.cli.pictures import require_apart, require_picture
 from aecli.codecs.pca import Pca
+from aecli.codecs.pooling import Pooling
 from aecli.codespace import indexes, mosaic, oddness
 from aecli.codespace.archive import Archive, begin, is_archive, mapped
 from aecli.codespace.encoding import Unfinished
@@ -39,7 +40,7 @@ def archive(folder, codes, about=None, rows=None):
     np.save(path, codes)
     if rows is not None:
         (folder / "codes.csv").write_text("\n".join(rows) + "\n")
-    return Archive(path, np.load(path, mmap_mode="c"), about or {})
+    return Archive(path, np.load(path, mmap_mode="c"), about or {}, Pooling(codes.shape[1:]))
 
 
 def noise(n, dim=8, seed=0):

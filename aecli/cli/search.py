@@ -80,7 +80,7 @@ class Query:
 
     name: str
     code: NDArray[np.float32]
-    """(code_dim,)."""
+    """(d,), as codes are compared."""
     images: Batch | None = None
     """The image, (1, C, H, W); None for the index of a code."""
     index: int | None = None
@@ -167,16 +167,16 @@ def _query(run: Run, asked: Asked, archive: Archive, places: Places, terminal: T
         index = int(text)
         if index >= len(archive):
             raise UsageError(f"QUERY {text}: an index must be less than {len(archive)} (codes)")
-        code = np.array(archive.codes[index], np.float32)
-        require_finite(code[None], archive.path, index)
-        return Query(f"code {index}", code, index=index)
+        codes = np.array(archive.compared[index : index + 1], np.float32)
+        require_finite(codes, archive.path, index)
+        return Query(f"code {index}", codes[0], index=index)
     recorded = None  # a file is read as the run's files were, if the archive is of none
     if archive.images_at is not None:
         data = archive.about["data"]
         recorded = {key: value for key, value in data.items() if key != "dataset"}
     batch = _image(run, text, asked.assignments, recorded, places)
     with torch.no_grad():
-        codes = run.codec.encode(run.codec.seen(batch)).flatten(start_dim=1).numpy()
+        codes = archive.pooling(run.codec.encode(run.codec.seen(batch))).numpy()
     require_finite(codes, text)
     return Query(text, codes[0], batch)
 
@@ -245,7 +245,7 @@ def _answer(asked: Asked, archive: Archive, query: Query, terminal: Terminal) ->
     if kind is None:
         metric, how = asked.metric or "euclidean", "exact search"
         with terminal.working("searching", len(archive), "codes") as advance:
-            args = (archive.codes, queries, asked.k, metric, asked.with_copies)
+            args = (archive.compared, queries, asked.k, metric, asked.with_copies)
             found = nearest(*args, archive.path, advance)
     else:
         index = indexes.opened(kind, archive, asked.metric, asked.k, terminal.working)
@@ -254,6 +254,7 @@ def _answer(asked: Asked, archive: Archive, query: Query, terminal: Terminal) ->
         metric, how = index.metric, f"{index.files[0].name}"
         how += f", {index.settings}" if index.settings else ""
         how += f": recall@{asked.k} {recall:.3f} of exact search, over {count} codes of the archive"
+    how += f"; codes are {archive.pooling.in_words}" if archive.pooling.in_words else ""
     [indices], [distances], [copies] = found.indices, found.distances, found.copies
     if len(indices) < asked.k:
         raise UsageError(
@@ -262,7 +263,7 @@ def _answer(asked: Asked, archive: Archive, query: Query, terminal: Terminal) ->
         )
     own = copies.tolist()
     if asked.with_copies:
-        own = indices[copies_at(archive.codes, indices, query.code)].tolist()
+        own = indices[copies_at(archive.compared, indices, query.code)].tolist()
     return Answer(indices.tolist(), distances.tolist(), own, metric, how, recall)
 
 

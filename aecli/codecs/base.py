@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aecli.codecs.pooling import Pooling
 from aecli.data.images import Batch, ImageShape, Source, pixel_variance
 from aecli.errors import UsageError
 from aecli.fields import CodecSection
@@ -44,6 +45,11 @@ class Codec(nn.Module, ABC):
     def code_dim(self) -> int:
         """Numbers in one code."""
         return math.prod(self.code_shape)
+
+    @property
+    def pooling(self) -> Pooling:
+        """The map from its codes to the vectors that are compared."""
+        return Pooling(self.code_shape)
 
     def solve(self, source: Source) -> None:
         """Set a codec that is solved for from training images.

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, Strict, model_validator
+from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from aecli.errors import UsageError
@@ -263,6 +263,15 @@ class KlConfig(GridConfig):
     architecture: KlArchitecture | None = None
     """Layers of `from_pretrained`, by diffusers' names (null: those of width, widest and depth)."""
 
+    @field_validator("variational", mode="before")
+    @classmethod
+    def _is_always_variational(cls, value: Any) -> Any:
+        if value is not True:
+            raise PydanticCustomError(
+                "variational", "codec 'kl' is always variational; 'dc' is never, with a grid too"
+            )
+        return value
+
     def layers(self, shape: ImageShape) -> KlArchitecture:
         if self.architecture is not None:
             return self.architecture
@@ -287,6 +296,7 @@ class DcConfig(GridConfig):
     move squares of pixels into channels and back, past every change of size."""
 
     made_by: ClassVar[str] = "aecli.codecs.diffusion:Dc"
+    convertible: ClassVar[bool] = False
 
     name: Literal["dc"] = "dc"
     variational: Literal[False] = False
@@ -296,6 +306,15 @@ class DcConfig(GridConfig):
     al. 2024, section 3.2)."""
     architecture: DcArchitecture | None = None
     """Layers of `from_pretrained`, by diffusers' names (null: those of width, widest and depth)."""
+
+    @field_validator("variational", mode="before")
+    @classmethod
+    def _is_never_variational(cls, value: Any) -> Any:
+        if value is not False:
+            raise PydanticCustomError(
+                "variational", "codec 'dc' is never variational; 'kl' always is, with a grid too"
+            )
+        return value
 
     def layers(self, shape: ImageShape) -> DcArchitecture:
         if self.architecture is not None:

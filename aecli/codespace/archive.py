@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from aecli.codecs.pooling import Pooling
+from aecli.codespace.nearest import Codes
+from aecli.data.images import batch_size
 from aecli.data.known import DATASETS
 from aecli.data.whole import Scene
 from aecli.errors import DataError, UsageError
@@ -104,6 +108,8 @@ class Archive:
     """(N, code_dim), by memory map; other shapes of a code are flattened."""
     about: Mapping[str, Any]
     """Content of codes.json; empty without one."""
+    pooling: Pooling
+    """The map from codes to the vectors that are compared."""
 
     @classmethod
     def opened(cls, path: Path, run: Run) -> "Archive":
@@ -145,10 +151,15 @@ class Archive:
                 f"{path}: {len(array):,} codes, where {beside(path, '.json').name} tells of"
                 f" {about.get('images')}"
             )
-        return cls(path, array.reshape(len(array), dim), about)
+        return cls(path, array.reshape(len(array), dim), about, Pooling(shape))
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def compared(self) -> Codes:
+        """The vectors (N, d) that are searched; the codes where these are compared as they are."""
+        return self.codes if self.pooling.side == 1 else Pooled(self.codes, self.pooling)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -236,6 +247,33 @@ class Archive:
             path = beside(self.path, ".csv")
             raise DataError(f"{path}: damaged: the row of code {i}: {error}") from None
         return row
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Codes (N, code_dim) as vectors (N, d), each made when it is read."""
+
+    codes: NDArray[Any]
+    pooling: Pooling
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d)."""
+        return len(self.codes), self.pooling.numbers
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Some vectors, by a slice or by their indices; of the codes a bounded number of bytes is
+        in memory at once."""
+        indices = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
+        found = np.empty((len(indices), self.pooling.numbers), np.float32)
+        at_once = batch_size(self.codes.shape[1])
+        for start in range(0, len(indices), at_once):
+            some = np.asarray(self.codes[indices[start : start + at_once]], np.float32)
+            found[start : start + at_once] = self.pooling(torch.from_numpy(some)).numpy()
+        return found
 
 
 def typed(name: str, value: str) -> int | float | str:

@@ -95,7 +95,7 @@ class Index(ABC):
         if k not in self._nearest_of:
             exact_by = self.metric if self.kind == "faiss" else "euclidean"
             queries = _spaced(self.archive, _QUERIES)
-            args = (self.archive.codes, queries, k, exact_by, False, self.archive.path)
+            args = (self.archive.compared, queries, k, exact_by, False, self.archive.path)
             self._nearest_of[k] = queries, nearest(*args)
         return self._nearest_of[k]
 
@@ -177,7 +177,7 @@ class Binary(Index):
         sample = _spaced(self.archive, _FOR_MEDIANS)
         self._medians = np.median(sample, axis=0).astype(np.float32)
         self.about["medians"] = self._medians.astype(np.float64).tolist()
-        words = -(-self.archive.codes.shape[1] // 64)
+        words = -(-self.archive.compared.shape[1] // 64)
         with _replacing(self.files[0]) as part, part.open("wb") as file:
             begin(file, "u8", (len(self.archive), words))
             for _, block in _blocks(self.archive):
@@ -186,12 +186,12 @@ class Binary(Index):
 
     def load(self) -> None:
         self._medians = np.array(self.about["medians"], np.float64).astype(np.float32)
-        if self._medians.shape != self.archive.codes.shape[1:]:
+        if self._medians.shape != self.archive.compared.shape[1:]:
             raise ValueError(f"medians of shape {self._medians.shape}")
         if not np.isfinite(self._medians).all():
             raise ValueError("medians that are not finite")
         self._every = mapped(self.files[0])
-        words = -(-self.archive.codes.shape[1] // 64)
+        words = -(-self.archive.compared.shape[1] // 64)
         if self._every.shape != (len(self.archive), words) or self._every.dtype != np.uint64:
             raise DataError(f"{self.files[0]}: not an index of {self.archive.path}")
 
@@ -215,7 +215,7 @@ class Binary(Index):
         while True:
             # A unit that hardly varies may round to the other side of its median: a copy is not
             # always at distance 0.
-            copied = copies_at(self.archive.codes, best % n, query)
+            copied = copies_at(self.archive.compared, best % n, query)
             if (~copied).sum() >= k or len(best) < wanted:
                 return best[~copied][:k], np.sort(np.concatenate([copies, best[copied] % n]))
             wanted = min(2 * wanted, n + 1)
@@ -233,7 +233,7 @@ class Binary(Index):
             distances = np.bitwise_count(block ^ bits).sum(axis=1, dtype=np.int64)
             keys = distances * n + np.arange(start, start + len(block))
             if not with_copies and len(equal := np.flatnonzero(distances == 0)):
-                copied = equal[copies_at(self.archive.codes, equal + start, query)]
+                copied = equal[copies_at(self.archive.compared, equal + start, query)]
                 copies.append(copied + start)
                 keys = np.delete(keys, copied)
             best = np.concatenate([best, keys])
@@ -269,7 +269,7 @@ class Inverted(Index):
         return f"{self.about['probes']:,} of {self.about['lists']:,} lists looked into"
 
     def build(self, k: int) -> None:
-        n, dim = self.archive.codes.shape
+        n, dim = self.archive.compared.shape
         lists = max(min(int(n**0.5), batch_size(dim, _SAMPLE_BYTES)), 1)
         self._index = self._faiss.IndexIVFFlat(self._faiss.IndexFlatL2(dim), dim, lists)
         self._index.cp.min_points_per_centroid = 1  # else it warns of small archives on stderr
@@ -292,7 +292,7 @@ class Inverted(Index):
         except (RuntimeError, AttributeError) as error:  # the latter of an index of another kind
             reason = str(error).strip().splitlines()[-1:]
             raise DataError(f"{self.files[0]}: not an index of FAISS: {reason}") from None
-        if found != (*self.archive.codes.shape, lists):
+        if found != (*self.archive.compared.shape, lists):
             raise DataError(f"{self.files[0]}: not an index of {self.archive.path}")
         if not 1 <= probes <= lists:
             raise ValueError(f"{probes} probes of {lists} lists")
@@ -338,7 +338,7 @@ class Inverted(Index):
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
         """The k nearest among some, by exact distances; these; the copies among them."""
         indices = np.sort(indices[indices >= 0])
-        codes = self.archive.codes
+        codes = self.archive.compared
         copied = np.zeros(len(indices), bool) if with_copies else copies_at(codes, indices, query)
         distances = distances_at(codes, indices[~copied], query, self.metric)
         return *in_order(indices[~copied], distances, k), indices[copied]
@@ -368,9 +368,9 @@ def _faiss() -> Any:
 def _spaced(archive: Archive, most: int) -> NDArray[np.float32]:
     """At most so many codes of an archive, and so many bytes of them, evenly spaced. Raises
     DataError if some are not finite."""
-    n, most = len(archive), min(most, batch_size(archive.codes.shape[1], _SAMPLE_BYTES))
+    n, most = len(archive), min(most, batch_size(archive.compared.shape[1], _SAMPLE_BYTES))
     chosen = np.unique(np.linspace(0, n - 1, min(most, n)).astype(np.int64))
-    codes = np.asarray(archive.codes[chosen], np.float32)
+    codes = np.asarray(archive.compared[chosen], np.float32)
     for i in np.flatnonzero(~np.isfinite(codes).all(axis=1)).tolist():
         require_finite(codes[i : i + 1], archive.path, int(chosen[i]))
     return codes
@@ -378,9 +378,9 @@ def _spaced(archive: Archive, most: int) -> NDArray[np.float32]:
 
 def _blocks(archive: Archive) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """All codes in blocks, each with the index of its first. Raises DataError."""
-    rows = batch_size(archive.codes.shape[1], _BLOCK_BYTES)
+    rows = batch_size(archive.compared.shape[1], _BLOCK_BYTES)
     for start in range(0, len(archive), rows):
-        block = np.asarray(archive.codes[start : start + rows], np.float32)
+        block = np.asarray(archive.compared[start : start + rows], np.float32)
         require_finite(block, archive.path, start)
         yield start, block
 

@@ -8,7 +8,7 @@ keeps all codes in memory as float64 or rounds |x|^2 - 2xy + |y|^2 without looki
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +35,19 @@ _CHUNK, _CHUNKS = 512, 1024
 _MANY = 4  # times k: so many of a block are looked at without a closer look at their order
 
 
+class Codes(Protocol):
+    """Codes (N, d) that are read in parts, an array or what gives arrays."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, d)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]:
+        """Some of them, by a slice or by their indices."""
+
+
 @dataclass(frozen=True)
 class Found:
     """The nearest codes of each query, fewer than were asked for where there are no more."""
@@ -46,7 +59,7 @@ class Found:
 
 
 def nearest(
-    codes: NDArray[Any],
+    codes: Codes,
     queries: NDArray[np.float32],
     k: int,
     metric: str = "euclidean",
@@ -82,7 +95,7 @@ def nearest(
 
 
 def distances_at(
-    codes: NDArray[Any], indices: NDArray[np.int64], query: NDArray[np.float32], metric: str
+    codes: Codes, indices: NDArray[np.int64], query: NDArray[np.float32], metric: str
 ) -> NDArray[np.float64]:
     """The distances (n,) of some of codes (N, d), by their indices (n,), to one query (d,), from
     differences in float64; a block of the codes is in memory at once."""
@@ -95,7 +108,7 @@ def distances_at(
 
 
 def copies_at(
-    codes: NDArray[Any], indices: NDArray[np.int64], query: NDArray[np.float32]
+    codes: Codes, indices: NDArray[np.int64], query: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
     """(n,) True for copies of the query (d,) among some of codes (N, d), by their indices (n,)."""
     return distances_at(codes, indices, query, "euclidean") <= _reach(query)

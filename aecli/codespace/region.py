@@ -17,8 +17,8 @@ NEIGHBOURS = 5
 HOLE_QUANTILE = 0.99
 _DRAWS = 2**20  # seed of the codes drawn for images: another than that of N(0, I)'s
 WIDEST = 4096
-"""Numbers of the longest codes that are whitened where that is one thing of many: the covariance of
-longer ones takes gigabytes, and its eigenvectors many minutes."""
+"""Numbers of the longest codes that are whitened: the covariance of longer ones takes gigabytes,
+and its eigenvectors many minutes."""
 
 
 @dataclass(frozen=True)

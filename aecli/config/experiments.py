@@ -100,10 +100,10 @@ class NetworkConfig(ExperimentConfig):
                 f"train.loss.name={loss.name}: codec.variational=true is trained by the loss elbo"
             )
         elif isinstance(loss, ElboLoss) and not codec.is_variational:
-            mistake = (
-                "train.loss.name=elbo needs a variational codec: --variational, or"
-                " codec.variational=true"
-            )
+            how = ": --variational, or codec.variational=true"
+            if not isinstance(codec, NetworkSection) or not codec.convertible:
+                how = f", which {codec.name!r} never is"
+            mistake = f"train.loss.name=elbo needs a variational codec{how}"
         elif isinstance(loss, ElboLoss) and loss.likelihood == "bernoulli":
             assert isinstance(codec, NetworkSection)
             if not codec.ends_in_sigmoid:

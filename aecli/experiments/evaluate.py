@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aecli import codecs
 from aecli.codecs.base import Codec
+from aecli.codecs.pooling import Pooling
 from aecli.codespace.region import WIDEST
 from aecli.config import EvaluateConfig
 from aecli.counts import count
@@ -22,6 +24,7 @@ from aecli.experiments.evaluate_anomaly import (
     fit_alone,
     mean_over_classes,
     others,
+    pooling_alone,
 )
 from aecli.experiments.evaluate_figures import draw
 from aecli.experiments.evaluate_parts import (
@@ -113,7 +116,7 @@ def run(config: EvaluateConfig, context: Context) -> Result:
             with context.terminal.working("another dataset among the run's own"):
                 for prefix, values in _others(run.codec, home, images).items():
                     found[prefix] |= values
-        labels = _labels(config)
+        labels = _labels(config, images)
         run_dir.write_csv("evaluate.csv", _rows(found, labels, images.name))
         if by_class:
             run_dir.write_csv("anomaly.csv", _class_rows(by_class, labels, images))
@@ -146,7 +149,7 @@ def measure(
 ) -> tuple[dict[str, Values], dict[str, dict[int, Values]]]:
     """Measures of each contestant, by its prefix, and those of `anomaly` by class too. Raises
     JobsFailedError if a training failed."""
-    found: dict[str, Values] = {prefix: {} for prefix in _labels(config)}
+    found: dict[str, Values] = {prefix: {} for prefix in (CODES, PCA, PIXELS)}
     of_all = [part for part in parts if part in MEASURED_BY]
     if of_all:
         contestants = _contestants(config, images, run, run_dir, context)
@@ -155,7 +158,7 @@ def measure(
             found[each.prefix] = _measured(each, its, images.train.classes, context)
     if "anomaly" not in parts:
         return found, {}
-    _, test = looked_at(images, config.codec.code_dim)
+    _, test = looked_at(images, _pooling(config, images).numbers)
     prefixes = [CODES, PCA, *([PIXELS] if _fit_as_pixels(test) else [])]
     by_class = anomaly(config, images, test, prefixes, run_dir, context)
     for prefix, classes in by_class.items():
@@ -168,7 +171,7 @@ def _home(config: EvaluateConfig, run: Run | None, context: Context) -> Images |
     Raises UsageError if none of them is held out, and what `datasets.load` raises."""
     if run is None or "anomaly" not in config.parts or not _asks_for_others(config, run):
         return None
-    if run.codec.code_dim > WIDEST:
+    if run.codec.pooling.numbers > WIDEST:
         words = f"images are looked for among others in codes of {WIDEST:,} numbers or fewer"
         context.terminal.warn([words])
         return None
@@ -193,7 +196,7 @@ def _asks_for_others(config: EvaluateConfig, run: Run) -> bool:
 
 def _others(codec: Codec, home: Images, images: Images) -> dict[str, Values]:
     """Images of another dataset among those that the codec learned from."""
-    k = codec.code_dim
+    k = codec.pooling.numbers
     (fit, test), (_, odd) = looked_at(home, k), looked_at(images, k)
     normal = Normal(fit, thinned(home.val, len(fit)), test, odd)
     as_pixels = _fit_as_pixels(test) and _fit_as_pixels(odd)
@@ -204,7 +207,8 @@ def _left_out(config: EvaluateConfig, images: Images, home: Images | None) -> di
     """The parts that these images do not allow, with the reason. Raises UsageError if those are
     all that were asked for."""
     found = {}
-    train, (looked_train, test) = images.train, looked_at(images, config.codec.code_dim)
+    train = images.train
+    looked_train, test = looked_at(images, _pooling(config, images).numbers)
     for part in config.parts:
         if part == "robustness":
             continue
@@ -212,7 +216,7 @@ def _left_out(config: EvaluateConfig, images: Images, home: Images | None) -> di
             found[part] = "these images have no labels"
         elif not images.labelled or train.classes < 2 or looked_train.classes < 2:
             found[part] = "all these images, or all that are learned from, have one label"
-        elif part == "anomaly" and codec_alone(config).code_dim > WIDEST:
+        elif part == "anomaly" and pooling_alone(config, images).numbers > WIDEST:
             found[part] = f"distances are taken in codes of {WIDEST:,} numbers or fewer"
         elif part == "anomaly" and not classes_alone(config, train, test):
             found[part] = f"no class has {FEWEST} training images and a test image"
@@ -232,7 +236,8 @@ def _contestants(
 ) -> list[Contestant]:
     """The codes, PCA's where the training images have as many components, and pixels where they
     are not too large."""
-    train, test = looked_at(images, config.codec.code_dim)
+    pooling = _pooling(config, images)
+    train, test = looked_at(images, pooling.numbers)
     seeds = range(config.seed, config.seed + config.seeds)
     codecs: list[tuple[Codec | None, Sequence[int]]]
     if run is not None:
@@ -244,13 +249,14 @@ def _contestants(
         each = [seeds] if len(jobs) == 1 else [[job.seed] for job in jobs]
         trained = [trainings.done[job].codec for job in jobs]
         codecs = list(zip(trained, each, strict=True))
-    labels = _labels(config)
+    labels = _labels(config, images)
     found = [Contestant(CODES, labels[CODES], codecs, train, test)]
     with context.terminal.working(labels[PCA]):
         own = codecs[0][0]
         assert own is not None
         elsewhere = run is not None and _asks_for_others(config, run)
-        pca = pca_of(own.code_dim, images) if elsewhere else pca_beside(own, images)
+        another = elsewhere or pooling.numbers < own.code_dim
+        pca = pca_of(pooling.numbers, images) if another else pca_beside(own, images)
     if pca is not None:
         found.append(Contestant(PCA, labels[PCA], [(pca, seeds)], train, test))
     if _fit_as_pixels(test):
@@ -279,10 +285,16 @@ def _measured(
     return {**values, "probe_steps": [max(steps)]} if steps else values
 
 
-def _labels(config: EvaluateConfig) -> dict[str, str]:
-    """Names of the contestants in tables and figures: `mlp-32`, `PCA-32`, `pixels`."""
-    k = config.codec.code_dim
-    return {CODES: f"{config.codec.name}-{k}", PCA: f"PCA-{k}", PIXELS: "pixels"}
+def _pooling(config: EvaluateConfig, images: Images) -> Pooling:
+    """The map from codes to the vectors that are looked at."""
+    return codecs.pooling_of(config.codec, images.shape)
+
+
+def _labels(config: EvaluateConfig, images: Images) -> dict[str, str]:
+    """Names of the contestants in tables and figures: `mlp-32`, `PCA-32`, `pixels`; PCA has as many
+    numbers as are looked at."""
+    own = f"{config.codec.name}-{config.codec.code_dim}"
+    return {CODES: own, PCA: f"PCA-{_pooling(config, images).numbers}", PIXELS: "pixels"}
 
 
 def _fit_as_pixels(test: Source) -> bool:
@@ -378,11 +390,14 @@ def _notes(
     found: Mapping[str, Values],
 ) -> list[str]:
     """Sentences on what the numbers are of."""
-    train, test = looked_at(images, config.codec.code_dim)
+    pooling = _pooling(config, images)
+    train, test = looked_at(images, pooling.numbers)
     notes = [
         f"Read from {len(train):,} training images, measured on {len(test):,} test images; ± is the"
         " deviation over seeds of what is trained or drawn."
     ]
+    if pooling.in_words:
+        notes.append(f"Codes of {_labels(config, images)[CODES]} are {pooling.in_words}.")
     if run is None:
         own = config.train
         if not config.trains_codecs_of_all:
@@ -402,7 +417,7 @@ def _notes(
         notes.append(f"Mixtures are fitted to codes of {WIDEST_MIXTURE} numbers or fewer.")
     if "classification" in parts:
         notes += _few_in_words(train, images)
-        notes += _probes_in_words(config, found)
+        notes += _probes_in_words(_labels(config, images), found)
         if _fit_as_pixels(test) and "probe_accuracy" not in found[PIXELS]:
             notes.append("Pixels are not classified: those that can be held lack a class.")
     if "anomaly" in parts:
@@ -410,9 +425,8 @@ def _notes(
     return notes
 
 
-def _probes_in_words(config: EvaluateConfig, found: Mapping[str, Values]) -> list[str]:
+def _probes_in_words(labels: Mapping[str, str], found: Mapping[str, Values]) -> list[str]:
     """A sentence on linear probes that are not solved to their tolerance."""
-    labels = _labels(config)
     cut = [
         labels[prefix]
         for prefix, values in found.items()
@@ -437,13 +451,17 @@ def _few_in_words(train: Source, images: Images) -> list[str]:
 
 def _alone_in_words(config: EvaluateConfig, images: Images) -> list[str]:
     """Sentences on the codecs of one class, and on classes that have none."""
-    own, (_, test) = config.anomaly, looked_at(images, config.codec.code_dim)
+    own = config.anomaly
+    _, test = looked_at(images, _pooling(config, images).numbers)
     normal = classes_alone(config, images.train, test)
     code_dim = codec_alone(config).code_dim
     how = "" if config.codec.solved else f", {count(own.epochs, 'epoch')} each"
     there = test.require_labels("anomaly").unique().tolist()
     left_out = [label for label in there if label not in normal]
     trained = count(len(config.seeds_of_trainings) * len(normal), "codec")
+    averaged = pooling_alone(config, images).in_words
+    if averaged and codec_alone(config) != config.codec:
+        how = f", {averaged}{how}"
     notes = [f"Odd images are told by {trained} of one class each, with codes of {code_dim}{how}."]
     if left_out:
         notes.append(f"Too few images to be the normal ones have {_named(left_out, images)}.")

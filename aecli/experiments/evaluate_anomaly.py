@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from aecli import codecs
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
+from aecli.codecs.pooling import Pooling
 from aecli.codecs.principal import most_components
 from aecli.codespace.region import NEIGHBOURS, OccupiedRegion
 from aecli.config import CodecConfig, EvaluateConfig, FitConfig, PcaConfig, with_values
@@ -24,7 +26,7 @@ from aecli.experiments.evaluate_parts import (
 from aecli.measure import metrics
 from aecli.measure.anomaly import auroc, ranks
 from aecli.measure.distances import nearest_distances
-from aecli.measure.views import View
+from aecli.measure.views import View, vectors
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training.jobs import Job, train_all
@@ -89,7 +91,7 @@ def anomaly(
     every = [job for of_class in jobs.values() for job in of_class]
     trainings = train_all(every, split, config, run_dir, context)
     trainings.require_all()
-    k = codec_alone(config).code_dim
+    k = pooling_alone(config, images).numbers
     found: dict[str, dict[int, Values]] = {name: {} for name in contestants}
     with context.terminal.working("looking for odd images", len(each), "classes") as advance:
         for label, normal in each.items():
@@ -110,7 +112,7 @@ def others(codec: Codec, normal: Normal, contestants: Sequence[str]) -> dict[str
     learned from; PCA is of these too. Scores as in `anomaly`."""
     ways: dict[str, Codec | None] = {
         CODES: codec,
-        PCA: _pca(codec.code_dim, normal.fit),
+        PCA: _pca(codec.pooling.numbers, normal.fit),
         PIXELS: None,
     }
     found = {}
@@ -147,15 +149,15 @@ def aurocs(codec: Codec | None, normal: Normal) -> dict[str, float]:
 
 def _scores(codec: Codec | None, normal: Normal) -> dict[str, list[Tensor]]:
     """Scores of the held-out, the normal and the odd images, by name; higher is odder."""
-    most = most_side_by_side(normal.fit.pixels if codec is None else codec.code_dim)
+    most = most_side_by_side(normal.fit.pixels if codec is None else codec.pooling.numbers)
     fit, held_out = (thinned(each, most) for each in (normal.fit, normal.held_out))
     parts = (held_out, normal.test, normal.odd)
     if codec is None:
         view, training = View.fitted(None, fit)
         near = [nearest_distances(view.all(part), training, NEIGHBOURS) for part in parts]
         return {"density": near}
-    codes = [metrics.encode(codec, part) for part in parts]
-    region = OccupiedRegion.calibrated(metrics.encode(codec, fit), codes[0])
+    codes = [vectors(codec, part) for part in parts]
+    region = OccupiedRegion.calibrated(vectors(codec, fit), codes[0])
     return {
         "error": [metrics.reconstruction_errors(codec, part)[0] for part in parts],
         "density": [region.distances(some) for some in codes],
@@ -192,6 +194,11 @@ def codec_alone(config: EvaluateConfig) -> CodecConfig:
     """The codec that learns one class alone."""
     code_dim = config.anomaly.code_dim or config.codec.code_dim
     return config.codec.model_copy(update={"code_dim": code_dim})
+
+
+def pooling_alone(config: EvaluateConfig, images: Images) -> Pooling:
+    """The map from its codes to the vectors that are compared."""
+    return codecs.pooling_of(codec_alone(config), images.shape)
 
 
 def fit_alone(config: EvaluateConfig, batch_size: int) -> FitConfig:

@@ -66,9 +66,10 @@ def most_side_by_side(numbers: int) -> int:
     return batch_size(numbers, facts.SIDE_BY_SIDE)
 
 
-def looked_at(images: Images, code_dim: int) -> tuple[Source, Source]:
-    """The training and the test images that are looked at, so many as can be held as codes."""
-    most = most_side_by_side(code_dim)
+def looked_at(images: Images, numbers: int) -> tuple[Source, Source]:
+    """The training and the test images that are looked at, so many as can be held as vectors of so
+    many numbers."""
+    most = most_side_by_side(numbers)
     train, test = min(MOST_TRAINING, most), min(MOST_TEST, most)
     return thinned(images.train, train), thinned(images.test, test)
 

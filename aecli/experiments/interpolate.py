@@ -29,6 +29,7 @@ from aecli.experiments.possible import (
     require_held_out,
     require_held_out_images,
     require_images,
+    require_narrow,
 )
 from aecli.experiments.result import Result
 from aecli.experiments.subject import (
@@ -55,6 +56,7 @@ def check(config: InterpolateConfig, images: int | None) -> None:
         whose = f", with which --run {config.run} was trained," if config.run else ""
         raise UsageError(f"data.val=0{whose} leaves no held-out images to calibrate holes on")
     require_held_out(config.data.val)
+    require_narrow(config.codec.code_dim)
     known = DATASETS.get("mnist" if config.data.dataset == "auto" else config.data.dataset)
     if known is not None and known.classes:
         _require_classes(config, known.classes)

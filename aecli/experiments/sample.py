@@ -21,6 +21,7 @@ from aecli.experiments.possible import (
     require_calibration,
     require_held_out,
     require_images,
+    require_narrow,
 )
 from aecli.experiments.result import Result
 from aecli.experiments.sample_classes import classes_to_draw, draw_classes, require_labels
@@ -49,6 +50,7 @@ _FEWEST = 50  # training images, from which a sampler and the references can be 
 def check(config: SampleConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after training; images: the number, if known."""
     require_held_out(config.data.val)
+    require_narrow(config.codec.code_dim)
     require_trainable(config)
     require_labels(config)
     held_out = facts.n_held_out(config.data)

@@ -16,7 +16,7 @@ from aecli.config import ElboLoss, ToVaeConfig, with_values
 from aecli.data import facts
 from aecli.errors import DivergedError
 from aecli.experiments.conversion import Scales
-from aecli.experiments.possible import require_calibration, require_held_out
+from aecli.experiments.possible import require_calibration, require_held_out, require_narrow
 from aecli.experiments.result import Result
 from aecli.experiments.subject import noted_classifier, other_images
 from aecli.experiments.training_figure import draw_training
@@ -45,6 +45,7 @@ _NORMAL = 3.0  # the map reaches at least so far to each side: nearly all of N(0
 def check(config: ToVaeConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only after training; images: the number, if known."""
     require_held_out(config.data.val)
+    require_narrow(config.codec.code_dim)
     held_out = facts.n_held_out(config.data)
     if held_out is not None:
         require_calibration(*held_out)

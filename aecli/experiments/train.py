@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from aecli import chapter, codecs, figures
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
+from aecli.codespace.region import WIDEST
 from aecli.config import ElboLoss, TrainConfig
 from aecli.counts import count
 from aecli.data.facts import image_shape
@@ -117,6 +119,11 @@ class _Outcome:
     first_units: Sequence[_FirstUnits]
     """An ordered code with its first units alone, by their number, ascending; empty of another."""
 
+    @cached_property
+    def correlations(self) -> Tensor | None:
+        """Correlations (k, k) of the code's units; None of more units than have such matrices."""
+        return metrics.correlations(self.codes) if self.codec.code_dim <= WIDEST else None
+
     @property
     def pca(self) -> Pca | None:
         """PCA of the same code dimension; None where there is none."""
@@ -130,6 +137,7 @@ class _Outcome:
     def numbers(self) -> dict[str, Any]:
         """The content of metrics.json."""
         codec, images, pca_mse = self.codec, self.images, self.pca_test_mse
+        correlated = self.correlations
         return {
             "dataset": images.name,
             "code_dim": codec.code_dim,
@@ -145,7 +153,9 @@ class _Outcome:
             "pca_rank": None if self.pca is None else effective_rank(self.pca, images),
             **transform_columns(self.baselines),
             "mean_image_test_mse": self.mean_image_test_mse,
-            "mean_abs_correlation": metrics.mean_abs_correlation(metrics.correlations(self.codes)),
+            "mean_abs_correlation": (
+                None if correlated is None else metrics.mean_abs_correlation(correlated)
+            ),
             **({"ordered_rank_correlation": unit_order(self.codes)} if self.first_units else {}),
             "epochs": len(self.records),
             "train_seconds": round(sum(record.seconds for record in self.records), 3),
@@ -265,7 +275,7 @@ def _draw(outcome: _Outcome, title: str, run_dir: RunDir) -> None:
         figures.code_units(
             codes.double().var(dim=0, correction=0).numpy(),
             None if outcome.pca is None else outcome.pca.variances.double().numpy(),
-            metrics.correlations(codes).numpy(),
+            None if outcome.correlations is None else outcome.correlations.numpy(),
             f"The code's units over the test images ({title})",
         ),
     )

@@ -30,19 +30,19 @@ _LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and
 
 
 def code_units(
-    variances: Array, pca_variances: Array | None, correlation: Array, title: str
+    variances: Array, pca_variances: Array | None, correlation: Array | None, title: str
 ) -> Figure:
     """Left: the variance of each code unit as it comes, beside PCA's; right: their correlations.
 
     variances: (k,) by unit. pca_variances: (k,) by component, fewer where PCA has no more, or None.
-    correlation: (k, k). A single unit has nothing to be correlated with: no right side then.
+    correlation: (k, k), or None where k is too large for it. A single unit has nothing to be
+    correlated with; there is no right side then, and none without correlations.
     """
     k = len(variances)
+    sides = 1 if k == 1 or correlation is None else 2
     with mpl.rc_context(STYLE):
-        figure = new_figure(10 if k > 1 else 6.5, 4.8)
-        bars, *others = figure.subplots(
-            1, 2 if k > 1 else 1, squeeze=False, width_ratios=(1.25, 1)[: min(k, 2)]
-        )[0]
+        figure = new_figure(10 if sides > 1 else 6.5, 4.8)
+        bars, *others = figure.subplots(1, sides, squeeze=False, width_ratios=(1.25, 1)[:sides])[0]
         units = np.arange(k)
         share = variances / max(float(variances.sum()), 1e-12)
         handles: list[Any] = [
@@ -62,6 +62,7 @@ def code_units(
         unit_axis(bars, k)
         bars.set(ylabel="share of the codes' variance (%)", title="Variance per unit")
         for matrix in others:
+            assert correlation is not None
             matrix.set_title("Correlation between units")
             scale = _off_diagonal_scale(correlation)
             shown = matrix.imshow(

@@ -78,6 +78,11 @@ def converted(config: ToVaeConfig, runs_dir: Path) -> ToVaeConfig:
         raise UsageError(f"to-vae {run.path.name}: its codec is solved for, not trained")
     if codec.variational:
         raise UsageError(f"to-vae {run.path.name}: its codec is variational already")
+    if not codec.convertible:
+        raise UsageError(
+            f"to-vae {run.path.name}: a codec {codec.name!r} cannot become variational; 'kl', whose"
+            " code is a grid too, is so from the first step: aecli train --codec kl"
+        )
     path = str(run.path.resolve())
     settled = with_values(
         config,
@@ -107,12 +112,12 @@ def converted(config: ToVaeConfig, runs_dir: Path) -> ToVaeConfig:
 
 
 def _has_plain_network(run: Run) -> bool:
-    """True for a run whose codec is a network that is not variational."""
+    """True for a run whose codec is a network that is not variational and can become so."""
     try:
         codec = run.config.codec
     except DataError:
         return False
-    return isinstance(codec, NetworkSection) and not codec.variational
+    return isinstance(codec, NetworkSection) and not codec.variational and codec.convertible
 
 
 def with_ancestor(config: Network, runs_dir: Path) -> Network:
