@@ -2,16 +2,29 @@
 
 import io
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import aecli
 from aecli import codecs
-from aecli.config import EXPERIMENTS, ConvConfig, LinearConfig, MlpConfig, SweepConfig, TrainConfig
+from aecli.config import (
+    EXPERIMENTS,
+    ConvConfig,
+    LinearConfig,
+    MlpConfig,
+    SweepConfig,
+    TrainConfig,
+    with_values,
+)
+from aecli.config.experiments import SWEPT
 from aecli.pages import hourglass, pictures, readings
-from aecli.pages.report import page
+from aecli.pages.contents import Contents
+from aecli.pages.report import PICTURES, page
 from aecli.runs.folder import new_run
 from aecli.runs.run import Run
 from tests.conftest import ONE_PIXEL
@@ -97,6 +110,66 @@ def test_a_run_without_a_result_says_so(tmp_path):
 
 def test_every_experiment_has_a_reading():
     assert set(readings.READERS) == set(EXPERIMENTS)
+
+
+def test_every_picture_has_words_of_its_own():
+    sources = (path.read_text() for path in Path(aecli.__file__).parent.rglob("*.py"))
+    saved = {name for text in sources for name in re.findall(r'save_figure\(\s*"(\w+)"', text)}
+    saved |= {f"reconstructions_{kind.replace('-', '_')}" for kind in SWEPT}
+    assert len(saved) > 20
+    assert saved <= set(PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("shortcuts", "True", "yes"),
+        ("beats_pca", False, "no"),
+        ("parameters", "12632064", "12,632,064"),
+        ("mix_condition_number", 123456.78, "123,457"),
+        ("seed", 20261127, "20261127"),
+        ("n", "1" * 300, "1.111e+299"),
+        ("ssim", 0.80944, "0.8094"),
+    ],
+)
+def test_a_cell_is_read_at_a_glance(name, value, said):
+    assert readings._cell(name, value).text == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (23.02, "23.0 s"),
+        (659, "11 min"),
+        (7500, "2 h 5 min"),
+        (7199.9, "2 h 0 min"),
+        (1e12, "1,000,000,000,000.0 s"),
+    ],
+)
+def test_facts_are_in_plain_words(tmp_path, seconds, said):
+    config = with_values(TrainConfig(), {"train.epochs": 1})
+    with new_run(tmp_path, config, "x", []) as run:
+        run.write_metrics({"dataset": "mnist"})
+    record = json.loads((run.path / "run.json").read_text())
+    record |= {"seconds": seconds, "started": "2026-11-27T08:23:02+02:00", "finished": "soon"}
+    (run.path / "run.json").write_text(json.dumps(record))
+    html = page([Run(run.path)], "now")
+    assert "1 epoch in batches" in html
+    assert "<dd>2026-11-27 06:23 UTC</dd>" in html
+    assert "<dd>soon</dd>" in html
+    assert said in html
+
+
+def test_the_bars_of_samplers_leave_out_what_would_hide_the_others(tmp_path):
+    found = {"floor": 1.2, "decoded": 5.2, "standard_normal": 200.0, "mixture": 3.4}
+    with new_run(tmp_path, EXPERIMENTS["sample"](), "x", []) as run:
+        run.write_metrics({f"frechet_{k}": v for k, v in (found | {"untrained": 4000.0}).items()})
+    bars = readings.read(Contents(Run(run.path), [])).bars
+    assert [bar.label for bar in bars] == [
+        "real images", "mixture", "decoded images", "standard-normal",
+    ]  # fmt: skip
+    assert bars[1].is_own
+    assert "Frechet distance, lower is better" in page([Run(run.path)], "now")
 
 
 def test_several_runs_have_an_index_with_what_differs(tmp_path):
