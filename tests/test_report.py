@@ -256,6 +256,16 @@ def browser():
     found.quit()
 
 
+def wide(runs):
+    """A sweep whose table has more columns than a sheet of paper has room for."""
+    with new_run(runs, SweepConfig(code_dims=(2, 8)), "x", []) as run:
+        columns = ["code_dim", "what_it_learns", *(f"rotated_transform_{i}" for i in range(16))]
+        row = dict.fromkeys(columns, 0.1234567) | {"what_it_learns": "slant and thickness, much"}
+        run.write_csv("table.csv", [row | {"code_dim": k} for k in (2, 8)])
+        run.write_metrics({"rows": 2})
+    return run.path
+
+
 def opened(browser, path, width):
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -304,3 +314,33 @@ def test_a_picture_is_seen_large_without_a_script(browser, tmp_path):
     assert browser.execute_script(width) < 360
     browser.get(target.as_uri() + "#r1-p1")
     assert browser.execute_script(width) >= 900
+
+
+def test_a_wide_table_has_its_caption_in_sight(browser, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(wide(tmp_path / "runs"))], "now"))
+    opened(browser, target, 360)
+    caption = browser.execute_script(
+        "document.querySelector('.scroll').scrollLeft = 500;"
+        "const box = document.querySelector('caption').getBoundingClientRect();"
+        "return [box.left, box.right]"
+    )
+    assert caption[0] >= 0
+    assert caption[1] <= 360
+
+
+def test_a_narrow_index_shows_the_results(browser, tmp_path):
+    target = tmp_path / "page.html"
+    runs = tmp_path / "runs"
+    target.write_text(page([Run(trained(runs)), Run(swept(runs))], "now"))
+    opened(browser, target, 360)
+    cells = browser.find_elements("css selector", "table.sortable tbody tr:first-child td")
+    assert cells[1].text == "0.01100"
+    assert cells[1].rect["x"] + cells[1].rect["width"] <= 360
+
+
+def test_long_words_in_a_table_have_room(browser, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(wide(tmp_path / "runs"))], "now"))
+    opened(browser, target, 360)
+    assert browser.find_element("css selector", "td.words").rect["height"] < 60
