@@ -344,3 +344,33 @@ def test_long_words_in_a_table_have_room(browser, tmp_path):
     target.write_text(page([Run(wide(tmp_path / "runs"))], "now"))
     opened(browser, target, 360)
     assert browser.find_element("css selector", "td.words").rect["height"] < 60
+
+
+@pytest.fixture
+def on_paper(browser):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    yield browser
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_paper_has_all_columns_and_no_closed_lists(on_paper, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(wide(tmp_path / "runs"))], "now"))
+    opened(on_paper, target, 720)  # of A4, between margins
+    root = "document.documentElement"
+    assert on_paper.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
+    assert on_paper.execute_script(
+        "const table = document.querySelector('.scroll table').getBoundingClientRect();"
+        "return table.right <= innerWidth && table.width > 0"
+    )
+    assert on_paper.execute_script(
+        "return [...document.querySelectorAll('details')].every(each => !each.offsetHeight)"
+    )
+
+
+def test_paper_has_the_bars(on_paper, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(trained(tmp_path / "runs"))], "now"))
+    opened(on_paper, target, 720)
+    bar = "getComputedStyle(document.querySelector('.track span'))"
+    assert on_paper.execute_script(f"return {bar}.printColorAdjust") == "exact"
