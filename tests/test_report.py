@@ -1,5 +1,6 @@
 """`aecli report`: what stands on the page, how large it is, and how a browser shows it."""
 
+import base64
 import io
 import json
 import re
@@ -202,6 +203,15 @@ def test_the_hourglass_counts_what_the_codec_has(settings):
     assert [layer.is_code for layer in glass.layers].count(True) == 1
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 512, 512)])
+@pytest.mark.parametrize("settings", [MlpConfig(code_dim=1024, variational=True), ConvConfig()])
+def test_words_beside_the_hourglass_are_not_cut(settings, shape):
+    drawing = hourglass.drawn(hourglass.hourglass(settings, shape))
+    room = drawing.width - (drawing.centre * 2 + 6)
+    assert max(len(bar.label) for bar in drawing.bars) * 7 <= room
+    assert max(len(bar.parameters) for bar in drawing.bars) * 6.5 <= room
+
+
 def test_pages_have_a_largest_size(tmp_path):
     large = png((900, 1400), noise=True)
     one = trained(tmp_path, large)
@@ -256,10 +266,10 @@ def browser():
     found.quit()
 
 
-def wide(runs):
-    """A sweep whose table has more columns than a sheet of paper has room for."""
+def wide(runs, more=16):
+    """A sweep whose table has 2 columns and so many more."""
     with new_run(runs, SweepConfig(code_dims=(2, 8)), "x", []) as run:
-        columns = ["code_dim", "what_it_learns", *(f"rotated_transform_{i}" for i in range(16))]
+        columns = ["code_dim", "what_it_learns", *(f"rotated_transform_{i}" for i in range(more))]
         row = dict.fromkeys(columns, 0.1234567) | {"what_it_learns": "slant and thickness, much"}
         run.write_csv("table.csv", [row | {"code_dim": k} for k in (2, 8)])
         run.write_metrics({"rows": 2})
@@ -353,10 +363,12 @@ def on_paper(browser):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
-def test_paper_has_all_columns_and_no_closed_lists(on_paper, tmp_path):
+@pytest.mark.parametrize(("more", "width"), [(9, 716), (16, 1047)])
+def test_paper_has_all_columns_and_no_closed_lists(on_paper, tmp_path, more, width):
+    """On sheets of A4, upright or, for many columns, lengthways, between the margins."""
     target = tmp_path / "page.html"
-    target.write_text(page([Run(wide(tmp_path / "runs"))], "now"))
-    opened(on_paper, target, 720)  # of A4, between margins
+    target.write_text(page([Run(wide(tmp_path / "runs", more))], "now"))
+    opened(on_paper, target, width)
     root = "document.documentElement"
     assert on_paper.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
     assert on_paper.execute_script(
@@ -366,6 +378,9 @@ def test_paper_has_all_columns_and_no_closed_lists(on_paper, tmp_path):
     assert on_paper.execute_script(
         "return [...document.querySelectorAll('details')].every(each => !each.offsetHeight)"
     )
+    printed = on_paper.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.7})
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", base64.b64decode(printed["data"]))
+    assert any(float(w) > float(h) for w, h in boxes) == (more > 9)
 
 
 def test_paper_has_the_bars(on_paper, tmp_path):
