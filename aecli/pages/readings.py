@@ -7,6 +7,7 @@ from typing import Any
 from aecli.chapter import judge_grey_smear, judge_sanity_check
 from aecli.chapter.verdict import BY_CONSTRUCTION, FAILS, HOLDS, ONLY_IF
 from aecli.chapter.wording import COLLAPSED, mse_in_words, worse_than_constant
+from aecli.counts import count
 from aecli.pages.contents import Contents, finite
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
@@ -64,6 +65,8 @@ class Reading:
     statements: Sequence[Statement] = ()
     bars: Sequence[Bar] = ()
     tables: Sequence[Table] = ()
+    bars_measure: str = ""
+    """Name of the number that the bars show, of which less is better."""
 
 
 def read(contents: Contents) -> Reading:
@@ -104,6 +107,7 @@ def _train(run: Contents) -> Reading:
         statements,
         _bars((labels[key], value, key == "test_mse") for key, value in errors.items()),
         [_table_of(run, "ordered.csv", "First units alone")] if run.text("ordered.csv") else [],
+        "test mse per pixel",
     )
 
 
@@ -131,7 +135,7 @@ def _grids(run: Contents) -> Reading:
         return Reading("", tables=[table])
     better = sum(mse < beside for _, mse, beside in errors)
     kind = GOOD if better == len(errors) else PLAIN if better else BAD
-    text = f"Better than PCA of as many numbers: {better} of {len(errors)} grids."
+    text = f"Better than PCA of as many numbers: {better} of {count(len(errors), 'grid')}."
     name, mse, beside = min(errors, key=lambda each: each[1])
     measure = f"lowest test mse per pixel, {name} numbers"
     return Reading(
@@ -171,7 +175,7 @@ def _against_pca(
     better = [k for k, mse, pca in judged if mse < pca]
     kind = GOOD if len(better) == len(judged) else BAD if not better else PLAIN
     which = f" (code {', '.join(better)})" if better and len(better) < len(judged) else ""
-    text = f"Better than PCA at {len(better)} of {len(judged)} code dimensions{which}."
+    text = f"Better than PCA at {len(better)} of {count(len(judged), 'code dimension')}{which}."
     k, mse, pca = min(judged, key=lambda each: each[1])
     measure = f"lowest test mse per pixel, at a code of {k}"
     return Reading(
@@ -198,7 +202,8 @@ def _interpolate(run: Contents) -> Reading:
         _table_of(run, "path.csv", "The path that is drawn", True),
         _table_of(run, "rates.csv", "Means over all paths", True),
     ]
-    return Reading("paths in a hole half-way", _percent(middle), beside, statements, (), tables)
+    measure = "paths in a hole half-way, lower is better"
+    return Reading(measure, _percent(middle), beside, statements, (), tables)
 
 
 def _sample(run: Contents) -> Reading:
@@ -226,10 +231,14 @@ def _sample(run: Contents) -> Reading:
     if floor:
         text = f"The best sampler, {best}, is at {drawn[best] / floor:,.1f} times the distance of"
         statements.insert(0, Statement(PLAIN, f"{text} real images."))
-    bars = _bars((name.replace("_", "-"), value, name == best) for name, value in names.items())
+    shown = {k: v for k, v in names.items() if k != "untrained"}  # far off
+    said = {"floor": "real images", "decoded": "decoded images"}
+    bars = _bars((said.get(k, k.replace("_", "-")), v, k == best) for k, v in shown.items())
     measure = f"lowest Frechet distance, {best.replace('_', '-')}"
     beside = f"real test images: {_short(floor)}"
-    return Reading(measure, _short(drawn[best]), beside, statements, bars, [table])
+    return Reading(
+        measure, _short(drawn[best]), beside, statements, bars, [table], "Frechet distance"
+    )
 
 
 def _to_vae(run: Contents) -> Reading:
@@ -259,7 +268,7 @@ def _evaluate(run: Contents) -> Reading:
     both = [(own, pca) for own, pca in pairs if own is not None and pca is not None]
     better = sum(own > pca for own, pca in both)
     kind = GOOD if better == len(both) else BAD if not better else PLAIN
-    text = f"Better than PCA's codes in {better} of {len(both)} measures."
+    text = f"Better than PCA's codes in {better} of {count(len(both), 'measure')}."
     by_measure: dict[tuple[str, str], dict[str, str]] = {}
     columns: list[str] = []
     for row in run.rows("evaluate.csv"):
@@ -362,9 +371,9 @@ def _cell(name: str, value: Any) -> Cell:
         return Cell("-")
     number = finite(value)
     if number is None:
-        return Cell(str(value)[:500])
-    if (isinstance(value, str) and value.lstrip("-").isdigit()) or isinstance(value, int):
-        return Cell(str(value)[:40], number)
+        return Cell({"True": "yes", "False": "no"}.get(text := str(value)[:500], text))
+    if (isinstance(value, str) and value.lstrip("-").isdecimal()) or isinstance(value, int):
+        return Cell(_whole(number) if name != "seed" else str(value)[:40], number)
     return Cell(mse_in_words(number) if "mse" in name and number >= 0 else _short(number), number)
 
 
@@ -393,7 +402,11 @@ def _mse(value: float | None) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else _whole(value) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _whole(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) < 1e15 else f"{number:.4g}"
 
 
 def _percent(value: float | None) -> str:
