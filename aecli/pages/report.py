@@ -51,6 +51,8 @@ PICTURES = {
     "per_class": "images drawn for each class",
     "kl_units": "what each unit of the code says of an image, in nats",
     "beta_curve": "what the weight of N(0, I) costs",
+    "grids": "test error of dc on ever coarser grids, with and without shortcuts",
+    "midpoints": "an image between two others, and what means of pixels and of codes make of it",
     "ordered": "test error of an ordered code's first units",
     "unit_mix": "linear autoencoder's units in terms of PCA's components",
     "conversion": "codecs before and after they are made variational",
