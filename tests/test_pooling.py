@@ -10,12 +10,13 @@ import torch
 
 from aecli import codecs
 from aecli.cli import search as search_command
+from aecli.codecs.grid_settings import DcConfig, KlConfig
 from aecli.codecs.pooling import Pooling
 from aecli.codespace import archive as archives
 from aecli.codespace import indexes
 from aecli.codespace.archive import Archive, Pooled
 from aecli.codespace.nearest import nearest
-from aecli.config import DcConfig, EvaluateConfig, KlConfig, MlpConfig
+from aecli.config import EvaluateConfig, MlpConfig
 from aecli.experiments import evaluate_anomaly
 from aecli.experiments import train as training
 from aecli.experiments.evaluate_anomaly import Normal, aurocs
@@ -174,7 +175,7 @@ def test_what_takes_a_codec_takes_a_grid_and_says_what_it_does_with_it(
     assert f"searched by exact search; codes are {averaged}" in found.stdout
     by_index = inside("search", "latest", "5", "--in", "codes.npy", "-k", "3", "--codes", "binary")
     assert averaged in by_index.stdout
-    decoded = inside("decode", "latest", "codes.npy", "-o", "decoded", "--range", "0:3")
+    decoded = inside("decode", "latest", "codes.npy", "-o", "decoded", "--npy")
     assert decoded.code == 0, decoded.stderr
 
     refused = inside("to-vae", trained.run.name)
@@ -198,9 +199,9 @@ def test_codes_too_long_for_a_matrix_are_refused_with_their_number(inside, comma
 
 def test_a_training_of_a_long_code_leaves_its_correlations_out(inside, monkeypatch):
     monkeypatch.setattr(training, "WIDEST", 3)
-    few = ("--dataset", "mnist-5k", "--limit-train", "100", "--epochs", "1", "--offline")
+    few = ("--dataset", "mnist-5k", "--limit-train", "64", "--batch-size", "64", "--offline")
     for code_dim in (3, 4):
-        done = inside("train", *few, "--code-dim", str(code_dim), "--json")
+        done = inside("train", *few, "--epochs", "1", "--code-dim", str(code_dim), "--json")
         assert done.code == 0, done.stderr
         assert (json.loads(done.stdout)["mean_abs_correlation"] is None) == (code_dim > 3)
 

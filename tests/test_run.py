@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import aecli
+from aecli import codecs
 from aecli.codecs import store
+from aecli.codecs.grid_settings import DcConfig
 from aecli.errors import DataError, UsageError
+from aecli.runs.run import Run
 
 
 @pytest.fixture
@@ -38,6 +42,25 @@ def test_it_encodes_and_decodes_arrays(run, small_run):
     assert codec.code_dim == 2
     assert run.encode(images[:0]).shape == (0, 2)
     assert run.decode(codes[:0]).shape == (0, 1, 28, 28)
+
+
+def test_codes_on_a_grid_are_taken_flat_and_as_they_are(tmp_path):
+    torch.manual_seed(0)
+    settings = DcConfig(code_dim=32, downsampling=4, width=4, widest=8)
+    shape = (1, 16, 16)
+    description, weights = store.pack(codecs.build(settings, shape), settings)
+    folder = tmp_path / "20260101T000000Z-train" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(description))
+    (folder / "model.safetensors").write_bytes(weights)
+    run = Run(folder.parent)
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    codes = run.encode(images)
+    grids = codes.reshape(3, 2, 4, 4)
+    np.testing.assert_array_equal(run.decode(grids), run.decode(codes))
+    assert run.decode(grids[:0]).shape == (0, *shape)
+    with pytest.raises(UsageError, match=r"expected \(N, 32\) or \(N, 2, 4, 4\)"):
+        run.decode(grids[:, :1])
 
 
 IMAGES = np.zeros((2, 1, 28, 28))

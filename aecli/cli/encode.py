@@ -16,7 +16,14 @@ from aecli.cli.pictures import require_apart
 from aecli.codespace.archive import beside, mapped, require_finite
 from aecli.codespace.bits import coder
 from aecli.codespace.encoding import STORED, Job, Unfinished, encode_all
-from aecli.codespace.oddness import SCORES, TYPICAL, Oddness, oddness, training_codes
+from aecli.codespace.oddness import (
+    SCORES,
+    TYPICAL,
+    Oddness,
+    oddness,
+    require_narrow,
+    training_codes,
+)
 from aecli.codespace.quantiser import Quantiser
 from aecli.config import DataConfig
 from aecli.data import datasets
@@ -59,6 +66,8 @@ def encode(
     config = data_of(run, data, assignments, data_dir)
     if scores and config.is_own:
         require_apart(beside(target, "-oddest.png"), Path(config.dataset))
+    if scores:
+        require_narrow(run.codec)  # before all images are listed
     places = places_of(run, data_dir, offline, terminal)
     whole = whole_for(run, config, places, terminal)
     whole = whole if part == "all" else whole.only(part)

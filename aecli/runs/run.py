@@ -199,19 +199,21 @@ class Run:
         return array.astype(np.float32) / np.float32(255 if dtype == "uint8" else 1)
 
     def decode(self, codes: "NDArray[Any]") -> "NDArray[np.float32]":
-        """Images (N, C, H, W) of codes (N, code_dim); a linear codec's may leave [0, 1]. Raises
-        UsageError for codes of another shape."""
+        """Images (N, C, H, W) of codes (N, code_dim), or (N, *code_shape); a linear codec's may
+        leave [0, 1]. Raises UsageError for codes of another shape."""
         import torch
 
         from aecli.data.images import batch_size
 
         array = _array(codes, "codes")
-        if array.ndim != 2 or array.shape[1] != self.codec.code_dim:
+        shape, flat = self.codec.code_shape, (self.codec.code_dim,)
+        if array.shape[1:] not in (shape, flat):
             wanted = f"(N, {self.codec.code_dim})"
+            wanted += f" or (N, {', '.join(map(str, shape))})" if shape != flat else ""
             raise UsageError(f"codes: an array of shape {array.shape}, expected {wanted}")
         if array.dtype.kind not in "fiu" or not bool((abs(array) < float("inf")).all()):
             raise UsageError(f"codes: {array.dtype} {_range(array)}, expected finite numbers")
-        shaped = torch.from_numpy(array.copy()).float().unflatten(1, self.codec.code_shape)
+        shaped = torch.from_numpy(array.copy()).float().reshape(len(array), *shape)
         with torch.no_grad():
             size = batch_size(self.codec.pixels)
             none = torch.empty((0, *self.codec.image_shape))
