@@ -193,6 +193,18 @@ def test_a_ledger_is_good_if_most_of_it_was_judged(tmp_path, verdicts, kind, sai
     assert said in statement.text
 
 
+def test_of_a_long_training_the_last_epochs_are_shown(tmp_path):
+    path = trained(tmp_path)
+    (path / "history.csv").write_text(
+        "epoch,train_mse\n" + "".join(f"{i},0.1\n" for i in range(300))
+    )
+    html = page([Run(path)], "now")
+    assert "Epochs (history.csv, the last 200 rows)" in html
+    assert "Not read" not in html
+    epochs = [row[0].text for row in readings.history_table(Contents(Run(path), [])).rows]
+    assert epochs == [str(i) for i in range(100, 300)]
+
+
 def test_lines_of_a_message_follow_one_another(tmp_path):
     with pytest.raises(DivergedError), new_run(tmp_path, TrainConfig(), "x", []):
         raise DivergedError("loss nan\na lower --lr may help")

@@ -8,7 +8,7 @@ from aecli.chapter import judge_grey_smear, judge_sanity_check
 from aecli.chapter.verdict import BY_CONSTRUCTION, FAILS, HOLDS, ONLY_IF
 from aecli.chapter.wording import COLLAPSED, mse_in_words, worse_than_constant
 from aecli.counts import count
-from aecli.pages.contents import Contents, finite
+from aecli.pages.contents import MOST_ROWS, Contents, finite
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
 
@@ -371,15 +371,21 @@ def metrics_table(run: Contents) -> Table:
 
 def history_table(run: Contents) -> Table | None:
     """The epochs of a training, folded; None if there are none."""
-    return _table_of(run, "history.csv", "Epochs", True) if run.text("history.csv") else None
+    if not run.text("history.csv"):
+        return None
+    return _table_of(run, "history.csv", "Epochs", True, last=True)
 
 
-def _table_of(run: Contents, file: str, title: str, is_folded: bool = False) -> Table:
-    """A CSV of the run, with columns in which every row has the same left out."""
-    rows = run.rows(file)
+def _table_of(
+    run: Contents, file: str, title: str, is_folded: bool = False, last: bool = False
+) -> Table:
+    """A CSV of the run, without its dataset; of a long one the first rows, or the last."""
+    rows = run.rows(file, last)
     header = [name for name in (rows[0] if rows else {}) if name not in ("dataset", "values")]
     cells = [[_cell(name, row.get(name, "")) for name in header] for row in rows]
-    return Table(f"{title} ({file})", [_words(name) for name in header], cells, is_folded)
+    part = f", the {'last' if last else 'first'} {MOST_ROWS} rows" if len(rows) == MOST_ROWS else ""
+    title = f"{title} ({file}{part})"
+    return Table(title, [_words(name) for name in header], cells, is_folded)
 
 
 def _cell(name: str, value: Any) -> Cell:
