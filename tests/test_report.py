@@ -23,6 +23,7 @@ from aecli.config import (
     with_values,
 )
 from aecli.config.experiments import SWEPT
+from aecli.errors import DivergedError
 from aecli.pages import hourglass, pictures, readings
 from aecli.pages.contents import Contents
 from aecli.pages.report import PICTURES, page
@@ -162,15 +163,57 @@ def test_facts_are_in_plain_words(tmp_path, seconds, said):
 
 
 def test_the_bars_of_samplers_leave_out_what_would_hide_the_others(tmp_path):
-    found = {"floor": 1.2, "decoded": 5.2, "standard_normal": 200.0, "mixture": 3.4}
+    found = {"floor": 1.2, "decoded": 5.2, "standard_normal": 2.0, "by_class_mixture": 3.4}
     with new_run(tmp_path, EXPERIMENTS["sample"](), "x", []) as run:
         run.write_metrics({f"frechet_{k}": v for k, v in (found | {"untrained": 4000.0}).items()})
     bars = readings.read(Contents(Run(run.path), [])).bars
-    assert [bar.label for bar in bars] == [
-        "real images", "mixture", "decoded images", "standard-normal",
-    ]  # fmt: skip
+    named = ["real images", "standard-normal", "mixture, by class", "decoded images"]
+    assert [bar.label for bar in bars] == named
     assert bars[1].is_own
-    assert "Frechet distance, lower is better" in page([Run(run.path)], "now")
+    html = page([Run(run.path)], "now")
+    assert "The best sampler, standard-normal, is at 1.7 times" in html
+    assert "Frechet distance, lower is better" in html
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "kind", "said"),
+    [
+        (["holds"] * 3, "good", "3 claims. Of 3 that were judged 3 hold."),
+        (["holds", "does not hold"], "bad", "judged 1 holds, 1 does not hold."),
+        (["not judged (mnist-5k)"], "plain", "1 claim. No claim was judged."),
+        (["holds", *["not judged (mnist-5k)"] * 2], "plain", "Of 1 that were judged 1 holds."),
+    ],
+)
+def test_a_ledger_is_good_if_most_of_it_was_judged(tmp_path, verdicts, kind, said):
+    with new_run(tmp_path, EXPERIMENTS["reproduce"](), "x", []) as run:
+        run.write_json("claims.json", [{"verdict": verdict} for verdict in verdicts])
+        run.write_metrics({"quick": False})
+    [statement] = readings.read(Contents(Run(run.path), [])).statements
+    assert statement.kind == kind
+    assert said in statement.text
+
+
+def test_of_a_long_training_the_last_epochs_are_shown(tmp_path):
+    path = trained(tmp_path)
+    (path / "history.csv").write_text(
+        "epoch,train_mse\n" + "".join(f"{i},0.1\n" for i in range(300))
+    )
+    html = page([Run(path)], "now")
+    assert "Epochs (history.csv, the last 200 rows)" in html
+    assert "Not read" not in html
+    epochs = [row[0].text for row in readings.history_table(Contents(Run(path), [])).rows]
+    assert epochs == [str(i) for i in range(100, 300)]
+
+
+def test_lines_of_a_message_follow_one_another(tmp_path):
+    with pytest.raises(DivergedError), new_run(tmp_path, TrainConfig(), "x", []):
+        raise DivergedError("loss nan\na lower --lr may help")
+    assert "loss nan; a lower --lr may help" in page([Run(next(tmp_path.glob("*-x")))], "now")
+    with new_run(tmp_path, EXPERIMENTS["pca-compare"](), "y", []) as run:
+        run.write_metrics({"eckart_young_holds": True})
+        run.save_text("explanation.md", "One.\n\nIt holds.\n\nTrained with muon.\n")
+    html = page([Run(run.path)], "now")
+    assert "Trained with muon.</p>" in html
 
 
 def test_several_runs_have_an_index_with_what_differs(tmp_path):

@@ -156,7 +156,7 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
     statements = [Statement(kind, sentence)] if sentence else []
     error = record.get("error")
     if isinstance(error, str):
-        statements.append(Statement(STOPPED, error[:2000]))
+        statements.append(Statement(STOPPED, _in_one_line(error[:2000])))
     tables = [table for table in reading.tables if table.rows]
     if (history := readings.history_table(run)) is not None:
         tables.append(history)
@@ -184,9 +184,14 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
         provenance=_provenance(run),
         repeat=repeat,
         repeat_note=note,
-        warnings=[str(each)[:1000] for each in warnings[:_MOST_WARNINGS]],
+        warnings=[_in_one_line(str(each)[:1000]) for each in warnings[:_MOST_WARNINGS]],
         faults=run.faults,
     )
+
+
+def _in_one_line(message: str) -> str:
+    """A message of the terminal's, whose lines follow one another."""
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
 
 
 def _seen(name: str) -> str:
