@@ -56,7 +56,8 @@ class Grid(Codec):
         try:
             self.model = self._model()
         except _NO_MODEL as error:
-            raise UsageError(
+            kind = UsageError if settings.from_pretrained is None else DataError
+            raise kind(
                 f"codec {settings.name!r}: diffusers makes no model of these layers:"
                 f" {type(error).__name__} {str(error).strip()[:200]}"
             ) from None

@@ -245,12 +245,13 @@ def _headers(whole: Files) -> Iterator[Case]:
         text = json.dumps(header | {key: header.get(key, {}) | v for key, v in changed.items()})
         content = struct.pack("<Q", len(text)) + text.encode() + weights[8 + size :]
         yield what, _put(WEIGHTS, content), (0,) if "metadata" in what else (3,)
-    for dtype in ("F4", "F8_E8M0", "F6_E2M3", "U16", "U64", "C64", "BOOL"):
-        text = json.dumps(
-            {"a": {"dtype": dtype, "shape": [64], "data_offsets": [0, _BYTES[dtype]]}}
-        )
-        content = struct.pack("<Q", len(text)) + text.encode() + bytes(_BYTES[dtype])
-        yield f"one tensor of {dtype}", _put(WEIGHTS, content), (3,)
+    numbers = weights[8 + size :]
+    for dtype, more in _BYTES.items():
+        offsets = [len(numbers), len(numbers) + more]
+        added = {"dtype": dtype, "shape": [64], "data_offsets": offsets}
+        text = json.dumps({**header, "more": added})
+        content = struct.pack("<Q", len(text)) + text.encode() + numbers + bytes(more)
+        yield f"a tensor more, of {dtype}", _put(WEIGHTS, content), (3,)
 
 
 _BYTES = {"F4": 32, "F6_E2M3": 48, "F8_E8M0": 64, "U16": 128, "U64": 512, "C64": 512, "BOOL": 64}
@@ -296,7 +297,7 @@ def _tensors(whole: Files) -> Iterator[Case]:
     yield "a single number", put({**tensors, first: torch.tensor(1.0)}), (3,)
     former = [key for key in tensors if ".to_q." in key]
     if former:
-        double = {**tensors, former[0].replace("to_q", "query"): tensors[former[0]]}
+        double = {**tensors, former[0].replace("to_q", "query"): tensors[former[0]].clone()}
         yield "a name twice", put(double), (3,)
 
 
@@ -314,7 +315,7 @@ def _descriptions(name: str, whole: Files) -> Iterator[Case]:
     yield "16384 channels", put(**{widths: [16384] * 3}), (3,)
     yield "1024 channels", put(**{widths: [1024] * 3}), (3,)
     yield "10**6 blocks", put(**{depth: 10**6 if one else [10**6] * 3}), (3,)
-    yield "64 blocks", put(**{depth: 64 if one else [64] * 3}), (3,)
+    yield "64 blocks", put(**{depth: 64 if one else [64] * 3}), (2, 3)
     yield "10,000 levels", put(**{widths: [4] * 10_000}), (3,)
     yield "a huge code", put(latent_channels=16384), (3,)
     yield "10**400 channels", put(latent_channels=10**400), (3,)
@@ -345,12 +346,26 @@ def _descriptions(name: str, whole: Files) -> Iterator[Case]:
         ), (2, 3)  # fmt: skip
     else:
         vit = {"encoder_block_types": "EfficientViTBlock"}
-        yield "no heads", put(**vit, attention_head_dim=16384), (2, 3)
-        yield "even scales", put(**vit, encoder_qkv_multiscales=[[2]] * 3), (3,)
+        yield "no heads", put(**vit, attention_head_dim=16384), (3,)
+        scales = {"attention_head_dim": 4, "encoder_qkv_multiscales": [[2]] * 3}
+        yield "even scales", put(**vit, **scales), (3,)
+        yield "even scales, and weights of them", _built({**described, **vit, **scales}), (3,)
         yield "10,000 scales", put(**vit, encoder_qkv_multiscales=[[5] * 10_000] * 3), (3,)
     for text in (b"", b"{", b"[]", b"null", b"1" * 5000, b"[" * 60_000, b'{"a":' * 10_000,
                  b"\xff\xfe", b"\0" * 100, b" " * 70_000, b"NaN", b"{}", b"<script>"):  # fmt: skip
         yield f"config.json is {text[:8]!r}", _put(CONFIG, text), (3,)
+
+
+def _built(described: dict[str, Any]) -> Change:
+    """A whole folder of diffusers' AutoencoderDC with these layers."""
+
+    def build(folder: Path) -> None:
+        from diffusers import AutoencoderDC
+
+        layers = {key: value for key, value in described.items() if not key.startswith("_")}
+        AutoencoderDC(**layers).save_pretrained(folder)
+
+    return build
 
 
 def _links(whole: Files, canary: Path) -> Iterator[Case]:
