@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import aecli
 from aecli import locks
 from aecli.config import TrainConfig
 from aecli.runs import removal
@@ -253,3 +254,16 @@ def test_ls_of_a_link_to_the_folder_of_runs(inside, runs, tmp_path):
     assert len(inside("ls", "--runs-dir", "elsewhere").stdout.splitlines()) == 7
     assert inside("rm", DAY.format(1), "--yes", "--runs-dir", "elsewhere").code == 0
     assert Path(runs / DAY.format(2)).is_dir()
+
+
+def test_nothing_since_is_not_no_runs(inside, runs):
+    assert "no runs in runs that match" in inside("ls", "--since", "2099-01-01").stderr
+
+
+def test_python_opens_runs_where_ls_finds_them(runs, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AECLI_RUNS_DIR", str(runs))
+    assert aecli.open(DAY.format(1)).path == runs / DAY.format(1)
+    monkeypatch.delenv("AECLI_RUNS_DIR")
+    monkeypatch.chdir(runs.parent)
+    assert aecli.open(DAY.format(1), runs_dir=runs).path.name == DAY.format(1)
