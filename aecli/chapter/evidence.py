@@ -105,7 +105,7 @@ class AtFactor:
     train_mse: Sequence[Sequence[float]]
     """With shortcuts, per epoch: the running mean."""
     seconds: Sequence[float]
-    """Of an epoch with shortcuts."""
+    """Seconds of an epoch with shortcuts."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,12 @@ class Midpoints:
 
 @dataclass(frozen=True)
 class LatentDiffusion:
-    """What the autoencoders of latent diffusion do, trained on a few of the images."""
+    """Measurements of latent diffusion's autoencoders, trained on a few of the images."""
 
     images: int
     """Number of training images."""
     numbers: int
-    """Of each code."""
+    """Numbers of each code."""
     factors: Mapping[int, AtFactor]
     drawn: Mapping[float, Drawn]
     """By the weight of the divergence."""
@@ -147,7 +147,7 @@ class LatentDiffusion:
     decoder_operations: int
     """Floating-point operations of decoding one code by `kl` at the finest factor."""
     block_operations: int
-    """Of one transformer block over the image's pixels, a token each."""
+    """Operations of one transformer block over the image's pixels, a token each."""
     block_side: int
     """Side of the images, in pixels, that a block's seconds are for."""
     block_seconds: Mapping[int, float]

@@ -43,7 +43,7 @@ _TURNED_IMAGES = 500  # test images, at most
 _WIDTH, _HEADS = 384, 6  # of a transformer block: DiT-S of Peebles and Xie, ICCV 2023, table 1
 _SIDE = 512  # pixels of an image whose places a block is timed on
 _TIMED = 5  # times that a block is timed
-# Of published codes (Chen et al. 2024): the factor and the channels.
+# Published codes (Chen et al. 2024): the factor and the channels.
 _SHAPES: Mapping[str, tuple[Factor, int]] = {
     "f32c32": (32, 32),
     "f64c128": (64, 128),

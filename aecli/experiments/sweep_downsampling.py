@@ -151,7 +151,7 @@ def _row(spec: RowSpec, trained: Sequence[Trained], images: Images) -> Row:
 
 
 def _some_of_train(images: Images) -> Source:
-    """As many training images as there are test images, at most: enough to tell both errors."""
+    """Training images, at most as many as there are for the test: enough to tell both errors."""
     return thinned(images.train, len(images.test))
 
 

@@ -21,7 +21,7 @@ class Fidelity:
     """Measurements of a codec's reconstructions of many images."""
 
     mse: float
-    """As `metrics.mse` has it, of what is decoded as it is."""
+    """Error as `metrics.mse` has it, of what is decoded as it is."""
     ssim: float
     """Mean structural similarity, at most 1."""
     high_frequency_ratio: float
