@@ -348,7 +348,6 @@ def test_training_the_mlp_imports_nothing_of_this(tmp_path):
         capture_output=True,
         text=True,
         env=environment(tmp_path),
-        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
