@@ -7,9 +7,13 @@ import pytest
 from aecli.chapter import (
     CLAIMS,
     Advantage,
+    AtFactor,
     Conversion,
+    Drawn,
     Evidence,
+    LatentDiffusion,
     LinearCheck,
+    Midpoints,
     NoiseTraining,
     ScarceClass,
     Search,
@@ -36,6 +40,30 @@ SCARCE = ScarceClass(repeated=0.80, distorted=0.85, drawn=0.90)
 NOISE = NoiseTraining(plain_restored=0.04, restored=0.01, plain_shuffled=0.02, shuffled=0.06)
 WORK = Work(plain=[0.95, 0.94], deformed=[0.97, 0.98], pca=0.90, pixels=0.92)
 STORED = Storage(bits_of_a_number=6, bits=150.0, error_ratio=1.02, jpeg_bits=900.0)
+FINEST = AtFactor(
+    test_mse=[0.010, 0.010],
+    bare_test_mse=[0.010, 0.010],
+    train_mse=[[0.020, 0.010, 0.009]] * 2,
+    seconds=[1.0, 1.0],
+)
+COARSEST = AtFactor(
+    test_mse=[0.011, 0.012],
+    bare_test_mse=[0.020, 0.030],
+    train_mse=[[0.030, 0.020, 0.011]] * 2,
+    seconds=[2.0, 2.0],
+)
+LATENT = LatentDiffusion(
+    images=2000,
+    numbers=64,
+    factors={8: FINEST, 128: COARSEST},
+    drawn={1e-6: Drawn([1.0, 0.9], [300.0, 310.0]), 0.1: Drawn([0.02, 0.04], [60.0, 70.0])},
+    midpoints=Midpoints(degrees=15.0, pixels=0.02, codes=[0.012, 0.013], decoded=[0.01, 0.01]),
+    decoder_operations=10_000_000,
+    block_operations=2_000_000_000,
+    block_side=512,
+    block_seconds={8: 0.5, 32: 0.01, 128: 0.001},
+    pixels_to_a_number={"f32c32": 96.0, "f64c128": 96.0, "f128c512": 96.0},
+)
 EPOCHS = [0.0461, 0.0292, 0.025, 0.022, 0.0204]
 
 
@@ -99,6 +127,7 @@ AS_PRINTED = Evidence(
     ),
     search=Search(images=60_000, codes_seconds=0.001, pixels_seconds=0.02),
     storage=[STORED, STORED],
+    latent_diffusion=LATENT,
 )
 
 
@@ -125,8 +154,21 @@ def at_work(measure, **measured):
     return {"work": {**AS_PRINTED.work, measure: dataclasses.replace(WORK, **measured)}}
 
 
+def latent(coarsest=None, **measured):
+    """The evidence in which latent diffusion's autoencoders do otherwise."""
+    if coarsest is not None:
+        measured["factors"] = {8: FINEST, 128: dataclasses.replace(COARSEST, **coarsest)}
+    return {"latent_diffusion": dataclasses.replace(LATENT, **measured)}
+
+
+def turned_to(*codes):
+    """The evidence in which middles of codes decode to other errors."""
+    return latent(midpoints=dataclasses.replace(LATENT.midpoints, codes=codes))
+
+
 ONLY_TRAINED = "holds only if its training deforms images"
-BY_CONSTRUCTION = ("shapes", "compression")
+FAILS, TOO_SMALL = "does not hold", "not judged (images too small for f128)"
+BY_CONSTRUCTION = ("shapes", "compression", "same-compression")
 RISING = {32: [[0.04, 0.05, 0.03, 0.02, 0.01]] * 2}
 
 # Claim -> (what is measured instead, how its verdict starts).
@@ -177,6 +219,23 @@ OTHERWISE = {
     "codes-tell-odd-ones": (at_work("anomaly_auroc", pixels=0.98), "does not hold"),
     "fast-retrieval": ({"search": Search(60_000, 0.11, 0.9)}, "does not hold"),
     "cheap-storage": (second("storage", jpeg_bits=150.0), "does not hold"),
+    "cheap-decoding": (latent(block_operations=10_000_000), "does not hold"),
+    "smoother": (turned_to(0.012, 0.02), "does not hold"),
+    "published-weight": (
+        latent(drawn=LATENT.drawn | {1e-6: Drawn([0.05, 0.05], [50.0, 50.0])}),
+        "does not hold",
+    ),
+    "same-compression": (
+        latent(pixels_to_a_number={"f8c4": 48.0, "f32c32": 96.0}),
+        "does not hold",
+    ),
+    "shortcuts": (latent({"test_mse": [0.011, 0.03]}), "does not hold"),
+    "usable-128": (latent({"test_mse": [0.011, 0.0126]}), "does not hold"),
+    "harder-to-train": (
+        latent({"train_mse": [[0.03, 0.02, 0.011], [0.02, 0.01, 0.009]]}),
+        "does not",
+    ),
+    "cheaper-diffusion": (latent(block_seconds={8: 0.5, 32: 0.051, 128: 0.01}), "does not hold"),
 }
 
 
@@ -242,6 +301,11 @@ def test_a_claim_holds_on_the_chapters_numbers_and_not_on_others(claim):
         ("cheap-storage", second("storage", error_ratio=1.06), "does not hold"),
         ("cheap-storage", {"storage": []}, "not judged (no JPEG)"),
         ("scarce-class", second("scarce", distorted=0.99), "holds"),
+        ("smoother", {"latent_diffusion": "quick"}, "not judged (quick)"),
+        ("shortcuts", latent({"bare_test_mse": [0.02, 0.01], "test_mse": [0.001] * 2}), FAILS),
+        ("usable-128", latent(factors={8: FINEST, 32: COARSEST}), TOO_SMALL),
+        ("harder-to-train", latent({"train_mse": [[0.03, 0.02, 0.001]] * 2}), "does not hold"),
+        ("published-weight", latent(drawn={1e-6: Drawn([0.05, 0.06], [1.0, 1.0])}), "holds"),
     ],
 )
 def test_the_other_ways_out(name, change, verdict):
@@ -313,7 +377,15 @@ def test_drawn_images_stand_beside_distorted_ones(distorted, beside):
 
 
 # Claims that a few images and epochs can decide.
-DECIDED_BY_A_LOOK = {"shapes", "falling-mse", "compression", "unordered"}
+DECIDED_BY_A_LOOK = {
+    "shapes",
+    "falling-mse",
+    "compression",
+    "unordered",
+    "cheap-decoding",
+    "same-compression",
+    "cheaper-diffusion",
+}
 
 
 @pytest.mark.parametrize(
@@ -350,15 +422,15 @@ def test_the_ledger_counts_every_claim_once_and_its_table_is_the_readmes():
     assert len(judged) == len({claim.name for claim, _ in judged}) == len(OTHERWISE)
     counts = ledger.counts(judged)
     assert counts == {
-        "claims": 34,
-        "claims_that_hold": 32,
+        "claims": 42,
+        "claims_that_hold": 39,
         "claims_that_hold_only_if": 0,
         "claims_that_do_not_hold": 0,
-        "claims_by_construction": 2,
+        "claims_by_construction": 3,
         "claims_not_judged": 0,
     }
     quick = judge_all(dataclasses.replace(AS_PRINTED, quick=True))
-    assert ledger.counts(quick)["claims_not_judged"] == 30
+    assert ledger.counts(quick)["claims_not_judged"] == 35
     table = ledger.table(judged).splitlines()
     assert table[0] == "| § | claim | chapter | measured | verdict |"
     assert len(table) == 2 + len(judged)

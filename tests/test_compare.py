@@ -242,8 +242,24 @@ def test_a_folder_and_a_page(inside_drawn, runs, tmp_path):
     assert page.count("<img ") == 1
     assert "data:image/png;base64,iVBOR" in page
     assert "0.01600 ± 0.00010 *" in page
+    assert "<h2>Trainings over one another</h2>" in page
+    assert "by the number of the run" not in page, "few settings stand beside the results"
     assert "<script" not in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
+
+
+def test_a_page_of_many_settings_has_the_results_in_sight(inside_drawn, tmp_path):
+    changed = {"train.epochs": 9, "train.batch_size": 9, "codec.code_dim": 9, "train.shift": 1}
+    changed |= {"train.elastic": 1.0, "train.mirror": True}
+    make_run(tmp_path / "runs", DAY.format(1))
+    make_run(tmp_path / "runs", DAY.format(2), config=changed)
+    assert inside_drawn("compare", "--html", "page.html").code == 0
+    results, _, rest = (tmp_path / "page.html").read_text().partition("by the number of the run")
+    heads = re.findall("<th[^>]*>([^<]+)", results)
+    assert heads[:4] == ["#", "run", "seeds", "test_mse"]
+    settings = re.findall("<tr><td>([^<]+)", rest)
+    assert set(changed) <= set(settings)
 
 
 def test_pictures_are_of_the_same_test_images(inside_drawn, tmp_path):

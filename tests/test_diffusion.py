@@ -21,7 +21,8 @@ from aecli.errors import DataError, UsageError
 from aecli.measure import metrics
 from aecli.training.loop import Training
 from aecli.training.losses import evaluate, loss_terms, with_noise
-from tests.conftest import source
+from tests.conftest import SMALL as SMALL_RUN
+from tests.conftest import environment, source
 
 SMALL = {"width": 4, "widest": 8, "downsampling": 4}
 KL, DC = KlConfig(code_dim=32, **SMALL), DcConfig(code_dim=32, **SMALL)
@@ -77,6 +78,20 @@ def test_levels_grow_by_whole_squares(channels):
         for fine, coarse in itertools.pairwise(widths):
             assert coarse // fine in (1, 2, 4)
             assert coarse % fine == 0
+
+
+@pytest.mark.parametrize("width", [4, 8, 128])
+def test_no_normalisation_of_kl_takes_the_colour_away(width):
+    torch.manual_seed(0)
+    settings = KlConfig(code_dim=16, width=width, widest=2 * width, downsampling=16)
+    layers = settings.layers((3, 16, 16))
+    assert all(channels / layers.norm_num_groups >= 4 for channels in layers.block_out_channels)
+    assert layers.norm_num_groups == min(32, width // 4)
+    codec = codecs.build(settings, (3, 16, 16)).eval()
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        one, other = codec.encode(images)
+    assert (one - other).abs().max() > 1e-3  # one place, whose group would be its own mean
 
 
 def test_a_code_that_is_no_whole_grid_is_refused():
@@ -319,14 +334,23 @@ def test_a_training_learns_and_goes_on_to_the_same_bits(settings):
             assert torch.equal(other.state_dict()[key], tensor), key
 
 
-def test_the_mlp_imports_nothing_of_this():
+def test_training_the_mlp_imports_nothing_of_this(tmp_path):
+    told = ("train", *SMALL_RUN, "--code-dim", "2", "--runs-dir", str(tmp_path), "-q")
     code = (
-        "import sys; from aecli import codecs; from aecli.config import MlpConfig;"
-        "codecs.build(MlpConfig(), (1, 28, 28));"
-        "print([m for m in ('diffusers', 'aecli.codecs.diffusion') if m in sys.modules])"
+        f"import sys; sys.argv = ['aecli', *{told}]\n"
+        "from aecli.cli import main\n"
+        "try: main()\n"
+        "finally: print([m for m in ('diffusers', 'transformers', 'huggingface_hub',"
+        " 'aecli.codecs.diffusion') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_an_absent_diffusers_names_its_extra(monkeypatch):

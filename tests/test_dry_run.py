@@ -77,8 +77,10 @@ def test_the_images_that_would_train_are_said(inside):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_nothing_is_left_open(inside, small_run, experiment):
     """FINDINGS 20: what is printed is what would run."""
-    run = (str(small_run.run),) if experiment == "to-vae" else ()
-    done = inside(experiment, *run, "--dry-run", "--json", "--dataset", "mnist-5k")
+    given = {"to-vae": (str(small_run.run),), "sweep-downsampling": ("8", "16", "32")}
+    done = inside(
+        experiment, *given.get(experiment, ()), "--dry-run", "--json", "--dataset", "mnist-5k"
+    )
     assert done.code == 0, done.stderr
     config = json.loads(done.stdout)["config"]
     many = experiment in ("sweep-codedim", "pca-compare", "evaluate", "reproduce")

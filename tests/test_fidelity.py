@@ -7,7 +7,10 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from aecli import codecs
+from aecli.config import ThumbnailConfig
 from aecli.data.images import InMemory
+from aecli.measure import metrics
 from aecli.measure.fidelity import HIGH_FREQUENCY, fidelity, high_frequency_energies, ssim
 
 
@@ -93,3 +96,10 @@ def test_a_picture_without_detail_has_none():
     found = measured(wave(0.25), torch.zeros_like)
     assert found.high_frequency_ratio == 0
     assert math.isnan(found.coherence)
+
+
+def test_its_error_is_that_of_every_other_table(images):
+    codec = codecs.build(ThumbnailConfig(code_dim=49), (1, 28, 28))
+    masks = torch.arange(28 * 28).view(1, 28, 28).expand(100, 1, 28, 28) % 3 > 0
+    for source in (images.test, InMemory(images.test.all().images, mask=masks)):
+        assert fidelity(codec, source).mse == metrics.mse(codec, source)

@@ -95,7 +95,7 @@ def test_only_storage_writes_into_runs():
     assert writers == {"runs/storage.py", *elsewhere, *cache}
 
 
-HEAVY = ("torch", "numpy", "matplotlib", "rich")
+HEAVY = ("torch", "numpy", "matplotlib", "rich", "safetensors", "diffusers", "huggingface_hub")
 
 
 @pytest.mark.parametrize(

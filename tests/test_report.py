@@ -1,17 +1,32 @@
 """`aecli report`: what stands on the page, how large it is, and how a browser shows it."""
 
+import base64
 import io
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import aecli
 from aecli import codecs
-from aecli.config import EXPERIMENTS, ConvConfig, LinearConfig, MlpConfig, SweepConfig, TrainConfig
+from aecli.config import (
+    EXPERIMENTS,
+    ConvConfig,
+    LinearConfig,
+    MlpConfig,
+    SweepConfig,
+    TrainConfig,
+    with_values,
+)
+from aecli.config.experiments import SWEPT
+from aecli.errors import DivergedError
 from aecli.pages import hourglass, pictures, readings
-from aecli.pages.report import page
+from aecli.pages.contents import Contents
+from aecli.pages.report import PICTURES, page
 from aecli.runs.folder import new_run
 from aecli.runs.run import Run
 from tests.conftest import ONE_PIXEL
@@ -99,6 +114,108 @@ def test_every_experiment_has_a_reading():
     assert set(readings.READERS) == set(EXPERIMENTS)
 
 
+def test_every_picture_has_words_of_its_own():
+    sources = (path.read_text() for path in Path(aecli.__file__).parent.rglob("*.py"))
+    saved = {name for text in sources for name in re.findall(r'save_figure\(\s*"(\w+)"', text)}
+    saved |= {f"reconstructions_{kind.replace('-', '_')}" for kind in SWEPT}
+    assert len(saved) > 20
+    assert saved <= set(PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("shortcuts", "True", "yes"),
+        ("beats_pca", False, "no"),
+        ("parameters", "12632064", "12,632,064"),
+        ("mix_condition_number", 123456.78, "123,457"),
+        ("seed", 20261127, "20261127"),
+        ("n", "1" * 300, "1.111e+299"),
+        ("ssim", 0.80944, "0.8094"),
+    ],
+)
+def test_a_cell_is_read_at_a_glance(name, value, said):
+    assert readings._cell(name, value).text == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (23.02, "23.0 s"),
+        (659, "11 min"),
+        (7500, "2 h 5 min"),
+        (7199.9, "2 h 0 min"),
+        (1e12, "1,000,000,000,000.0 s"),
+    ],
+)
+def test_facts_are_in_plain_words(tmp_path, seconds, said):
+    config = with_values(TrainConfig(), {"train.epochs": 1})
+    with new_run(tmp_path, config, "x", []) as run:
+        run.write_metrics({"dataset": "mnist"})
+    record = json.loads((run.path / "run.json").read_text())
+    record |= {"seconds": seconds, "started": "2026-11-27T08:23:02+02:00", "finished": "soon"}
+    (run.path / "run.json").write_text(json.dumps(record))
+    html = page([Run(run.path)], "now")
+    assert "1 epoch in batches" in html
+    assert "<dd>2026-11-27 06:23 UTC</dd>" in html
+    assert "<dd>soon</dd>" in html
+    assert said in html
+
+
+def test_the_bars_of_samplers_leave_out_what_would_hide_the_others(tmp_path):
+    found = {"floor": 1.2, "decoded": 5.2, "standard_normal": 2.0, "by_class_mixture": 3.4}
+    with new_run(tmp_path, EXPERIMENTS["sample"](), "x", []) as run:
+        run.write_metrics({f"frechet_{k}": v for k, v in (found | {"untrained": 4000.0}).items()})
+    bars = readings.read(Contents(Run(run.path), [])).bars
+    named = ["real images", "standard-normal", "mixture, by class", "decoded images"]
+    assert [bar.label for bar in bars] == named
+    assert bars[1].is_own
+    html = page([Run(run.path)], "now")
+    assert "The best sampler, standard-normal, is at 1.7 times" in html
+    assert "Frechet distance, lower is better" in html
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "kind", "said"),
+    [
+        (["holds"] * 3, "good", "3 claims. Of 3 that were judged 3 hold."),
+        (["holds", "does not hold"], "bad", "judged 1 holds, 1 does not hold."),
+        (["not judged (mnist-5k)"], "plain", "1 claim. No claim was judged."),
+        (["holds", *["not judged (mnist-5k)"] * 2], "plain", "Of 1 that were judged 1 holds."),
+    ],
+)
+def test_a_ledger_is_good_if_most_of_it_was_judged(tmp_path, verdicts, kind, said):
+    with new_run(tmp_path, EXPERIMENTS["reproduce"](), "x", []) as run:
+        run.write_json("claims.json", [{"verdict": verdict} for verdict in verdicts])
+        run.write_metrics({"quick": False})
+    [statement] = readings.read(Contents(Run(run.path), [])).statements
+    assert statement.kind == kind
+    assert said in statement.text
+
+
+def test_of_a_long_training_the_last_epochs_are_shown(tmp_path):
+    path = trained(tmp_path)
+    (path / "history.csv").write_text(
+        "epoch,train_mse\n" + "".join(f"{i},0.1\n" for i in range(300))
+    )
+    html = page([Run(path)], "now")
+    assert "Epochs (history.csv, the last 200 rows)" in html
+    assert "Not read" not in html
+    epochs = [row[0].text for row in readings.history_table(Contents(Run(path), [])).rows]
+    assert epochs == [str(i) for i in range(100, 300)]
+
+
+def test_lines_of_a_message_follow_one_another(tmp_path):
+    with pytest.raises(DivergedError), new_run(tmp_path, TrainConfig(), "x", []):
+        raise DivergedError("loss nan\na lower --lr may help")
+    assert "loss nan; a lower --lr may help" in page([Run(next(tmp_path.glob("*-x")))], "now")
+    with new_run(tmp_path, EXPERIMENTS["pca-compare"](), "y", []) as run:
+        run.write_metrics({"eckart_young_holds": True})
+        run.save_text("explanation.md", "One.\n\nIt holds.\n\nTrained with muon.\n")
+    html = page([Run(run.path)], "now")
+    assert "Trained with muon.</p>" in html
+
+
 def test_several_runs_have_an_index_with_what_differs(tmp_path):
     runs = [Run(trained(tmp_path)), Run(swept(tmp_path)), Run(stopped(tmp_path))]
     html = page(runs, "now")
@@ -127,6 +244,15 @@ def test_the_hourglass_counts_what_the_codec_has(settings):
     widths = [layer.numbers for layer in glass.layers]
     assert widths == widths[::-1]
     assert [layer.is_code for layer in glass.layers].count(True) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 512, 512)])
+@pytest.mark.parametrize("settings", [MlpConfig(code_dim=1024, variational=True), ConvConfig()])
+def test_words_beside_the_hourglass_are_not_cut(settings, shape):
+    drawing = hourglass.drawn(hourglass.hourglass(settings, shape))
+    room = drawing.width - (drawing.centre * 2 + 6)
+    assert max(len(bar.label) for bar in drawing.bars) * 7 <= room
+    assert max(len(bar.parameters) for bar in drawing.bars) * 6.5 <= room
 
 
 def test_pages_have_a_largest_size(tmp_path):
@@ -183,6 +309,16 @@ def browser():
     found.quit()
 
 
+def wide(runs, more=16):
+    """A sweep whose table has 2 columns and so many more."""
+    with new_run(runs, SweepConfig(code_dims=(2, 8)), "x", []) as run:
+        columns = ["code_dim", "what_it_learns", *(f"rotated_transform_{i}" for i in range(more))]
+        row = dict.fromkeys(columns, 0.1234567) | {"what_it_learns": "slant and thickness, much"}
+        run.write_csv("table.csv", [row | {"code_dim": k} for k in (2, 8)])
+        run.write_metrics({"rows": 2})
+    return run.path
+
+
 def opened(browser, path, width):
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -231,3 +367,68 @@ def test_a_picture_is_seen_large_without_a_script(browser, tmp_path):
     assert browser.execute_script(width) < 360
     browser.get(target.as_uri() + "#r1-p1")
     assert browser.execute_script(width) >= 900
+
+
+def test_a_wide_table_has_its_caption_in_sight(browser, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(wide(tmp_path / "runs"))], "now"))
+    opened(browser, target, 360)
+    caption = browser.execute_script(
+        "document.querySelector('.scroll').scrollLeft = 500;"
+        "const box = document.querySelector('caption').getBoundingClientRect();"
+        "return [box.left, box.right]"
+    )
+    assert caption[0] >= 0
+    assert caption[1] <= 360
+
+
+def test_a_narrow_index_shows_the_results(browser, tmp_path):
+    target = tmp_path / "page.html"
+    runs = tmp_path / "runs"
+    target.write_text(page([Run(trained(runs)), Run(swept(runs))], "now"))
+    opened(browser, target, 360)
+    cells = browser.find_elements("css selector", "table.sortable tbody tr:first-child td")
+    assert cells[1].text == "0.01100"
+    assert cells[1].rect["x"] + cells[1].rect["width"] <= 360
+
+
+def test_long_words_in_a_table_have_room(browser, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(wide(tmp_path / "runs"))], "now"))
+    opened(browser, target, 360)
+    assert browser.find_element("css selector", "td.words").rect["height"] < 60
+
+
+@pytest.fixture
+def on_paper(browser):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    yield browser
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@pytest.mark.parametrize(("more", "width"), [(9, 716), (16, 1047)])
+def test_paper_has_all_columns_and_no_closed_lists(on_paper, tmp_path, more, width):
+    """On sheets of A4, upright or, for many columns, lengthways, between the margins."""
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(wide(tmp_path / "runs", more))], "now"))
+    opened(on_paper, target, width)
+    root = "document.documentElement"
+    assert on_paper.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
+    assert on_paper.execute_script(
+        "const table = document.querySelector('.scroll table').getBoundingClientRect();"
+        "return table.right <= innerWidth && table.width > 0"
+    )
+    assert on_paper.execute_script(
+        "return [...document.querySelectorAll('details')].every(each => !each.offsetHeight)"
+    )
+    printed = on_paper.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.7})
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", base64.b64decode(printed["data"]))
+    assert any(float(w) > float(h) for w, h in boxes) == (more > 9)
+
+
+def test_paper_has_the_bars(on_paper, tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text(page([Run(trained(tmp_path / "runs"))], "now"))
+    opened(on_paper, target, 720)
+    bar = "getComputedStyle(document.querySelector('.track span'))"
+    assert on_paper.execute_script(f"return {bar}.printColorAdjust") == "exact"

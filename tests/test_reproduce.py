@@ -14,10 +14,11 @@ from aecli.config import (
     ReproduceConfig,
     SampleConfig,
     SparseLoss,
+    effects,
     yaml_layer,
 )
 from aecli.errors import StorageError
-from aecli.experiments import reproduce, sweep_reading
+from aecli.experiments import reproduce, reproduce_latent, sweep_reading
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from tests.test_claims import AS_PRINTED, BY_CONSTRUCTION
 
@@ -28,6 +29,8 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
     monkeypatch.setattr(reproduce, "InterpolateConfig", partial(InterpolateConfig, pairs=20))
     monkeypatch.setattr(reproduce, "SampleConfig", partial(SampleConfig, samples=100))
+    for name, value in {"_IMAGES": 128, "_EPOCHS": 1, "WEIGHTS": (1e-6, 1.0)}.items():
+        monkeypatch.setattr(reproduce_latent, name, value)
     done = inside(
         "reproduce",
         *(*FIVE_K, "--seeds", "1", "--jobs", "1"),
@@ -47,7 +50,8 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     assert {verdicts[name] for name in BY_CONSTRUCTION} == {"holds by construction"}
     assert verdicts["sanity-check"] == "not judged (mnist-5k)"
     unseen = [entry["claim"] for entry in ledger if not entry["figure"]]
-    of_numbers = {"fast-retrieval", "cheap-storage"}
+    of_numbers = {"fast-retrieval", "cheap-storage", "cheap-decoding", "cheaper-diffusion"}
+    of_numbers |= {"published-weight", "harder-to-train"}
     # 300 images are too few to cut a class
     assert set(unseen) == {*BY_CONSTRUCTION, "scarce-class", *of_numbers}
     metrics = done.metrics()
@@ -115,7 +119,7 @@ def test_a_dry_quick_look_says_what_would_run(inside, judged_only):
 
 
 def test_a_quick_look_is_of_the_first_images_of_a_large_dataset(inside, judged_only, monkeypatch):
-    monkeypatch.setattr(reproduce, "QUICK_IMAGES", 1_000)
+    monkeypatch.setitem(effects._QUICK_IMAGES, "reproduce", 1_000)
     assert ran(inside("reproduce", "--quick", *FIVE_K).run) == (1_000, 3)
     assert ran(inside("reproduce", *FIVE_K).run) == (None, 5)
 
@@ -128,7 +132,7 @@ def test_a_quick_look_says_what_it_cannot_judge(inside, judged_only):
         assert "does not hold" not in said
         assert "a look, not a result" in said
     assert "how low an error gets depends on how long" in text
-    assert done.metrics()["claims_not_judged"] == 30
+    assert done.metrics()["claims_not_judged"] == 35
     assert "mnist-5k, quick look: the chapter's claims" in done.stdout
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import aecli
 from aecli import locks
 from aecli.config import TrainConfig
 from aecli.runs import removal
@@ -116,6 +117,19 @@ def test_rm_keeps_the_best(inside, runs):
     assert f"kept: {DAY.format(6)}: no test_mse" in done.stderr
     assert inside("rm", "*", "--keep-best", "9", "--by", "test_mse", "--yes").code == 0
     assert left(runs) == [4, 5, 6]
+
+
+def test_rm_tells_which_runs_looked_into_what_goes(inside, runs):
+    first = str(runs / DAY.format(1))
+    make_run(runs, DAY.format(7), config={"train.init_from": first})
+    make_run(runs, DAY.format(8), config={"train.init_from": str(runs / DAY.format(2))})
+    (runs / DAY.format(9)).mkdir()
+    (runs / DAY.format(9) / "run.json").write_text('{"config": {"run": 3, "train": []}}')
+    told = f"gone on from, by runs that stay: {DAY.format(7)}\n"
+    assert told in inside("rm", DAY.format(1), "--yes").stderr
+    both = inside("rm", DAY.format(2), DAY.format(8), "--yes")
+    assert both.code == 0
+    assert "runs that stay" not in both.stderr
 
 
 def test_rm_does_not_rank_what_cannot_be_compared(inside, runs):
@@ -240,3 +254,16 @@ def test_ls_of_a_link_to_the_folder_of_runs(inside, runs, tmp_path):
     assert len(inside("ls", "--runs-dir", "elsewhere").stdout.splitlines()) == 7
     assert inside("rm", DAY.format(1), "--yes", "--runs-dir", "elsewhere").code == 0
     assert Path(runs / DAY.format(2)).is_dir()
+
+
+def test_nothing_since_is_not_no_runs(inside, runs):
+    assert "no runs in runs that match" in inside("ls", "--since", "2099-01-01").stderr
+
+
+def test_python_opens_runs_where_ls_finds_them(runs, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AECLI_RUNS_DIR", str(runs))
+    assert aecli.open(DAY.format(1)).path == runs / DAY.format(1)
+    monkeypatch.delenv("AECLI_RUNS_DIR")
+    monkeypatch.chdir(runs.parent)
+    assert aecli.open(DAY.format(1), runs_dir=runs).path.name == DAY.format(1)

@@ -1,6 +1,7 @@
 """The sweep over grids: its table, what it is held to, and what it refuses."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -107,3 +108,18 @@ def test_what_cannot_be_is_refused_before_there_is_a_run_folder(
     assert (done.code, done.stdout) == (2, ""), done.stderr
     assert message in done.stderr
     assert not list((tmp_path / "runs").glob("*Z-*"))
+
+
+def test_a_quick_look_is_of_few_images_and_one_epoch(inside):
+    asked = ("sweep-downsampling", "2", "4", "--code-dim", "196", "--set", "fewer_at=4")
+    asked += ("--dataset", "mnist-5k", "--offline", "--dry-run", "--json")
+
+    def looked(*more):
+        told = json.loads(inside(*asked, *more).stdout)
+        config = told["config"]
+        return told["training_images"], config["train"]["epochs"], config["fewer"]
+
+    assert looked("--quick") == (400, 1, [])
+    assert looked("--quick", "--epochs", "2", "--set", "fewer=[49]") == (400, 2, [49])
+    assert looked("--quick", "--set", "data.limit_train=64")[0] == 64
+    assert looked("--set", "fewer=[49]") == (4000, 3, [49])

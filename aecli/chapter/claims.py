@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aecli.chapter import changes, judges, work
+from aecli.chapter import changes, judges, latent, work
 from aecli.chapter.evidence import Evidence
 from aecli.chapter.table import MNIST
 from aecli.chapter.verdict import NOT_JUDGED, Judgement
@@ -333,5 +333,70 @@ CLAIMS: tuple[Claim, ...] = (
         "cheap",
         work.stored_cheaply,
         needs_full_training=_LEARNED,
+    ),
+    Claim(
+        "cheap-decoding",
+        4,
+        "reconstructing from a compact code is cheap",
+        "cheap",
+        latent.measured(latent.cheap_to_decode),
+    ),
+    Claim(
+        "smoother",
+        4,
+        "the latent surface is smoother than pixel space",
+        "smoother",
+        latent.measured(latent.smoother),
+        "midpoints.png",
+        _LEARNED,
+    ),
+    Claim(
+        "published-weight",
+        4,
+        "at the published weight of its divergence, latent diffusion's autoencoder cannot be drawn"
+        " from",
+        "1e-6",
+        latent.measured(latent.not_samplable),
+        needs_full_training=_LEARNED,
+    ),
+    Claim(
+        "same-compression",
+        4,
+        "f32c32, f64c128 and f128c512 compress equally",
+        "96:1",
+        latent.measured(latent.same_compression),
+    ),
+    Claim(
+        "shortcuts",
+        4,
+        "residual shortcuts keep the error from growing with the downsampling factor",
+        "less",
+        latent.measured(latent.shortcuts_help),
+        "grids.png",
+        _LEARNED,
+    ),
+    Claim(
+        "usable-128",
+        4,
+        "reconstructions are usable up to 128x",
+        "usable",
+        latent.measured(latent.usable_far),
+        "grids.png",
+        _LEARNED,
+    ),
+    Claim(
+        "harder-to-train",
+        4,
+        "deep compression is harder to train",
+        "harder",
+        latent.measured(latent.harder_to_train),
+        needs_full_training=_LEARNED,
+    ),
+    Claim(
+        "cheaper-diffusion",
+        4,
+        "deep compression makes the diffusion stage much cheaper",
+        "much",
+        latent.measured(latent.cheaper_diffusion),
     ),
 )

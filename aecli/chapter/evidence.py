@@ -96,6 +96,75 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class AtFactor:
+    """Codecs `dc` at one downsampling factor; a value for each seed."""
+
+    test_mse: Sequence[float]
+    bare_test_mse: Sequence[float]
+    """The same without shortcuts past the layers that change the size."""
+    train_mse: Sequence[Sequence[float]]
+    """With shortcuts, per epoch: the running mean."""
+    seconds: Sequence[float]
+    """Seconds of an epoch with shortcuts."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Codes drawn from N(0, I), in units of the deviation of all codes, for a codec `kl` trained
+    with one weight of the divergence; a value for each seed."""
+
+    in_holes: Sequence[float]
+    """The share of them in a hole of the region that the codes of images occupy."""
+    frechet: Sequence[float]
+    """Frechet distance to the training images of what they decode to."""
+
+
+@dataclass(frozen=True)
+class Midpoints:
+    """The image halfway between two others, which are it turned to one side and to the other."""
+
+    degrees: float
+    pixels: float
+    """Error of the mean of both images."""
+    codes: Sequence[float]
+    """Error of what the mean of both codes decodes to; a value for each seed."""
+    decoded: Sequence[float]
+    """Error of the decoded image itself: what the codec costs anyhow."""
+
+
+@dataclass(frozen=True)
+class LatentDiffusion:
+    """Measurements of latent diffusion's autoencoders, trained on a few of the images."""
+
+    images: int
+    """Number of training images."""
+    numbers: int
+    """Numbers of each code."""
+    factors: Mapping[int, AtFactor]
+    drawn: Mapping[float, Drawn]
+    """By the weight of the divergence."""
+    midpoints: Midpoints
+    decoder_operations: int
+    """Floating-point operations of decoding one code by `kl` at the finest factor."""
+    block_operations: int
+    """Operations of one transformer block over the image's pixels, a token each."""
+    block_side: int
+    """Side of the images, in pixels, that a block's seconds are for."""
+    block_seconds: Mapping[int, float]
+    """Factor -> seconds of one transformer block over the places of a code, a token each."""
+    pixels_to_a_number: Mapping[str, float]
+    """Published shape of a code, as `f32c32` -> an image's numbers over its code's."""
+
+    @property
+    def finest(self) -> AtFactor:
+        return self.factors[min(self.factors)]
+
+    @property
+    def coarsest(self) -> AtFactor:
+        return self.factors[max(self.factors)]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that was measured; a sequence has a value per seed.
 
@@ -166,6 +235,8 @@ class Evidence:
     search: Search
     storage: Sequence[Storage]
     """None of images that JPEG does not hold: of other channels than 1 or 3, or with masks."""
+    latent_diffusion: LatentDiffusion | str
+    """The reason in words where nothing was measured."""
 
     @property
     def short(self) -> str:

@@ -14,6 +14,7 @@ from aecli.runs.run import Run
 from aecli.terminal import one_line
 
 _CELL = 60  # letters of a setting's value
+_BESIDE = 5  # settings that stand between a run's name and its results on a page
 
 
 @dataclass(frozen=True)
@@ -256,18 +257,35 @@ def _group_object(section: Section, i: int, compared: Compared) -> dict[str, Any
 
 
 def as_page(compared: Compared, figures: Mapping[str, bytes]) -> str:
-    tables = []
-    for section in compared.sections:
-        header, rows = table(section, compared)
-        said = sentences(section, compared)
-        tables.append((one_line(compared.title(section)), header, rows, said))
-    pictures = {
-        name.replace("-", ", ", 1).capitalize(): base64.b64encode(content).decode("ascii")
+    tables = [_for_page(section, compared) for section in compared.sections]
+    pictures = [
+        (_PICTURES[name.partition("-")[0]], base64.b64encode(content).decode("ascii"))
         for name, content in figures.items()
-    }
+    ]
     left_out = [(one_line(each.name), one_line(each.reason)) for each in compared.left_out]
     test = THE_TEST if is_judged(compared) else ""
     text: str = template("compare.html").render(
         tables=tables, pictures=pictures, left_out=left_out, test=test, generator=GENERATOR
     )
     return text
+
+
+_PICTURES = {
+    "curves": "Trainings over one another",
+    "pictures": "The same test images, decoded by each",
+}
+"""Words on a figure, by the first word of its name; the title drawn in it says of which runs."""
+
+
+def _for_page(section: Section, compared: Compared) -> dict[str, Any]:
+    """A section as the template takes it; many settings are a table of their own, on their side."""
+    header, rows = table(section, compared)
+    apart = slice(3, 3 + len(section.differing) if len(section.differing) > _BESIDE else 3)
+    return {
+        "title": one_line(compared.title(section)),
+        "header": (*header[:3], *header[apart.stop :]),
+        "rows": [(*row[:3], *row[apart.stop :]) for row in rows],
+        "sentences": sentences(section, compared),
+        "settings_header": ("setting", *(row[0] for row in rows)),
+        "settings": list(zip(header[apart], *(row[apart] for row in rows), strict=True)),
+    }

@@ -8,10 +8,9 @@ import torch
 
 from aecli import codecs
 from aecli.config import (
-    QUICK_IMAGES,
     NetworkConfig,
-    ReproduceConfig,
     TrainedConfig,
+    quick_images,
     with_values,
 )
 from aecli.data import datasets, facts, sources
@@ -39,8 +38,8 @@ def foresee(
     terminal.warn(images.warnings)
     n_train = images.n_train
     found: dict[str, Any] = {"data.dataset": images.name}
-    if isinstance(config, ReproduceConfig) and config.quick and config.data.limit_train is None:
-        n_train = found["data.limit_train"] = min(n_train, QUICK_IMAGES)
+    if (most := quick_images(config)) is not None:
+        n_train = found["data.limit_train"] = min(n_train, most)
     config = with_values(config, found)
     parameters = _parameters(config)
     _require_place(runs_dir)

@@ -102,6 +102,13 @@ EPOCHS = Flag(
     "N",
     "Number of passes over the training images (default: 5).",
 )
+EPOCHS_OF_GRIDS = Flag(
+    "--epochs",
+    "train.epochs",
+    int,
+    "N",
+    "Number of passes over the training images (default: 3).",
+)
 EPOCHS_OF_CONVERSION = Flag(
     "--epochs",
     "train.epochs",
@@ -277,7 +284,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         QUICK,
         _code_dim(256),
         *(SEEDS_OF_GRIDS, *MANY[1:]),
-        *(EPOCHS, BATCH_SIZE_OF_GRIDS, LR, LIMIT_TRAIN),
+        *(EPOCHS_OF_GRIDS, BATCH_SIZE_OF_GRIDS, LR, LIMIT_TRAIN),
     ),
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),

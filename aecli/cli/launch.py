@@ -31,7 +31,7 @@ from aecli.config import (
     set_layer,
     settings_of,
     to_yaml,
-    with_quick_epochs,
+    with_quick_values,
     with_values,
     yaml_layer,
 )
@@ -250,6 +250,7 @@ def _with_pretrained(config: NetworkConfig) -> NetworkConfig:
     from aecli.data.facts import image_shape
 
     found = pretrained.settled(codec, image_shape(config.data))
+    pretrained.require_weights(codec.from_pretrained, found["architecture"])
     return with_values(config, {f"codec.{key}": value for key, value in found.items()})
 
 
@@ -335,7 +336,7 @@ def _resolve(
     layers.append(one_layer([set_layer(options.assignments or ()), flagged]))
     config = resolve(EXPERIMENTS[experiment], layers)
     assert isinstance(config, NetworkConfig)
-    return with_quick_epochs(config)
+    return with_quick_values(config)
 
 
 def _with_named_codec(flags: Mapping[str, tuple[str, Any]]) -> Mapping[str, tuple[str, Any]]:

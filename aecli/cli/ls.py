@@ -36,7 +36,9 @@ def ls(
         cells = [tuple(_cell(value) for value in row.values()) for row in rows]
         terminal.columns([tuple(map(one_line, rows[0])), *cells])
     else:
-        terminal.say(f"no runs in {runs_dir}" + (" that match" if patterns or where else ""))
+        terminal.say(
+            f"no runs in {runs_dir}" + (" that match" if patterns or where or since else "")
+        )
 
 
 _SHOWN = ("run", "state", "started", "seconds", "error")

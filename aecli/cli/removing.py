@@ -10,7 +10,7 @@ from aecli.data.own import in_use
 from aecli.errors import StorageError, UsageError
 from aecli.runs import storage
 from aecli.runs.comparison import direction, is_number
-from aecli.runs.removal import remove_remnants, remove_run, size_of, why_kept
+from aecli.runs.removal import looking_into, remove_remnants, remove_run, size_of, why_kept
 from aecli.runs.selection import (
     Chosen,
     begun_since,
@@ -23,6 +23,7 @@ from aecli.runs.selection import (
 )
 from aecli.terminal import Terminal, one_line
 
+_NAMED = 5  # runs in a sentence, at most
 PARTS = {
     "images": "decoded pixels of folders and scenes; decoded anew when needed",
     "classifiers": "judges of samples; trained anew when needed",
@@ -68,6 +69,10 @@ def remove_runs(
         for one, size in zip(found, sizes, strict=True)
     ]
     terminal.columns([("run", "state", "size"), *rows])
+    if others := looking_into([one.run for one in found], runs_dir):
+        names = ", ".join(one_line(run.path.name) for run in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        terminal.say(f"these are looked into, or gone on from, by runs that stay: {names}{more}")
     runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
     if not _agreed(f"remove {runs}, {storage.size(sum(sizes))}?", yes, terminal):
         return

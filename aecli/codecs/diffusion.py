@@ -17,10 +17,11 @@ from aecli.codecs import pretrained
 from aecli.codecs.base import Codec
 from aecli.codecs.grid_settings import DcConfig, GridConfig, KlConfig
 from aecli.data.images import ImageShape, Source, mean_image
-from aecli.errors import UsageError
+from aecli.errors import DataError, UsageError
 
 _FIRST_DEVIATION = 0.1  # of each posterior, where training begins
 _LOG_VARIANCES = -30.0, 20.0  # diffusers' bounds
+_NO_MODEL = ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError
 
 
 class Grid(Codec):
@@ -54,8 +55,9 @@ class Grid(Codec):
         self._padded = height * self._layers.factor, width * self._layers.factor
         try:
             self.model = self._model()
-        except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-            raise UsageError(
+        except _NO_MODEL as error:
+            kind = UsageError if settings.from_pretrained is None else DataError
+            raise kind(
                 f"codec {settings.name!r}: diffusers makes no model of these layers:"
                 f" {type(error).__name__} {str(error).strip()[:200]}"
             ) from None
@@ -74,24 +76,37 @@ class Grid(Codec):
         """The layer that gives the pixels."""
 
     def solve(self, source: Source) -> None:
-        self._take_pretrained()
+        self._take_pretrained(source)
 
     @torch.no_grad()
     def begin(self, source: Source) -> None:
         super().begin(source)
         if self.settings.from_pretrained is not None:
-            self._take_pretrained()
+            self._take_pretrained(source)
         else:  # at the mean colour, which a shuffle takes from as many channels for each
             means = mean_image(source).flatten(start_dim=1).mean(dim=1)
             bias = self._last.bias
             assert bias is not None
             bias.copy_((2 * means - 1).repeat_interleave(len(bias) // len(means)))
 
-    def _take_pretrained(self) -> None:
-        """Give the model the weights of the folder that the settings name. Raises DataError."""
-        assert self.settings.from_pretrained is not None
-        tensors = pretrained.weights(self.settings.from_pretrained, self.model.state_dict())
+    @torch.no_grad()
+    def _take_pretrained(self, source: Source) -> None:
+        """Give the model the weights of the folder that the settings name. Raises DataError, also
+        where the first image does not decode to finite numbers."""
+        folder = self.settings.from_pretrained
+        assert folder is not None
+        tensors = pretrained.weights(folder, self.model.state_dict())
         self.model.load_state_dict(tensors)
+        is_training = self.training
+        self.eval()
+        try:
+            image = source.first(1).all().images.to(self.device)
+            decoded = self._decoded(self.encode(image))
+        except RuntimeError as error:
+            raise DataError(f"{folder}: its layers take no image: {error}") from None
+        if not decoded.isfinite().all():
+            raise DataError(f"{folder}: what it decodes has numbers that are not finite")
+        self.train(is_training)
 
     def _seen_by_model(self, images: Tensor) -> Tensor:
         self._require_images(images)

@@ -8,15 +8,20 @@ from pydantic import ConfigDict, Field, Strict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from aecli.errors import UsageError
-from aecli.fields import ImageShape, NetworkSection, PositiveFloat, PositiveInt, Section, UserPath
+from aecli.fields import ImageShape, NetworkSection, PositiveInt, Section, UserPath
 
 BETA_OF_LATENT_DIFFUSION = 1e-6
 """Weight of the divergence from N(0, I) in the published autoencoders (Rombach et al. 2022)."""
 
 Channels = Annotated[int, Field(ge=1, le=16384)]
 Blocks = Annotated[int, Field(ge=0, le=64)]
+_NORMED_TOGETHER, _MOST_GROUPS = 4, 32
+"""Channels, at least, of each group that `kl` normalises, and groups, at most: as published. A
+group of one channel would lose its mean: the image's colour, and all on a grid of one place."""
 _PER_LEVEL: Any = (Strict(False), Field(min_length=1, max_length=12))
-Number = Annotated[float, Field(allow_inf_nan=False), Strict(False)]
+Scaling = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False), Strict(False)]
+Shift = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False), Strict(False)]
+Factor = Literal[2, 4, 8, 16, 32, 64, 128]
 Activation = Literal["silu", "swish", "mish", "gelu", "relu"]
 
 
@@ -47,7 +52,18 @@ class Architecture(Section, ABC):
     @property
     @abstractmethod
     def levels(self) -> list[tuple[int, int]]:
-        """Channels and blocks of each level, the image's first."""
+        """Channels and blocks of each level, the image's first: of the larger side."""
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in all layers, about."""
+        before, of_code = self.channels
+        found = 5 * of_code**2
+        for channels, blocks in self.levels:
+            if blocks:
+                found += 18 * channels * ((2 * blocks + 1) * channels + before)
+                before = channels
+        return found + 36 * before * of_code
 
 
 class KlArchitecture(Architecture):
@@ -68,8 +84,8 @@ class KlArchitecture(Architecture):
     act_fn: Activation = "silu"
     latent_channels: Channels = 4
     norm_num_groups: PositiveInt = 32
-    scaling_factor: Annotated[PositiveFloat, Strict(False)] = 0.18215
-    shift_factor: Number | None = None
+    scaling_factor: Scaling = 0.18215
+    shift_factor: Shift | None = None
     latents_mean: None = None
     latents_std: None = None
     use_quant_conv: bool = True
@@ -92,7 +108,12 @@ class KlArchitecture(Architecture):
 _Kinds = Annotated[tuple[Literal["ResBlock", "EfficientViTBlock"], ...], *_PER_LEVEL]
 _Words = Annotated[tuple[Literal["rms_norm", "batch_norm"], ...], *_PER_LEVEL]
 _Scales = Annotated[
-    tuple[Annotated[tuple[Annotated[int, Field(ge=1, le=31)], ...], Strict(False)], ...],
+    tuple[
+        Annotated[
+            tuple[Annotated[int, Field(ge=1, le=31)], ...], Strict(False), Field(max_length=4)
+        ],
+        ...,
+    ],
     *_PER_LEVEL,
 ]
 
@@ -122,7 +143,7 @@ class DcArchitecture(Architecture):
     encoder_out_shortcut: bool = True
     decoder_in_shortcut: bool = True
     decoder_conv_act_fn: Activation = "relu"
-    scaling_factor: Annotated[PositiveFloat, Strict(False)] = 1.0
+    scaling_factor: Scaling = 1.0
 
     @property
     def channels(self) -> tuple[int, int]:
@@ -134,14 +155,15 @@ class DcArchitecture(Architecture):
 
     @property
     def levels(self) -> list[tuple[int, int]]:
-        blocks = self.encoder_layers_per_block
-        return list(zip(self.encoder_block_out_channels, blocks, strict=False))
+        widths = zip(self.encoder_block_out_channels, self.decoder_block_out_channels, strict=False)
+        blocks = zip(self.encoder_layers_per_block, self.decoder_layers_per_block, strict=False)
+        return list(zip(map(max, widths), map(max, blocks), strict=False))
 
 
 class GridConfig(NetworkSection, ABC):
     """Settings of a codec whose code is a grid of channels, coarser than the image."""
 
-    downsampling: Literal[2, 4, 8, 16, 32, 64, 128] = 8
+    downsampling: Factor = 8
     """Factor by which height and width of the code are smaller than the image's. Its channels
     follow from it and from `code_dim`, all numbers of the code."""
     width: Annotated[int, Field(ge=1, le=4096)] = 16
@@ -220,16 +242,11 @@ class GridConfig(NetworkSection, ABC):
 
     def size(self, shape: ImageShape) -> tuple[int, int]:
         layers = self.layers(shape)
-        _, height, width = shape
-        parameters, kept, before = 0, 0, layers.channels[0]
+        kept, places = 0, math.prod(self.grid(shape, layers.factor)) * layers.factor**2
         for level, (channels, blocks) in enumerate(layers.levels):
-            if not blocks:
-                continue
-            places = math.ceil(height / 2**level) * math.ceil(width / 2**level)
-            parameters += 18 * channels * ((2 * blocks + 1) * channels + before)
-            kept += 2 * places * channels * (6 * blocks + 4)
-            before = channels
-        return parameters + 36 * before * layers.channels[1], kept + 6 * math.prod(shape)
+            if blocks:
+                kept += 2 * (places // 4**level) * channels * (6 * blocks + 4)
+        return layers.numbers, kept + 6 * shape[0] * places
 
 
 class KlConfig(GridConfig):
@@ -268,7 +285,7 @@ class KlConfig(GridConfig):
             block_out_channels=widths,
             layers_per_block=self.depth,
             latent_channels=channels,
-            norm_num_groups=math.gcd(32, *widths),
+            norm_num_groups=min(_MOST_GROUPS, math.gcd(*widths) // _NORMED_TOGETHER),
             scaling_factor=1.0,
             mid_block_add_attention=self.attention,
         )

@@ -28,7 +28,7 @@ CLASSES: dict[str, tuple[str, type[Architecture]]] = {
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 MAX_CONFIG = 64 * 1024  # bytes
 _MAX_HEADER = 1024 * 1024  # bytes of a file of weights besides its numbers
-_MAX_NUMBERS = 2 * 10**9  # of a model's code and layers
+_MAX_NUMBERS = 4 * 10**9  # of a model's layers, as they are estimated
 
 # Names of the layers of attention in folders written before 2023, as the Stable Diffusion ones are.
 _FORMER = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -72,7 +72,7 @@ def read(folder: str) -> tuple[str, Architecture]:
         if not isinstance(description, dict):
             raise ValueError("no object of JSON")
         kind = description.get("_class_name")
-        if kind not in CLASSES:
+        if not isinstance(kind, str) or kind not in CLASSES:
             raise ValueError(f"_class_name is {str(kind)[:40]!r}, expected {' or '.join(CLASSES)}")
         name, arguments = CLASSES[kind]
         given = {
@@ -88,9 +88,22 @@ def read(folder: str) -> tuple[str, Architecture]:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: {key[:60]}: {first['msg']}") from None
+        raise DataError(f"{path}: {key[:60]!r}: {first['msg']}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a model's description: {error}") from None
+
+
+def require_weights(folder: str, layers: Architecture) -> None:
+    """Raises DataError unless a folder has as many bytes of weights as layers need at least, about:
+    else memory would be taken for what is not there."""
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise _no_weights(folder, _missing(path))
+    size, least = path.stat().st_size, layers.numbers // 16
+    if size < least:
+        raise _no_weights(
+            folder, f"{WEIGHTS} has {size:,} bytes, too few for the layers of {CONFIG}"
+        )
 
 
 def weights(folder: str, model: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
@@ -106,10 +119,10 @@ def weights(folder: str, model: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
     limit = sum(tensor.nbytes for tensor in model.values()) + _MAX_HEADER
     try:
         found = load(read_at_most(path, limit))
-    except (OSError, ValueError, SafetensorError) as error:
-        other = any(Path(folder).glob("*.bin"))
-        hint = "; files .bin are pickles, which are never read" if other else ""
-        raise DataError(f"{folder}: no weights to read: {error}{hint}") from None
+    except KeyError as error:  # a type of numbers that torch has not
+        raise _no_weights(folder, f"{WEIGHTS} has numbers of type {error}") from None
+    except (AssertionError, OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise _no_weights(folder, error) from None
     tensors = {}
     for name, tensor in found.items():
         now = _FORMER_NAME.sub(lambda match: _FORMER[match[0]], name)
@@ -125,9 +138,14 @@ def weights(folder: str, model: Mapping[str, "Tensor"]) -> dict[str, "Tensor"]:
                 f"{path}: {name[:100]!r} is {_by(tensor.shape)}, config.json makes it"
                 f" {_by(expected.shape)}"
             )
-        if not tensor.isfinite().all():
-            raise DataError(f"{path}: numbers that are not finite in {name[:100]!r}")
+        if tensor.is_floating_point() != expected.is_floating_point():
+            kinds = (str(kind).removeprefix("torch.") for kind in (tensor.dtype, expected.dtype))
+            raise DataError(f"{path}: {name[:100]!r} is {', expected '.join(kinds)}")
+        if now in tensors:
+            raise DataError(f"{path}: {now!r} is there twice, by a former name too")
         tensors[now] = tensor.reshape(expected.shape).to(expected.dtype, copy=True)
+        if not tensors[now].isfinite().all():
+            raise DataError(f"{path}: numbers that are not finite in {name[:100]!r}")
     if lacking := model.keys() - tensors.keys():
         raise DataError(f"{path}: it lacks {min(lacking)!r} and {len(lacking) - 1} more")
     assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in tensors.values())
@@ -177,6 +195,16 @@ def _require_shortcuts(layers: DcArchitecture) -> None:
             )
 
 
+def _no_weights(folder: str, why: object) -> DataError:
+    pickled = any(Path(folder).glob("*.bin"))
+    hint = "; files .bin are pickles, which are never read" if pickled else ""
+    return DataError(f"{folder}: no weights to read: {why}{hint}")
+
+
+def _missing(path: Path) -> str:
+    return f"{path.name} is missing or not a file"
+
+
 def _by(shape: Any) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
@@ -184,8 +212,12 @@ def _by(shape: Any) -> str:
 def read_at_most(path: Path, limit: int) -> bytes:
     """The bytes of a file that has no more than `limit`; ValueError naming both sizes if it has."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is missing or not a file")
+        raise FileNotFoundError(_missing(path))
     size = path.stat().st_size
     if size > limit:
         raise ValueError(f"{path.name} has {size:,} bytes, more than the {limit:,} it can have")
-    return path.read_bytes()
+    with path.open("rb") as file:  # some of the system's are longer than they say, without end
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise ValueError(f"{path.name} has more than the {size:,} bytes that it says")
+    return content

@@ -10,16 +10,16 @@ from aecli.codecs.settings import (
     ThumbnailConfig,
 )
 from aecli.config.effects import (
-    QUICK_IMAGES,
     as_recorded,
     flat_settings,
     idle_settings,
     is_given,
     numbers_of,
     other_numbers,
+    quick_images,
     settings_of,
     undecided,
-    with_quick_epochs,
+    with_quick_values,
     with_values,
 )
 from aecli.config.experiments import (
@@ -69,7 +69,6 @@ from aecli.fields import CodecSection, Section
 __all__ = [
     "EXPERIMENTS",
     "PARTS",
-    "QUICK_IMAGES",
     "AdamConfig",
     "AnomalySection",
     "CodecConfig",
@@ -114,12 +113,13 @@ __all__ = [
     "numbers_of",
     "one_layer",
     "other_numbers",
+    "quick_images",
     "resolve",
     "set_layer",
     "settings_of",
     "to_yaml",
     "undecided",
-    "with_quick_epochs",
+    "with_quick_values",
     "with_values",
     "without_layers",
     "yaml_layer",

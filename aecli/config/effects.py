@@ -32,9 +32,12 @@ _UNDECIDED = {
     "train.optimizer.precision": "auto",
     "data.dataset": "auto",
 }
-# Values that `reproduce --quick` takes where none are given; fewer images where there are fewer.
-QUICK_IMAGES, QUICK_EPOCHS = 6_000, 3
-_QUICK = frozenset({"data.limit_train", "train.epochs"})
+# Values that a quick look takes where none are given; fewer images where there are fewer.
+_QUICK_IMAGES = {"reproduce": 6_000, "sweep-downsampling": 400}
+_QUICK_VALUES: dict[str, dict[str, Any]] = {
+    "reproduce": {"train.epochs": 3},
+    "sweep-downsampling": {"train.epochs": 1, "fewer": ()},
+}
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,8 @@ def numbers_of(config: ExperimentConfig) -> dict[str, Any]:
 
 def undecided(config: ExperimentConfig) -> frozenset[str]:
     """The keys whose value `config` leaves to the run: device=auto, threads=null, ..."""
-    quick = isinstance(config, ReproduceConfig) and config.quick
-    keys = {key for key in _QUICK if quick and not is_given(config, key)}
-    return _left_open(config) | keys | _quick_look(config).keys()
+    images = set() if quick_images(config) is None else {"data.limit_train"}
+    return _left_open(config) | images | _quick_look(config).keys()
 
 
 def _left_open(config: ExperimentConfig) -> frozenset[str]:
@@ -144,20 +146,27 @@ def as_recorded(asked: Config, recorded: Config) -> Config:
     return with_values(asked, {key: values[key] for key in undecided(asked)})
 
 
-def with_quick_epochs(config: Config) -> Config:
-    """`config` with the epochs of a quick look, if it is one and they are not given."""
-    quick = isinstance(config, ReproduceConfig) and config.quick
-    if quick and not is_given(config, "train.epochs"):
-        return with_values(config, {"train.epochs": QUICK_EPOCHS})
+def with_quick_values(config: Config) -> Config:
+    """`config` with what a quick look takes, if it is one and that is not given."""
     return with_values(config, _quick_look(config))
 
 
+def quick_images(config: ExperimentConfig) -> int | None:
+    """The number of training images of a quick look, at most; None where it is none, or where
+    `config` limits them."""
+    if not _is_quick(config) or config.data.limit_train is not None:
+        return None
+    return _QUICK_IMAGES[config.experiment]
+
+
 def _quick_look(config: ExperimentConfig) -> dict[str, Any]:
-    """Values of a quick look at a sweep of factors that are not given; none of another run."""
-    if not (isinstance(config, SweepDownsamplingConfig) and config.quick):
-        return {}
-    look = {"train.epochs": 1, "fewer": ()}
+    """Values of a quick look that are not given; none of another run."""
+    look = _QUICK_VALUES[config.experiment] if _is_quick(config) else {}
     return {key: value for key, value in look.items() if not is_given(config, key)}
+
+
+def _is_quick(config: ExperimentConfig) -> bool:
+    return isinstance(config, ReproduceConfig | SweepDownsamplingConfig) and config.quick
 
 
 def is_given(config: ExperimentConfig, key: str) -> bool:

@@ -269,7 +269,7 @@ class SweepDownsamplingConfig(ManyConfig):
     experiment: Literal["sweep-downsampling"] = "sweep-downsampling"
     codec: DcConfig = DcConfig(code_dim=256, width=8)
     """Codec: width, depth and numbers of the code of every one that is trained."""
-    train: FitConfig = FitConfig(epochs=5, batch_size=16, mirror=True)
+    train: FitConfig = FitConfig(epochs=3, batch_size=16, mirror=True)
     """Training of each codec."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
@@ -287,7 +287,8 @@ class SweepDownsamplingConfig(ManyConfig):
     fewer: Annotated[Widths, AfterValidator(_once_each)] = (16, 64)
     """Those numbers, of `dc` alone (empty: none)."""
     quick: bool = False
-    """Train one epoch, and no codes of fewer numbers: a look, not a result."""
+    """Train one epoch, on the first 400 images, and no codes of fewer numbers: a look, not a
+    result."""
 
 
 class TrainedConfig(NetworkConfig):

@@ -13,7 +13,6 @@ from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import (
-    QUICK_IMAGES,
     FitConfig,
     InterpolateConfig,
     MlpConfig,
@@ -21,6 +20,7 @@ from aecli.config import (
     ReproduceConfig,
     SampleConfig,
     SweepConfig,
+    quick_images,
 )
 from aecli.counts import count
 from aecli.data.images import Images, with_held_out
@@ -37,6 +37,7 @@ from aecli.experiments.reproduce_changes import (
     scarce_in_words,
     train_ordered,
 )
+from aecli.experiments.reproduce_latent import measure_latent_diffusion
 from aecli.experiments.reproduce_work import measure_search, measure_storage, measure_work
 from aecli.experiments.result import Result
 from aecli.experiments.sample import measure_samples
@@ -77,8 +78,7 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     slug = config.name or ("quick" if config.quick else "chapter")
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        most = QUICK_IMAGES if config.quick else None
-        images, config = load_images(config, context, run_dir, most)
+        images, config = load_images(config, context, run_dir, quick_images(config))
         images = replace(images, aside=_QUICK_LOOK if config.quick else "")
         run_dir.note(quick=config.quick)
         check(config, len(images.train))
@@ -128,18 +128,18 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     shared = {**common, "data": config.data, "codec": config.codec, "train": config.train}
     say = context.terminal.say
 
-    say("reproduce 1/7: the chapter's own training")
+    say("reproduce 1/8: the chapter's own training")
     own = _train_as_the_chapter(config, images, run_dir, context)
-    say("reproduce 2/7: the table")
+    say("reproduce 2/8: the table")
     sweep_config = SweepConfig(code_dims=CODE_DIMS, **shared)
     sweep = measure_sweep(sweep_config, images, run_dir.section("sweep"), context)
     if sweep.failures:
         raise JobsFailedError(failure_text(sweep.failures))
-    say("reproduce 3/7: PCA")
+    say("reproduce 3/8: PCA")
     compare_config = PcaCompareConfig(code_dims=COMPARED_DIMS, **shared)
     comparison = measure_comparison(compare_config, images, run_dir.section("pca-compare"), context)
 
-    say("reproduce 4/7: paths")
+    say("reproduce 4/8: paths")
     networks = {row.spec.key: row for row in sweep.rows}
     halves = with_held_out(images)
     subjects = {key: _subject(networks[key].trained[0], halves, config.seed) for key in ("2", "32")}
@@ -150,14 +150,14 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=subject_config(config, key))
         section = run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
         paths[key] = measure_paths(walk, subject, classifier, section, context).numbers()
-    say("reproduce 5/7: samples")
+    say("reproduce 5/8: samples")
     samples = _QUICK_SAMPLES if config.quick else SampleConfig().samples
     draw = SampleConfig(seed=config.seed, samples=samples)
     section = run_dir.section("sample")
     judge = Judge.of(halves, classifier)
     _, sampled = measure_samples(draw, subjects["32"], judge, section, context)
 
-    say("reproduce 6/7: changes of the training")
+    say("reproduce 6/8: changes of the training")
     plain = networks["32"].trained
     of_run = config, run_dir, context
     scales = Scales.of(images, classifier, samples, 32, config.seed)
@@ -166,10 +166,13 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
     noise_trainings = measure_noise(networks["784_wide"].trained, images, *of_run)
     ordered = [trained.codec for trained in train_ordered(plain, images, *of_run)]
 
-    say("reproduce 7/7: codes at work")
+    say("reproduce 7/8: codes at work")
     pca = full_pca(images)
     # A quick look could judge none of it.
     work = {} if config.quick else measure_work(plain, pca.truncated(32), images, *of_run)
+
+    say("reproduce 8/8: autoencoders of latent diffusion")
+    latent_diffusion = measure_latent_diffusion(scales, *of_run)
 
     say("reproduce: judging the claims")
     thirty_two = [trained.codec for trained in plain]
@@ -233,6 +236,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         work=work,
         search=measure_search(thirty_two[0], images),
         storage=measure_storage(plain, images),
+        latent_diffusion=latent_diffusion,
     )
 
 

@@ -85,7 +85,7 @@ def measure_conversions(
                     "The first test images, and the first codes drawn. Frechet distance in"
                     f" {scales.judge.features_in_words}: 0 is best."
                 )
-                _draw("conversion", rows, title, note, scales.images, run_dir)
+                draw_rows("conversion", rows, title, note, scales.images, run_dir)
             advance()
     return found
 
@@ -119,7 +119,7 @@ def measure_scarce_class(
                 "The first images of each set, none picked. Recognised: the share of the class's"
                 " test images that a classifier calls so which has learned from the set."
             )
-            _draw("scarce_class", rows, title, note, images, run_dir, "recognised")
+            draw_rows("scarce_class", rows, title, note, images, run_dir, "recognised")
     return found
 
 
@@ -161,7 +161,7 @@ def measure_noise(
         "The first test images with half of their pixels at 0, and with squares of 4x4 pixels in"
         " another order; what is decoded from them, and its mse over all test images."
     )
-    _draw("noise", rows, title, note, images, run_dir)
+    draw_rows("noise", rows, title, note, images, run_dir)
     return found
 
 
@@ -351,7 +351,7 @@ def _rows_of_noise(
     ]
 
 
-def _draw(
+def draw_rows(
     name: str,
     rows: Rows,
     title: str,

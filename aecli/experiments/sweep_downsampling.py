@@ -16,12 +16,14 @@ from aecli.config import (
     ElboLoss,
     FitConfig,
     SweepDownsamplingConfig,
+    quick_images,
 )
 from aecli.config.grids import RowSpec, row_specs
 from aecli.counts import count
 from aecli.data import facts
-from aecli.data.images import Images
+from aecli.data.images import Images, Source
 from aecli.errors import UsageError
+from aecli.experiments.evaluate_parts import thinned
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
 from aecli.experiments.training_figure import decoded
@@ -47,12 +49,15 @@ class Row:
     spec: RowSpec
     codec: Codec
     """That of the first seed."""
-    test_mse: Sequence[float]
     train_mse: Sequence[float]
     train_seconds: Sequence[float]
     fidelity: Sequence[Fidelity]
     seconds: tuple[float, float]
     """Seconds per image of encoder and decoder, on one thread."""
+
+    @property
+    def test_mse(self) -> list[float]:
+        return [each.mse for each in self.fidelity]
 
 
 def check(config: SweepDownsamplingConfig, images: int | None) -> None:
@@ -70,7 +75,7 @@ def run(config: SweepDownsamplingConfig, context: Context) -> Result:
     slug = config.name or "-".join(f"f{factor}" for factor in config.downsamplings)[:40]
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
-        images, config = load_images(config, context, run_dir)
+        images, config = load_images(config, context, run_dir, quick_images(config))
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         rows, table, failures = _measured(config, images, run_dir, context)
         numbers = _numbers(rows, table, images, config.seeds, len(failures))
@@ -138,12 +143,16 @@ def _row(spec: RowSpec, trained: Sequence[Trained], images: Images) -> Row:
     return Row(
         spec,
         codecs[0],
-        [metrics.mse(codec, images.test) for codec in codecs],
-        [metrics.mse(codec, images.train) for codec in codecs],
+        [metrics.mse(codec, _some_of_train(images)) for codec in codecs],
         [sum(record.seconds for record in each.records) for each in trained],
         [fidelity(codec, images.test) for codec in codecs],
         _seconds_per_image(codecs[0], images),
     )
+
+
+def _some_of_train(images: Images) -> Source:
+    """Training images, at most as many as there are for the test: enough to tell both errors."""
+    return thinned(images.train, len(images.test))
 
 
 @torch.no_grad()
@@ -192,7 +201,7 @@ def _baselines(config: SweepDownsamplingConfig, images: Images) -> list[dict[str
                     "ssim": found.ssim,
                     "high_frequency_ratio": found.high_frequency_ratio,
                     "coherence": found.coherence,
-                    "train_mse": metrics.mse(baseline.codec, images.train),
+                    "train_mse": metrics.mse(baseline.codec, _some_of_train(images)),
                     "parameters": baseline.codec.count_parameters(),
                     "beats_pca": None,
                     "dataset": images.name,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.data.images import Source, filled, weighted_mean
+from aecli.data.images import Source, filled, squared_errors, weighted_mean
 
 HIGH_FREQUENCY = 1 / 8
 """Cycles per pixel above which a frequency is high: periods under 8 pixels."""
@@ -20,6 +20,8 @@ _C1, _C2 = 0.01**2, 0.03**2
 class Fidelity:
     """Measurements of a codec's reconstructions of many images."""
 
+    mse: float
+    """Error as `metrics.mse` has it, of what is decoded as it is."""
     ssim: float
     """Mean structural similarity, at most 1."""
     high_frequency_ratio: float
@@ -32,13 +34,17 @@ class Fidelity:
 
 @torch.no_grad()
 def fidelity(codec: Codec, source: Source) -> Fidelity:
-    """Fidelity of a codec's reconstructions, cut to [0, 1], of all images of a source.
+    """Fidelity of a codec's reconstructions, cut to [0, 1], of all images of a source; all from one
+    look at them, which for a large network is what takes long.
 
     A pixel that is not valid is the image's own, filled, in both.
     """
-    similarities, weights, energies = [], [], torch.zeros(3, dtype=torch.float64)
+    errors, similarities, weights = [], [], []
+    energies = torch.zeros(3, dtype=torch.float64)
     for batch in source.batches():
-        images, decoded = filled(batch), codec.reconstruct(batch).clamp(0, 1)
+        images, found = filled(batch), codec.reconstruct(batch)
+        errors.append(torch.stack(squared_errors(found, batch)).double())
+        decoded = found.clamp(0, 1)
         if batch.mask is not None:
             decoded = torch.where(batch.mask.bool(), decoded, images)
             weights.append(batch.mask.flatten(start_dim=1).float().mean(dim=1))
@@ -48,6 +54,7 @@ def fidelity(codec: Codec, source: Source) -> Fidelity:
         energies += high_frequency_energies(images, decoded)
     own, of_decoded, common = energies.tolist()
     return Fidelity(
+        weighted_mean(*torch.cat(errors, dim=1)),
         weighted_mean(torch.cat(similarities), torch.cat(weights)),
         of_decoded / own if own > 0 else math.nan,
         common / math.sqrt(own * of_decoded) if own * of_decoded > 0 else math.nan,

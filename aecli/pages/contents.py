@@ -5,9 +5,11 @@ import io
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aecli.errors import DataError, UsageError
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from aecli.fields import ImageShape
 
 _MAX_TABLE = 4 * 2**20  # bytes of a table or a text
-_MAX_ROWS, _MAX_COLUMNS = 200, 40  # of a table that are shown
+MOST_ROWS = 200
+"""Rows of a table that are shown."""
+_MAX_COLUMNS = 40
 _MAX_SETTINGS = 300
 _MAX_DEPTH = 6  # of sections in sections
 
@@ -104,19 +108,13 @@ class Contents:
         """A metric, if it is a finite number."""
         return finite(self.metrics.get(metric))
 
-    def rows(self, name: str) -> list[dict[str, str]]:
-        """The first rows of a table of the run; none if it is not there or cannot be read."""
-        text = self.text(name)
+    def rows(self, name: str, last: bool = False) -> list[dict[str, str]]:
+        """The first or the last MOST_ROWS of a table of the run; none if it cannot be read."""
         try:
-            reader = csv.reader(io.StringIO(text))
+            reader = csv.reader(io.StringIO(self.text(name)))
             header = next(reader, [])[:_MAX_COLUMNS]
-            found = []
-            for row in reader:
-                found.append(dict(zip(header, row, strict=False)))
-                if len(found) == _MAX_ROWS:
-                    self.faults.append(f"{name}: its first {_MAX_ROWS} rows alone are here")
-                    break
-            return found
+            some = deque(reader, MOST_ROWS) if last else islice(reader, MOST_ROWS)
+            return [dict(zip(header, row, strict=False)) for row in some]
         except csv.Error as error:
             self.faults.append(f"{name}: {error}")
             return []
@@ -126,7 +124,7 @@ class Contents:
         found = self._json(name)
         if not isinstance(found, list):
             return []
-        return [each for each in found[:_MAX_ROWS] if isinstance(each, dict)]
+        return [each for each in found[:MOST_ROWS] if isinstance(each, dict)]
 
     def text(self, name: str) -> str:
         """A text of the run; empty if it is not there or cannot be read."""

@@ -13,7 +13,7 @@ from aecli.fields import CodecSection, ImageShape
 
 _MOST_LAYERS = 24  # that are drawn far enough apart for parameters between them
 _WIDTH, _STEP, _FLAT_STEP, _BAR = 340, 46, 20, 16  # of the drawing, in its own units
-_NARROWEST, _WIDEST = 6.0, 190.0
+_NARROWEST, _WIDEST = 6.0, 150.0  # of bars; beside them is room for some 25 letters
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _stages(codec: ConvConfig, shape: ImageShape) -> Hourglass:
 
 def _code(codec: CodecSection) -> Layer:
     k = codec.code_dim
-    label = f"code: {k:,} means, {k:,} variances" if codec.is_variational else f"code of {k:,}"
+    label = f"code of {k:,} + variances" if codec.is_variational else f"code of {k:,}"
     return Layer(label, k, True)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from aecli.chapter import judge_grey_smear, judge_sanity_check
 from aecli.chapter.verdict import BY_CONSTRUCTION, FAILS, HOLDS, ONLY_IF
 from aecli.chapter.wording import COLLAPSED, mse_in_words, worse_than_constant
-from aecli.pages.contents import Contents, finite
+from aecli.counts import count
+from aecli.pages.contents import MOST_ROWS, Contents, finite
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
 
@@ -64,6 +65,8 @@ class Reading:
     statements: Sequence[Statement] = ()
     bars: Sequence[Bar] = ()
     tables: Sequence[Table] = ()
+    bars_measure: str = ""
+    """Name of the number that the bars show, of which less is better."""
 
 
 def read(contents: Contents) -> Reading:
@@ -104,6 +107,7 @@ def _train(run: Contents) -> Reading:
         statements,
         _bars((labels[key], value, key == "test_mse") for key, value in errors.items()),
         [_table_of(run, "ordered.csv", "First units alone")] if run.text("ordered.csv") else [],
+        "test mse per pixel",
     )
 
 
@@ -131,7 +135,7 @@ def _grids(run: Contents) -> Reading:
         return Reading("", tables=[table])
     better = sum(mse < beside for _, mse, beside in errors)
     kind = GOOD if better == len(errors) else PLAIN if better else BAD
-    text = f"Better than PCA of as many numbers: {better} of {len(errors)} grids."
+    text = f"Better than PCA of as many numbers: {better} of {count(len(errors), 'grid')}."
     name, mse, beside = min(errors, key=lambda each: each[1])
     measure = f"lowest test mse per pixel, {name} numbers"
     return Reading(
@@ -151,7 +155,7 @@ def _compare(run: Contents) -> Reading:
     ]
     judged = [(k, mse, pca) for k, mse, pca in errors if mse is not None and pca is not None]
     reading = _against_pca(run, judged, "curve.csv", "Network and PCA")
-    paragraphs = [each for each in run.text("explanation.md").split("\n\n") if each.strip()]
+    paragraphs = [p for each in run.text("explanation.md").split("\n\n") if (p := each.strip())]
     holds = run.metrics.get("eckart_young_holds")
     kinds = [PLAIN, GOOD if holds is True else BAD if holds is False else PLAIN, PLAIN]
     more = [Statement(kind, text[:1000]) for kind, text in zip(kinds, paragraphs, strict=False)]
@@ -171,7 +175,7 @@ def _against_pca(
     better = [k for k, mse, pca in judged if mse < pca]
     kind = GOOD if len(better) == len(judged) else BAD if not better else PLAIN
     which = f" (code {', '.join(better)})" if better and len(better) < len(judged) else ""
-    text = f"Better than PCA at {len(better)} of {len(judged)} code dimensions{which}."
+    text = f"Better than PCA at {len(better)} of {count(len(judged), 'code dimension')}{which}."
     k, mse, pca = min(judged, key=lambda each: each[1])
     measure = f"lowest test mse per pixel, at a code of {k}"
     return Reading(
@@ -198,7 +202,8 @@ def _interpolate(run: Contents) -> Reading:
         _table_of(run, "path.csv", "The path that is drawn", True),
         _table_of(run, "rates.csv", "Means over all paths", True),
     ]
-    return Reading("paths in a hole half-way", _percent(middle), beside, statements, (), tables)
+    measure = "paths in a hole half-way, lower is better"
+    return Reading(measure, _percent(middle), beside, statements, (), tables)
 
 
 def _sample(run: Contents) -> Reading:
@@ -224,12 +229,23 @@ def _sample(run: Contents) -> Reading:
         return Reading("", statements=statements, tables=[table])
     best = min(drawn, key=lambda name: drawn[name])
     if floor:
-        text = f"The best sampler, {best}, is at {drawn[best] / floor:,.1f} times the distance of"
-        statements.insert(0, Statement(PLAIN, f"{text} real images."))
-    bars = _bars((name.replace("_", "-"), value, name == best) for name, value in names.items())
-    measure = f"lowest Frechet distance, {best.replace('_', '-')}"
+        times = f"{drawn[best] / floor:,.1f} times the distance of real images"
+        text = f"The best sampler, {_sampler(best)}, is at {times}."
+        statements.insert(0, Statement(PLAIN, text))
+    shown = {k: v for k, v in names.items() if k != "untrained"}  # far off
+    bars = _bars((_sampler(name), value, name == best) for name, value in shown.items())
+    measure = f"lowest Frechet distance, {_sampler(best)}"
     beside = f"real test images: {_short(floor)}"
-    return Reading(measure, _short(drawn[best]), beside, statements, bars, [table])
+    return Reading(
+        measure, _short(drawn[best]), beside, statements, bars, [table], "Frechet distance"
+    )
+
+
+def _sampler(name: str) -> str:
+    """The name of a sampler, out of a metric's, as tables have it."""
+    known = {"floor": "real images", "decoded": "decoded images"}
+    bare = name.removeprefix("by_class_").replace("_", "-")
+    return known.get(name, bare if bare == name.replace("_", "-") else f"{bare}, by class")
 
 
 def _to_vae(run: Contents) -> Reading:
@@ -259,7 +275,7 @@ def _evaluate(run: Contents) -> Reading:
     both = [(own, pca) for own, pca in pairs if own is not None and pca is not None]
     better = sum(own > pca for own, pca in both)
     kind = GOOD if better == len(both) else BAD if not better else PLAIN
-    text = f"Better than PCA's codes in {better} of {len(both)} measures."
+    text = f"Better than PCA's codes in {better} of {count(len(both), 'measure')}."
     by_measure: dict[tuple[str, str], dict[str, str]] = {}
     columns: list[str] = []
     for row in run.rows("evaluate.csv"):
@@ -287,20 +303,28 @@ def _reproduce(run: Contents) -> Reading:
     only_if = sum(verdict.startswith(ONLY_IF) for verdict in verdicts)
     given = verdicts.count(BY_CONSTRUCTION)
     left = len(verdicts) - held - failed - only_if - given
-    header = ("§", "claim", "chapter", "measured", "verdict", "why")
+    header = ("§", "claim", "verdict", "chapter", "measured", "why")
     rows = [_claim(entry) for entry in entries]
     if not entries:
         return Reading("")
     is_quick = run.metrics.get("quick") is True
-    kind = PLAIN if is_quick else BAD if failed else GOOD
+    judged = held + only_if + failed
+    few = is_quick or judged <= left  # to speak for all
+    kind = BAD if failed and not is_quick else PLAIN if few else GOOD
+    counts = (
+        (held, "holds", "hold"),
+        (only_if, "holds only if ...", "hold only if ..."),
+        (failed, "does not hold", "do not hold"),
+    )
+    told = ", ".join(f"{n} {one if n == 1 else more}" for n, one, more in counts if n)
+    of = f"Of {judged} that were judged {told}." if judged else "No claim was judged."
     text = (
-        f"Of {held + only_if + failed} claims that were judged {held} hold, {only_if} hold only if"
-        f" ..., {failed} do not. {given} more hold by construction; {left} are not judged."
+        f"{count(len(entries), 'claim')}. {of} {given} hold by construction; {left} are not judged."
     )
     statements = [Statement(kind, text)]
     if is_quick:
         statements.append(Statement(PLAIN, "A quick look: few images and epochs, no result."))
-    value = f"{held} of {held + only_if + failed}"
+    value = f"{held} of {judged}"
     tables = [Table("The ledger", header, rows)]
     return Reading("claims that hold, of those judged", value, "", statements, (), tables)
 
@@ -317,8 +341,9 @@ def _claim(entry: Mapping[str, Any]) -> list[Cell]:
     section = finite(entry.get("section"))
     return [
         Cell(text("section"), section),
-        *(Cell(text(key)) for key in ("says", "chapter", "measured")),
+        Cell(text("says")),
         Cell(verdict, kind=kind),
+        *(Cell(text(key)) for key in ("chapter", "measured")),
         Cell(text("reason"), link=text("figure")),
     ]
 
@@ -346,15 +371,21 @@ def metrics_table(run: Contents) -> Table:
 
 def history_table(run: Contents) -> Table | None:
     """The epochs of a training, folded; None if there are none."""
-    return _table_of(run, "history.csv", "Epochs", True) if run.text("history.csv") else None
+    if not run.text("history.csv"):
+        return None
+    return _table_of(run, "history.csv", "Epochs", True, last=True)
 
 
-def _table_of(run: Contents, file: str, title: str, is_folded: bool = False) -> Table:
-    """A CSV of the run, with columns in which every row has the same left out."""
-    rows = run.rows(file)
+def _table_of(
+    run: Contents, file: str, title: str, is_folded: bool = False, last: bool = False
+) -> Table:
+    """A CSV of the run, without its dataset; of a long one the first rows, or the last."""
+    rows = run.rows(file, last)
     header = [name for name in (rows[0] if rows else {}) if name not in ("dataset", "values")]
     cells = [[_cell(name, row.get(name, "")) for name in header] for row in rows]
-    return Table(f"{title} ({file})", [_words(name) for name in header], cells, is_folded)
+    part = f", the {'last' if last else 'first'} {MOST_ROWS} rows" if len(rows) == MOST_ROWS else ""
+    title = f"{title} ({file}{part})"
+    return Table(title, [_words(name) for name in header], cells, is_folded)
 
 
 def _cell(name: str, value: Any) -> Cell:
@@ -362,9 +393,9 @@ def _cell(name: str, value: Any) -> Cell:
         return Cell("-")
     number = finite(value)
     if number is None:
-        return Cell(str(value)[:500])
-    if (isinstance(value, str) and value.lstrip("-").isdigit()) or isinstance(value, int):
-        return Cell(str(value)[:40], number)
+        return Cell({"True": "yes", "False": "no"}.get(text := str(value)[:500], text))
+    if (isinstance(value, str) and value.lstrip("-").isdecimal()) or isinstance(value, int):
+        return Cell(_whole(number) if name != "seed" else str(value)[:40], number)
     return Cell(mse_in_words(number) if "mse" in name and number >= 0 else _short(number), number)
 
 
@@ -393,7 +424,11 @@ def _mse(value: float | None) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else _whole(value) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _whole(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) < 1e15 else f"{number:.4g}"
 
 
 def _percent(value: float | None) -> str:

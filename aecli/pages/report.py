@@ -3,9 +3,11 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from aecli import __version__
+from aecli.counts import count
 from aecli.pages import hourglass, pictures, readings
 from aecli.pages.contents import Contents
 from aecli.pages.environment import GENERATOR, template
@@ -27,6 +29,11 @@ PICTURES = {
     "downsampling": "test error by the factor of the code's grid, beside PCA and transforms",
     "reconstructions": "test images from the best to the worst decoded, above what decodes from"
     " their codes",
+    "reconstructions_dc": "test images, and what dc decodes from ever coarser grids",
+    "reconstructions_dc_without_shortcuts": "test images, and what dc without shortcuts decodes"
+    " from ever coarser grids",
+    "reconstructions_kl": "test images, and what kl decodes from ever coarser grids",
+    "reconstructions_conv": "test images, and what conv decodes from ever coarser grids",
     "before_after": "test images, and what decodes from N(0, I), before and after the conversion",
     "interpolation": "images decoded along the straight line between two codes, and its holes",
     "sample_grids": "images decoded from each sampler's codes",
@@ -44,6 +51,8 @@ PICTURES = {
     "per_class": "images drawn for each class",
     "kl_units": "what each unit of the code says of an image, in nats",
     "beta_curve": "what the weight of N(0, I) costs",
+    "grids": "test error of dc on ever coarser grids, with and without shortcuts",
+    "midpoints": "an image between two others, and what means of pixels and of codes make of it",
     "ordered": "test error of an ordered code's first units",
     "unit_mix": "linear autoencoder's units in terms of PCA's components",
     "conversion": "codecs before and after they are made variational",
@@ -147,7 +156,7 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
     statements = [Statement(kind, sentence)] if sentence else []
     error = record.get("error")
     if isinstance(error, str):
-        statements.append(Statement(STOPPED, error[:2000]))
+        statements.append(Statement(STOPPED, _in_one_line(error[:2000])))
     tables = [table for table in reading.tables if table.rows]
     if (history := readings.history_table(run)) is not None:
         tables.append(history)
@@ -175,9 +184,14 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
         provenance=_provenance(run),
         repeat=repeat,
         repeat_note=note,
-        warnings=[str(each)[:1000] for each in warnings[:_MOST_WARNINGS]],
+        warnings=[_in_one_line(str(each)[:1000]) for each in warnings[:_MOST_WARNINGS]],
         faults=run.faults,
     )
+
+
+def _in_one_line(message: str) -> str:
+    """A message of the terminal's, whose lines follow one another."""
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
 
 
 def _seen(name: str) -> str:
@@ -205,14 +219,14 @@ def _facts(run: Contents) -> list[tuple[str, str]]:
     codec = settings.get("codec.name", "")
     seeds, seed = settings.get("seeds", "1"), settings.get("seed", "")
     seconds = record.get("seconds")
-    took = f"{seconds:,.1f} s" if isinstance(seconds, int | float) else ""
+    took = _duration(seconds) if isinstance(seconds, int | float) else ""
     facts = {
         "images": images,
         "codec": f"{codec}, code of {dims}" if codec and dims else codec,
         "training": _training(settings),
         "seed": seed if seeds == "1" else f"{seeds} seeds from {seed}",
         "looked into": _text(record.get("subject")),
-        "begun": _text(record.get("started")),
+        "begun": _time(_text(record.get("started"))),
         "took": took,
         "computed on": ", ".join(
             part for key in ("device", "precision") if (part := _text(record.get(key)))
@@ -225,7 +239,24 @@ def _training(settings: dict[str, str]) -> str:
     recipe, epochs = settings.get("train.recipe"), settings.get("train.epochs")
     if recipe is None or epochs is None:
         return ""
-    return f"recipe {recipe}, {epochs} epochs in batches of {settings.get('train.batch_size', '-')}"
+    passes = count(int(epochs), "epoch") if epochs.isdecimal() else f"{epochs} epochs"
+    return f"recipe {recipe}, {passes} in batches of {settings.get('train.batch_size', '-')}"
+
+
+def _time(text: str) -> str:
+    """A time of run.json, to the minute, in UTC as the page's own; as it is if it is none."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return text
+
+
+def _duration(seconds: float) -> str:
+    """`23.0 s`, `11 min`, `2 h 5 min`."""
+    if not 100 <= seconds < 10**9:
+        return f"{seconds:,.1f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _text(value: Any) -> str:
@@ -250,7 +281,7 @@ def _provenance(run: Contents) -> list[tuple[str, str]]:
     facts = {
         "folder": str(run.run.path.absolute()),
         "run id": _text(record.get("id")),
-        "finished": _text(record.get("finished")),
+        "finished": _time(_text(record.get("finished"))),
         "gone on with": ", ".join(map(_text, record.get("resumed", [])[:20])),
         "versions": versions,
         "program, SHA-256": _text(record.get("program_sha256")),
@@ -268,7 +299,7 @@ def _how_to_repeat(run: Contents, state: str, argv: Sequence[Any]) -> tuple[str,
     if not run.command or run.config is None:
         return "", ""
     if state in ("failed", "interrupted", "dead"):
-        return f"aecli resume {where}", "goes on with it, to the end that it would have had"
+        return f"aecli resume {where}", "It ends as if it had not stopped."
     typed = shlex.join(["aecli", *(str(each)[:500] for each in argv[1:100])]) if argv else ""
     config = (
         f"{where}/config.yaml"

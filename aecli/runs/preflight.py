@@ -27,6 +27,7 @@ Config = TypeVar("Config", bound=NetworkConfig)
 
 _PROGRAM = 500e6  # bytes of the interpreter with torch and its libraries
 _MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
+_LET_GO = 8  # times as many numbers a training keeps of an image as measuring, which lets layers go
 _EVALUATION = 4.0 * facts.SIDE_BY_SIDE  # and as much again of test images, distances, and copies
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
@@ -163,7 +164,8 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     training = 32.0 * parameters
     training += 0 if codec.solved else 4.0 * config.train.batch_size * 2 * (numbers + pixels)
     data = facts.bytes_in_memory(config.data)
-    measuring = 4.0 * (3 * _MEASURED_AT_ONCE + max(_MEASURED_AT_ONCE // pixels, 1) * numbers)
+    at_once = max(_MEASURED_AT_ONCE // pixels, 1)
+    measuring = 4.0 * (3 * _MEASURED_AT_ONCE + at_once * numbers / _LET_GO)
     if config.experiment == "evaluate":
         measuring += _EVALUATION
     memory = _PROGRAM + data + measuring + at_a_time * training

@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aecli import locks
@@ -13,6 +13,7 @@ from aecli.errors import StorageError, UsageError
 from aecli.runs.record import LOCK
 from aecli.runs.registry import RUN_NAME, runs_in
 from aecli.runs.run import Run
+from aecli.strictjson import flat
 
 _BEING_REMOVED = ".removing-"
 
@@ -36,6 +37,20 @@ def why_kept(run: Run) -> str:
     if not run.is_readable and not run.path.match(RUN_NAME):
         return "no run of aecli: neither its name nor a run.json says so"
     return "running" if run.state == "running" else ""
+
+
+def looking_into(doomed: Sequence[Run], runs_dir: Path) -> list[Run]:
+    """The other runs of a folder whose config names one of these, wherever the folder was then: the
+    run that they look into, or begin from."""
+    gone = {run.path.name for run in doomed}
+    found = []
+    for run in runs_in(runs_dir):
+        config = run.record.get("config") if run.is_readable and run.path.name not in gone else None
+        named = dict(flat(config)) if isinstance(config, Mapping) else {}
+        paths = (named.get("run"), named.get("train.init_from"))
+        if any(isinstance(path, str) and path.rsplit("/")[-1] in gone for path in paths):
+            found.append(run)
+    return found
 
 
 def remove_run(run: Run) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.conftest import Finished
+import numpy as np
+
+from tests.conftest import Finished, digits
 from tests.faults.outcome import Outcome
 from tests.faults.program import inside
 from tests.forked import Forked, fork
@@ -38,6 +40,29 @@ def at_every_write(scratch: Path, thorough: bool) -> Outcome:
     return _at_each_call(scratch, thorough, "signal=KILL", [-9], calls)
 
 
+def grids_at_every_save(scratch: Path, thorough: bool) -> Outcome:
+    """kill -9 of `kl` and `dc`, which save after every step, at each nth fsync and rename, and at
+    random moments; in the tests, of one at one fsync."""
+    outcome = Outcome()
+    images = scratch / "tiny.npy"
+    np.save(images, digits(40, shape=(1, 8, 8)).numpy()[:, 0])
+    for name in ("kl", "dc") if thorough else ("dc",):
+        told = (
+            *("train", "--dataset", str(images), "--codec", name, "--code-dim", "8", "-q"),
+            *("--set", "codec.downsampling=4", "--set", "codec.width=4", "--set", "codec.widest=4"),
+            *("--set", "checkpoint_seconds=0", "--threads", "1", "--epochs", "2"),
+            *(("--set", "nll_samples=2") if name == "kl" else ()),
+        )
+        folder = scratch / name
+        folder.mkdir()
+        calls = ("fsync", "rename") if thorough else ("fsync",)
+        outcome.merge(_at_each_call(folder, thorough, "signal=KILL", [-9], calls, told))
+        if thorough:
+            (folder / "random").mkdir()
+            outcome.merge(_at_random(folder / "random", told, 20, 4))
+    return outcome
+
+
 def interrupted_while_writing(scratch: Path, thorough: bool) -> Outcome:
     """SIGINT at each nth fsync, most of them in the middle of a save."""
     return _at_each_call(scratch, thorough, "signal=INT", [130], ("fsync",))
@@ -54,19 +79,25 @@ def refused_by_the_disk(scratch: Path, thorough: bool) -> Outcome:
 
 def at_random(scratch: Path, thorough: bool) -> Outcome:
     """kill -9 at random moments, of the run and of each resumed process, until one completes."""
+    if thorough:
+        return _at_random(scratch, LONG, 100, 12)
+    return _at_random(scratch, (*_TOLD, "--epochs", "8"), 1, 1)
+
+
+def _at_random(scratch: Path, told: tuple[str, ...], count: int, most: int) -> Outcome:
+    """At least `count` kills, at most so many of them of one run."""
     outcome, rng = Outcome(), random.Random(0)
-    told = LONG if thorough else (*_TOLD, "--epochs", "8")
     twin = left_behind(inside(scratch, *told).run)
     started = time.monotonic()
     _Child(scratch, told).run()
     usual = time.monotonic() - started
     for number in itertools.count():
-        if outcome.injected >= (100 if thorough else 1):
+        if outcome.injected >= count:
             return outcome
         folder = scratch / f"{number}"
         folder.mkdir()
         kills = 0
-        while kills < (12 if thorough else 1):
+        while kills < most:
             path = _run_folder(folder)
             call = ("resume", str(path), "-q") if path else told
             if _Child(folder, call).run(rng.uniform(0.1, 1.0) * usual).code != -signal.SIGKILL:
@@ -126,16 +157,17 @@ def _at_each_call(
     injection: str,
     codes: Any,
     calls: tuple[str, ...],
+    told: tuple[str, ...] = SMALL,
 ) -> Outcome:
     if shutil.which("strace") is None:
         return Outcome(skipped=_NO_STRACE)
     outcome = Outcome()
-    twin = left_behind(inside(scratch, *SMALL).run)
+    twin = left_behind(inside(scratch, *told).run)
     for call in calls:
         counts = itertools.count(1) if thorough else (12,)
         for n in counts:
             folder = Path(tempfile.mkdtemp(dir=scratch))
-            done = _injected(folder, _CALLS[call], f"{injection}:when={n}")
+            done = _injected(folder, told, _CALLS[call], f"{injection}:when={n}")
             if done is None:  # there is no nth call: the run was left alone
                 break
             with outcome.fault(f"{injection} at {call} {n}"):
@@ -143,19 +175,19 @@ def _at_each_call(
                     continue  # the table's, to the terminal
                 assert done.code in codes, f"exit {done.code}: {done.stderr}"
                 if 6 in codes and "make a run folder" not in done.stderr:
-                    told = "latest cannot name it" if "is completed" in done.stderr else "bytes)"
-                    assert told in done.stderr, done.stderr
-                go_on(folder, folder / "runs", SMALL)
+                    words = "latest cannot name it" if "is completed" in done.stderr else "bytes)"
+                    assert words in done.stderr, done.stderr
+                go_on(folder, folder / "runs", told)
                 [path] = run_folders(folder / "runs")
                 compare(left_behind(path), twin)
             shutil.rmtree(folder)
     return outcome
 
 
-def _injected(folder: Path, call: str, injection: str) -> Finished | None:
-    """The small run with a fault at the nth `call`; None if it has not so many."""
+def _injected(folder: Path, told: tuple[str, ...], call: str, injection: str) -> Finished | None:
+    """The run with a fault at the nth `call`; None if it has not so many."""
     log = folder / "strace"
-    child = _Child(folder, SMALL)
+    child = _Child(folder, told)
     command = ["strace", "-f", "-qq", "-o", str(log), "-p", str(child.pid)]
     injected = ["-e", f"trace={call}", "-e", f"inject={call}:{injection}"]
     with subprocess.Popen([*command, *injected], stderr=subprocess.DEVNULL) as strace:

@@ -126,7 +126,7 @@ def _damages(whole: Files, rng: np.random.Generator, thorough: bool) -> Iterator
         yield f"{file} and a byte more", {**whole, file: whole[file] + b"x"}
 
 
-class _Canary:
+class Canary:
     """Unpickling it makes a file."""
 
     def __init__(self, path: Path) -> None:
@@ -144,10 +144,10 @@ def _hostile(whole: Files, codec: Codec, canary: Path) -> Iterator[tuple[str, Fi
 
     for file in whole:
         for protocol in (0, 2, 5):
-            pickled = pickle.dumps(_Canary(canary), protocol)
+            pickled = pickle.dumps(Canary(canary), protocol)
             yield f"a pickle as {file}, protocol {protocol}", {**whole, file: pickled}
     buffer = canary.with_name("pickle.pt")
-    torch.save({"x": _Canary(canary)}, buffer)
+    torch.save({"x": Canary(canary)}, buffer)
     yield "torch.save's file", {**whole, "model.safetensors": buffer.read_bytes()}
 
     other_seed, other_size = saved(name, seed=1), saved(name, code_dim=9)

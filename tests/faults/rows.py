@@ -17,6 +17,7 @@ from tests.faults import (
     listing,
     models,
     pages,
+    pretrained,
     runs,
     shelves,
     signals,
@@ -32,6 +33,7 @@ Row = Callable[[Path, bool], Outcome]
 ROWS: dict[str, Row] = {
     "kill -9 at every write": kills.at_every_write,
     "kill -9 at random": kills.at_random,
+    "kl and dc killed": kills.grids_at_every_save,
     "SIGINT while writing": kills.interrupted_while_writing,
     "disk errors": kills.refused_by_the_disk,
     "full disk": kills.two_megabytes,
@@ -47,6 +49,7 @@ ROWS: dict[str, Row] = {
     "evaluations": evaluations.gone_on_with,
     "odd classes": evaluations.odd_classes,
     "model folders": models.folders,
+    "hostile pretrained folders": pretrained.hostile,
     "YAML": configs.table,
     "fuzz": configs.fuzz,
     "divergence": training.divergence,
