@@ -101,6 +101,13 @@ def test_a_code_that_is_no_whole_grid_is_refused():
         codecs.build(KlConfig(code_dim=8), (3, 28, 28))
 
 
+def test_a_factor_beyond_the_whole_image_is_refused():
+    assert DcConfig(code_dim=64, downsampling=32).channels((1, 28, 28)) == 64
+    assert DcConfig(code_dim=64, downsampling=2).channels((1, 1, 1)) == 64
+    with pytest.raises(UsageError, match="too much for 28x28 pixels: from 32 on, one place"):
+        DcConfig(code_dim=64, downsampling=64).channels((1, 28, 28))
+
+
 def test_without_shortcuts_only_the_convolutions_are_left():
     with_them, without = built(DC), built(DC.model_copy(update={"shortcuts": False}))
     without.load_state_dict(with_them.state_dict())

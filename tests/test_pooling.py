@@ -223,10 +223,10 @@ def test_a_training_of_a_long_code_leaves_its_correlations_out(inside, monkeypat
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (("--codec", "dc", "--variational"), "codec 'dc' is never variational; 'kl' always is"),
+        (("--codec", "dc", "--variational"), "codec 'kl' is always variational, codec 'dc' never"),
         (
             ("--codec", "kl", "--set", "codec.variational=false"),
-            "codec 'kl' is always variational; 'dc' is never",
+            "codec 'kl' is always variational, codec 'dc' never",
         ),
         (
             ("--codec", "dc", "--set", "train.loss.name=elbo"),

@@ -21,10 +21,10 @@ from aecli.codespace.oddness import (
     TYPICAL,
     Oddness,
     oddness,
-    require_narrow,
     training_codes,
 )
 from aecli.codespace.quantiser import Quantiser
+from aecli.codespace.region import require_narrow
 from aecli.config import DataConfig
 from aecli.data import datasets
 from aecli.data.images import Images
@@ -67,7 +67,7 @@ def encode(
     if scores and config.is_own:
         require_apart(beside(target, "-oddest.png"), Path(config.dataset))
     if scores:
-        require_narrow(run.codec)  # before all images are listed
+        require_narrow(run.codec.code_dim, "--scores: ")  # before all images are listed
     places = places_of(run, data_dir, offline, terminal)
     whole = whole_for(run, config, places, terminal)
     whole = whole if part == "all" else whole.only(part)

@@ -190,6 +190,15 @@ class GridConfig(NetworkSection, ABC):
             )
         return self
 
+    @field_validator("variational", mode="before", check_fields=False)
+    @classmethod
+    def _leave_as_the_kind_is(cls, value: Any) -> Any:
+        if value is not cls.model_fields["variational"].default:
+            raise PydanticCustomError(
+                "variational", "codec 'kl' is always variational, codec 'dc' never"
+            )
+        return value
+
     @property
     def solved(self) -> bool:
         return self.frozen
@@ -213,13 +222,21 @@ class GridConfig(NetworkSection, ABC):
         return -(-height // factor), -(-width // factor)
 
     def channels(self, shape: ImageShape) -> int:
-        """Channels of the code. Raises UsageError unless they are a whole number."""
+        """Channels of the code. Raises UsageError unless they are a whole number, and for a factor
+        that pads images to more than a place needs."""
+        sides = f"{shape[1]}x{shape[2]}"
+        enough = max(2, 2 ** math.ceil(math.log2(max(shape[1:]))))
+        if self.downsampling > enough:
+            raise UsageError(
+                f"codec.downsampling={self.downsampling} is too much for {sides} pixels: from"
+                f" {enough} on, one place holds them all"
+            )
         height, width = self.grid(shape, self.downsampling)
         channels, rest = divmod(self.code_dim, height * width)
         if rest or not channels:
             raise UsageError(
                 f"code_dim={self.code_dim} must be a multiple of {height * width}: the code of"
-                f" codec {self.name!r} for {shape[1]}x{shape[2]} pixels at"
+                f" codec {self.name!r} for {sides} pixels at"
                 f" codec.downsampling={self.downsampling} is a grid of {height}x{width}"
             )
         return channels
@@ -263,15 +280,6 @@ class KlConfig(GridConfig):
     architecture: KlArchitecture | None = None
     """Layers of `from_pretrained`, by diffusers' names (null: those of width, widest and depth)."""
 
-    @field_validator("variational", mode="before")
-    @classmethod
-    def _is_always_variational(cls, value: Any) -> Any:
-        if value is not True:
-            raise PydanticCustomError(
-                "variational", "codec 'kl' is always variational; 'dc' is never, with a grid too"
-            )
-        return value
-
     def layers(self, shape: ImageShape) -> KlArchitecture:
         if self.architecture is not None:
             return self.architecture
@@ -306,15 +314,6 @@ class DcConfig(GridConfig):
     al. 2024, section 3.2)."""
     architecture: DcArchitecture | None = None
     """Layers of `from_pretrained`, by diffusers' names (null: those of width, widest and depth)."""
-
-    @field_validator("variational", mode="before")
-    @classmethod
-    def _is_never_variational(cls, value: Any) -> Any:
-        if value is not False:
-            raise PydanticCustomError(
-                "variational", "codec 'dc' is never variational; 'kl' always is, with a grid too"
-            )
-        return value
 
     def layers(self, shape: ImageShape) -> DcArchitecture:
         if self.architecture is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.codespace.region import NEIGHBOURS, WIDEST, OccupiedRegion
+from aecli.codespace.region import NEIGHBOURS, OccupiedRegion, require_narrow
 from aecli.data.images import Images, Source, batch_size, with_held_out
 from aecli.errors import UsageError
 from aecli.measure import metrics
@@ -38,7 +38,7 @@ class Oddness:
 
         Raises UsageError if there are too few, or if codes are too long for it.
         """
-        require_narrow(codec)
+        require_narrow(codec.code_dim, "--scores: ")
         if not len(images.val):
             images = with_held_out(images)
         most = _most_references(codec)
@@ -62,15 +62,6 @@ class Oddness:
         """Typical values and the edge of the region, as codes.json has them."""
         numbers = self.typical_mse, self.region.typical, self.region.threshold
         return dict(zip(TYPICAL, numbers, strict=True))
-
-
-def require_narrow(codec: Codec) -> None:
-    """Raises UsageError for codes that are too long for the region that they occupy."""
-    if codec.code_dim > WIDEST:
-        raise UsageError(
-            f"--scores: codes of {codec.code_dim:,} numbers; the region that they occupy is found"
-            f" for {WIDEST:,} or fewer"
-        )
 
 
 def training_codes(codec: Codec, training: Source) -> NDArray[np.float32]:

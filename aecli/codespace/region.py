@@ -9,6 +9,7 @@ from torch import Tensor
 from aecli.codecs.base import Codec
 from aecli.codecs.gaussians import drawn
 from aecli.data.images import Source
+from aecli.errors import UsageError
 from aecli.measure import metrics
 from aecli.measure.distances import nearest_distances
 from aecli.training.losses import with_noise
@@ -19,6 +20,18 @@ _DRAWS = 2**20  # seed of the codes drawn for images: another than that of N(0, 
 WIDEST = 4096
 """Numbers of the longest codes that are whitened: the covariance of longer ones takes gigabytes,
 and its eigenvectors many minutes."""
+
+
+def require_narrow(code_dim: int, asked: str = "") -> None:
+    """Raises UsageError for codes that are too long to be whitened.
+
+    asked: what needs it, before the message, as "--scores: "; empty for a whole command.
+    """
+    if code_dim > WIDEST:
+        raise UsageError(
+            f"{asked}code_dim={code_dim} must be at most {WIDEST}: distances between codes are"
+            f" taken by their covariance, a matrix of {code_dim:,}x{code_dim:,} numbers"
+        )
 
 
 @dataclass(frozen=True)

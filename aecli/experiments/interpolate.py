@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aecli.codecs.base import Codec
 from aecli.codespace.lines import CodeSpace, Paths, walk
-from aecli.codespace.region import NEIGHBOURS
+from aecli.codespace.region import NEIGHBOURS, require_narrow
 from aecli.config import InterpolateConfig
 from aecli.data import facts
 from aecli.data.images import Images
@@ -29,7 +29,6 @@ from aecli.experiments.possible import (
     require_held_out,
     require_held_out_images,
     require_images,
-    require_narrow,
 )
 from aecli.experiments.result import Result
 from aecli.experiments.subject import (

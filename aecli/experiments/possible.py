@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import torch
 
 from aecli import codecs
-from aecli.codespace.region import WIDEST
 from aecli.config import CodecConfig
 from aecli.data.images import ImageShape
 from aecli.errors import UsageError
@@ -53,15 +52,6 @@ def require_calibration(n_val: int, n_test: int, settable: bool = False) -> None
     else:
         half = f"images in half of the {n_test} test images (there is no validation split)"
         require_held_out_images(n_test // 2, half, settable)
-
-
-def require_narrow(code_dim: int) -> None:
-    """Raises UsageError for codes that are too long for the matrices that they are measured by."""
-    if code_dim > WIDEST:
-        raise UsageError(
-            f"code_dim={code_dim} must be at most {WIDEST}: distances between codes are taken by"
-            f" their covariance, a matrix of {code_dim:,}x{code_dim:,} numbers"
-        )
 
 
 def require_class(key: str, label: int | None, classes: int) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli import chapter, figures
-from aecli.codespace.region import codes_of
+from aecli.codespace.region import codes_of, require_narrow
 from aecli.codespace.samplers import SAMPLERS, Drawn, class_samplers
 from aecli.config import SampleConfig
 from aecli.data import facts
@@ -21,7 +21,6 @@ from aecli.experiments.possible import (
     require_calibration,
     require_held_out,
     require_images,
-    require_narrow,
 )
 from aecli.experiments.result import Result
 from aecli.experiments.sample_classes import classes_to_draw, draw_classes, require_labels

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from aecli import codecs, figures
 from aecli.codecs.base import Codec
-from aecli.codespace.region import OccupiedRegion, codes_of
+from aecli.codespace.region import OccupiedRegion, codes_of, require_narrow
 from aecli.codespace.samplers import SAMPLERS
 from aecli.config import ElboLoss, ToVaeConfig, with_values
 from aecli.data import facts
 from aecli.errors import DivergedError
 from aecli.experiments.conversion import Scales
-from aecli.experiments.possible import require_calibration, require_held_out, require_narrow
+from aecli.experiments.possible import require_calibration, require_held_out
 from aecli.experiments.result import Result
 from aecli.experiments.subject import noted_classifier, other_images
 from aecli.experiments.training_figure import draw_training
