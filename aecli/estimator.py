@@ -22,6 +22,7 @@ from aecli.codecs.base import Codec
 from aecli.config import TrainConfig, flag_layer, resolve
 from aecli.data.images import InMemory, Source
 from aecli.data.own.scaling import Scale
+from aecli.errors import UsageError
 from aecli.measure import metrics
 from aecli.runs.folder import new_run
 from aecli.training import device
@@ -48,8 +49,8 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     `pca` and `mlp` suit rows. epochs, batch_size, lr: of the training; None for the recipe's. A
     batch is no larger than X. recipe: `muon`, `chapter` or `gentle`. variational: True for codes of
     N(0, I). device: `cpu`, `cuda`, `mps` or `auto`. settings: further keys of a config of
-    `aecli train`, such as {"codec.hidden": [64], "train.noise": "masking"}. random_state: seed for
-    the weights and the order of the images.
+    `aecli train` that begin with `codec.` or `train.`, such as {"codec.hidden": [64],
+    "train.noise": "masking"}. random_state: seed for the weights and the order of the images.
 
     After `fit`: codec_, the codec; history_, a row for each epoch; n_features_in_; image_shape_,
     (C, H, W), where rows are images of one pixel with a channel for each feature.
@@ -204,14 +205,20 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _resolved(self, n: int) -> TrainConfig:
         """The config of the training. Raises UsageError."""
+        for key in self.settings or {}:
+            if not key.startswith(("codec.", "train.")) or key == "train.init_from":
+                raise UsageError(
+                    f"settings: {key}: nothing here follows it; keys of codec. and of train. are"
+                    " taken, but train.init_from"
+                )
         given = {
             "codec": ("codec.name", self.codec),
-            "code_dim": ("codec.code_dim", int(self.code_dim)),
+            "code_dim": ("codec.code_dim", _plain(self.code_dim)),
             "variational": ("codec.variational", True if self.variational else None),
             "recipe": ("train.recipe", None if self.recipe == "muon" else self.recipe),
-            "epochs": ("train.epochs", self.epochs),
+            "epochs": ("train.epochs", _plain(self.epochs)),
             "lr": ("train.optimizer.lr", self.lr),
-            "batch_size": ("train.batch_size", self.batch_size),
+            "batch_size": ("train.batch_size", _plain(self.batch_size)),
             "device": ("device", self.device),
             "random_state": ("seed", self._seed()),
             "dataset": ("data.dataset", str(_GIVEN.absolute())),
@@ -245,6 +252,11 @@ def _fitted(codec: Codec, source: Source, config: TrainConfig) -> list[EpochReco
         if training.is_epoch_over:
             records.append(training.end_epoch())
     return records
+
+
+def _plain(number: Any) -> Any:
+    """A whole number of numpy's as one of Python's; anything else as it is."""
+    return int(number) if isinstance(number, np.integer) else number
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:

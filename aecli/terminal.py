@@ -103,17 +103,21 @@ class Terminal:
         """Write one JSON object on stdout; a number that is not finite is null."""
         self.data(strictjson.dump(data))
 
-    def columns(self, rows: Sequence[tuple[str, ...]]) -> None:
+    def columns(self, rows: Sequence[tuple[str, ...]], spare: int | None = None) -> None:
         """Write rows of plain text in aligned columns on stdout.
 
         On a terminal that is narrower than they are, the last column is wrapped; where it would be
         too thin it stands below its row; and where that is too wide, each row is wrapped by itself.
+        spare: a column that such a terminal may do without.
         """
         if not rows:
             return
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         indent = sum(widths[:-1]) + 2 * len(widths[:-1])
         columns = _width(sys.stdout) if _is_terminal(sys.stdout) else indent + widths[-1]
+        if spare is not None and indent - 2 > columns:
+            self.columns([(*row[:spare], *row[spare + 1 :]) for row in rows])
+            return
         for row in rows:
             cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
             line = "  ".join(cells).rstrip()
@@ -142,10 +146,7 @@ class Terminal:
             self.data(title)
             self.columns([header, *rows] if header else rows)
             return
-        cells = [header, *rows] if header else rows
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        room = _width(sys.stdout) - sum(widths[:-1]) - 3 * len(widths) - 1
-        if room < min(widths[-1], _NARROWEST):
+        if not self.has_room([header, *rows] if header else rows):
             self._stacked(title, rows, header)
             return
         from rich import box
@@ -166,6 +167,15 @@ class Terminal:
             table.add_row(*map(_visible, row))
         with _tolerating_closed(sys.stdout):
             _console(sys.stdout).print(table)
+
+    def has_room(self, rows: Sequence[tuple[str, ...]]) -> bool:
+        """True unless stdout is a terminal too narrow for a box around these rows, whose last
+        column may be wrapped."""
+        if not _is_terminal(sys.stdout):
+            return True
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        room = _width(sys.stdout) - sum(widths[:-1]) - 3 * len(widths) - 1
+        return room >= min(widths[-1], _NARROWEST)
 
     def _stacked(
         self, title: str, rows: Sequence[tuple[str, ...]], header: tuple[str, ...] | None
@@ -275,6 +285,11 @@ class Terminal:
 def printable(text: str) -> str:
     """`text` with line breaks and control characters written out."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def in_one_line(message: str) -> str:
+    """A message of several lines, which follow one another behind semicolons."""
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
 
 
 def one_line(text: str, at_most: int = 200) -> str:

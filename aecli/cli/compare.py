@@ -17,12 +17,13 @@ from aecli.cli.compare_forms import (
     as_object,
     as_page,
     is_judged,
+    is_table_of_ours,
     sentences,
     table,
 )
 from aecli.cli.expect import Gate
 from aecli.errors import DataError, ExpectationError, UsageError
-from aecli.pages.environment import require_page
+from aecli.pages.environment import require_outside_runs, require_page
 from aecli.pathnames import user_path
 from aecli.runs import storage
 from aecli.runs.comparison import (
@@ -96,16 +97,24 @@ def _places(asked: Asked) -> tuple[Path | None, Path | None]:
     """The folder and the page to write. Raises UsageError."""
     folder = None if asked.output is None else user_path(asked.output)
     page = None if asked.html is None else user_path(asked.html)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise UsageError(f"-o {folder}: a file, where a folder is expected")
+    if folder is not None:
+        _require_ours(folder)
     if page is not None:
         require_page(page, "--html")
-    for place in filter(None, (folder, page)):
-        if any((above / "run.json").exists() for above in (place, *place.absolute().parents)):
-            raise UsageError(f"{place} lies in a run folder, where only the run writes")
     if asked.pictures and folder is None and page is None:
         raise UsageError("--pictures: give a place for them, -o DIR or --html FILE")
     return folder, page
+
+
+def _require_ours(folder: Path) -> None:
+    """Raises UsageError unless tables may be written there, where former ones of ours may be."""
+    require_outside_runs(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"-o {folder}: a file, where a folder is expected")
+    patterns = ("compare.*", "curves-*.png", "pictures-*.png")
+    there = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    if there and not is_table_of_ours(folder / "compare.csv"):
+        raise UsageError(f"-o {folder}: {there[0].name} is there and is not aecli's; not replaced")
 
 
 def _compared(asked: Asked, terminal: Terminal, runs_dir: Path) -> Compared:
@@ -242,14 +251,27 @@ def _print(
         terminal.data(as_csv(compared).rstrip("\n"))
     else:
         for section in compared.sections:
-            header, rows = table(section, compared)
-            terminal.table(one_line(compared.title(section)), rows, header)
+            _print_table(section, compared, terminal)
             for sentence in sentences(section, compared):
                 terminal.sentence(sentence)
         if is_judged(compared):
             terminal.sentence(f"* {THE_TEST}")
     for path in written:
         terminal.say(f"written: {path}")
+
+
+def _print_table(section: Section, compared: Compared, terminal: Terminal) -> None:
+    """A row for each group, or, where that is too wide, a column."""
+    header, rows = table(section, compared)
+    title = one_line(compared.title(section))
+    turned = list(zip(*((row[0], *row[3:]) for row in (header, *rows)), strict=True))
+    if terminal.has_room([header, *rows]) or not terminal.has_room(turned):
+        terminal.table(title, rows, header)
+        return
+    order = (0, 2, 1)  # the names of runs, which may be wrapped, are last
+    names = [tuple(row[i] for i in order) for row in (header, *rows)]
+    terminal.table(title, names[1:], names[0])
+    terminal.table("", turned[1:], turned[0])
 
 
 def _drawn(compared: Compared, asked: Asked, terminal: Terminal) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aecli.pages.environment import GENERATOR, template
@@ -166,19 +167,29 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\|`*_[]!" else c for c in text) if text != "---" else text
 
 
+_CSV_HEAD = ("command", "images", "runs", "seeds", "is_baseline")
+
+
+def is_table_of_ours(path: Path) -> bool:
+    """True if a file begins as what `as_csv` makes."""
+    head = ",".join(_CSV_HEAD).encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(head)) == head
+
+
 def as_csv(compared: Compared) -> str:
     """A row for each group, of all sections; every metric, its spread and if it is best."""
     rows = []
     for section in compared.sections:
         metrics = section.chosen(compared.patterns) if compared.patterns else section.metrics
         for i, group in enumerate(section.groups):
-            row: dict[str, Any] = {
-                "command": section.command,
-                "images": compared.titles[section.images],
-                "runs": " ".join(entry.name for entry in group.entries),
-                "seeds": " ".join(map(str, group.seeds)),
-                "is_baseline": group is compared.baseline,
-            }
+            names = " ".join(entry.name for entry in group.entries)
+            seeds = " ".join(map(str, group.seeds))
+            images, is_baseline = compared.titles[section.images], group is compared.baseline
+            values_of = (section.command, images, names, seeds, is_baseline)
+            row: dict[str, Any] = dict(zip(_CSV_HEAD, values_of, strict=True))
             row |= {one_line(key): _shown(values[i]) for key, values in section.differing.items()}
             for metric in metrics:
                 found, verdict = group.estimate(metric), section.verdicts.get(metric)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aecli.runs.registry import list_runs
-from aecli.terminal import Terminal, one_line
+from aecli.terminal import Terminal, in_one_line, one_line
 
 
 def ls(
@@ -34,7 +34,9 @@ def ls(
     elif rows:
         # A name or an error may have any characters, line breaks too: each run has one line.
         cells = [tuple(_cell(value) for value in row.values()) for row in rows]
-        terminal.columns([tuple(map(one_line, rows[0])), *cells])
+        # The names of runs begin with the time.
+        spare = None if columns else _SHOWN.index("started")
+        terminal.columns([tuple(map(one_line, rows[0])), *cells], spare)
     else:
         terminal.say(
             f"no runs in {runs_dir}" + (" that match" if patterns or where or since else "")
@@ -64,16 +66,17 @@ def _chosen_rows(
     wanted = conditions(where)
     begun = None if since is None else begun_since(since)
     facts = [facts_of(one.run) for one in chosen(patterns, runs_dir)]
-    named = [*(_names(columns) if columns else ()), *([sort] if sort else [])]
+    wanted_columns, order = _names(columns) if columns else [], [sort] if sort else []
     if facts:
-        require_keys([name for name in named if name not in _SHOWN], facts, "--columns, --sort")
+        for flag, keys in (("--columns", wanted_columns), ("--sort", order)):
+            require_keys([name for name in keys if name not in _SHOWN], facts, flag)
     holds = meeting(wanted, facts)
     facts = [each for each, ok in zip(facts, holds, strict=True) if ok]
     if begun is not None:
         facts = [each for each in facts if str(each.get("started", "")) >= begun]
     if sort:
         facts.sort(key=lambda each: _order(each.get(sort)))
-    keys = dict.fromkeys([*_SHOWN, *named])
+    keys = dict.fromkeys([*_SHOWN, *wanted_columns, *order])
     return [{key: _plain(each.get(key)) for key in keys} for each in facts]
 
 
@@ -95,4 +98,6 @@ def _order(value: Any) -> tuple[int, float, str]:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return one_line(f"{value:.5g}" if isinstance(value, float) and abs(value) < 1e4 else str(value))
+    if isinstance(value, float) and abs(value) < 1e4:
+        return f"{value:.5g}"
+    return one_line(in_one_line(str(value)))

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aecli.counts import count
-from aecli.errors import UsageError
+from aecli.errors import DataError, UsageError
 from aecli.pages.environment import require_page
 from aecli.pages.report import page
 from aecli.pathnames import user_path
 from aecli.runs import storage
-from aecli.runs.selection import chosen
-from aecli.terminal import Terminal
+from aecli.runs.selection import chosen, is_foreign
+from aecli.terminal import Terminal, one_line
 
 _MOST_RUNS = 500
 
@@ -20,7 +20,14 @@ def report(named: Sequence[str], output: str, terminal: Terminal, runs_dir: Path
     """Write the page on the runs and print its path. Raises DataError, UsageError, StorageError."""
     target = user_path(output)
     require_page(target, "-o")
-    runs = [one.run for one in chosen(named, runs_dir)]
+    found = [one.run for one in chosen(named, runs_dir)]
+    runs = [run for run in found if not is_foreign(run)]
+    if not runs:
+        where = ", ".join(map(str, named)) or runs_dir
+        raise DataError(f"{where}: no run of aecli{': no run.json' if found else ''}")
+    for run in found:
+        if run not in runs:
+            terminal.say(f"left out: {one_line(str(run.path))}: no run of aecli: no run.json")
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"{len(runs):,} runs: a page has at most {_MOST_RUNS}")
     with terminal.working(f"making the page of {count(len(runs), 'run')}"):

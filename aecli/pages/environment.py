@@ -25,8 +25,15 @@ def template(name: str) -> Any:
     return environment.get_template(name)
 
 
+def require_outside_runs(place: Path) -> None:
+    """Raises UsageError for a place in a run folder, or for the folder itself."""
+    if any((above / "run.json").exists() for above in (place, *place.absolute().parents)):
+        raise UsageError(f"{place} lies in a run folder, where only the run writes")
+
+
 def require_page(target: Path, flag: str) -> None:
     """Raises UsageError unless a page may be written there, where a former one of ours may be."""
+    require_outside_runs(target)
     if target.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{flag} {target}: a page is written as .html; give FILE.html")
     if target.is_dir():

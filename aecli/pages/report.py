@@ -14,6 +14,7 @@ from aecli.pages.environment import GENERATOR, template
 from aecli.pages.pictures import Picture
 from aecli.pages.readings import PLAIN, Reading, Statement, Table
 from aecli.runs.run import Run
+from aecli.terminal import in_one_line
 
 _ROOM_FOR_ONE, _ROOM_FOR_MANY = 1_300_000, 6_500_000  # bytes of pictures, before base64
 _MOST_PICTURES = 40
@@ -73,7 +74,7 @@ _STATES = {
     "failed": (STOPPED, "It failed; there is no result."),
     "interrupted": (STOPPED, "It was interrupted before its end; there is no result."),
     "dead": (STOPPED, "It was killed before its end; there is no result."),
-    "empty": (STOPPED, "It was killed before it wrote anything, or is no run: no run.json."),
+    "empty": (STOPPED, "It was killed before it wrote anything: it has no run.json."),
     "unreadable": (STOPPED, "It is damaged: its run.json cannot be read."),
 }
 
@@ -156,7 +157,7 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
     statements = [Statement(kind, sentence)] if sentence else []
     error = record.get("error")
     if isinstance(error, str):
-        statements.append(Statement(STOPPED, _in_one_line(error[:2000])))
+        statements.append(Statement(STOPPED, in_one_line(error[:2000])))
     tables = [table for table in reading.tables if table.rows]
     if (history := readings.history_table(run)) is not None:
         tables.append(history)
@@ -184,14 +185,9 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
         provenance=_provenance(run),
         repeat=repeat,
         repeat_note=note,
-        warnings=[_in_one_line(str(each)[:1000]) for each in warnings[:_MOST_WARNINGS]],
+        warnings=[in_one_line(str(each)[:1000]) for each in warnings[:_MOST_WARNINGS]],
         faults=run.faults,
     )
-
-
-def _in_one_line(message: str) -> str:
-    """A message of the terminal's, whose lines follow one another."""
-    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
 
 
 def _seen(name: str) -> str:

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from aecli import interrupts, locks, strictjson
 from aecli.config import ExperimentConfig, NetworkConfig, settings_of, to_yaml
-from aecli.errors import DataError, Interrupted, StorageError, UsageError, left_in
+from aecli.errors import (
+    AecliError,
+    DataError,
+    Interrupted,
+    StorageError,
+    UsageError,
+    left_in,
+)
 from aecli.runs import checkpoint, provenance, storage
 from aecli.runs.logs import Scalars
 from aecli.runs.record import LOCK, RUN_FORMAT, finished_at, read_record
@@ -313,7 +320,8 @@ def _end_badly(run: RunDir, error: BaseException) -> None:
         if isinstance(error, Interrupted):
             run._finish("interrupted")
         else:
-            run.note(error=f"{type(error).__name__}: {error}")
+            is_told = isinstance(error, AecliError) and str(error)
+            run.note(error=str(error) if is_told else f"{type(error).__name__}: {error}")
             run._finish("failed")
 
 

@@ -34,7 +34,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(storage.read_regular(path / "run.json", _MAX_RECORD, root=path))
     except (OSError, ValueError, RecursionError, DataError) as error:
-        raise DataError(f"{path}: no run to go on with: {error}") from None
+        raise DataError(f"{path}: no run that can be read: {error}") from None
     if not isinstance(record, dict):
         raise DataError(f"{path / 'run.json'}: not a record of a run")
     if record.get("format", 1) not in (1, RUN_FORMAT):

@@ -149,10 +149,15 @@ def facts_of(run: Run, name: str | None = None) -> dict[str, Any]:
     return {**settings, **metrics, **facts}
 
 
+def is_foreign(run: Run) -> bool:
+    """True for what is no run: a file, or a folder of another name without a run.json."""
+    return run.state == "empty" and not (run.path.is_dir() and run.path.match(RUN_NAME))
+
+
 def why_left_out(run: Run) -> str:
     """Reason why a run cannot be compared, by its state; empty if it can."""
     state = run.state
-    if state == "empty" and not (run.path.is_dir() and run.path.match(RUN_NAME)):
+    if is_foreign(run):
         return "no run of aecli: it has no run.json"
     if state == "unreadable":
         try:
