@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aecli import terminal
 from tests.made_runs import make_run, write_history
 
 DAY = "202601{:02d}T000000Z-train-x"
@@ -72,6 +73,39 @@ def test_csv_and_markdown_say_the_same(inside, runs):
     assert {line.replace("\\|", "").count("|") for line in table} == {8}
 
 
+def test_equal_numbers_have_no_spread_and_counts_are_whole(inside, runs):
+    rows = list(csv.DictReader(io.StringIO(inside("compare", "--csv").stdout)))
+    assert {row["parameters_sd"] for row in rows} == {"0.0"}
+    assert all(row["parameters"].isdecimal() for row in rows)
+    assert {row["pca_test_mse_sd"] for row in rows} == {"0.0"}
+
+
+def test_a_narrow_terminal_has_a_column_for_each_group(inside, runs, monkeypatch):
+    monkeypatch.setattr(terminal, "_is_terminal", lambda stream: stream is sys.stdout)
+    monkeypatch.setenv("COLUMNS", "80")
+    done = inside("compare")
+    assert done.code == 0
+    lines = [re.sub(r"[│ ]+", " ", line).strip() for line in done.stdout.splitlines()]
+    assert "codec.code_dim 32 8" in lines
+    assert "test_mse 0.01600 ± 0.00010 * 0.03000 ± 0.00010" in lines
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "test_mse: 0.01600" in inside("compare").stdout
+
+
+def test_nothing_of_others_is_replaced(inside_drawn, runs, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "compare.md").write_text("# Notes on how they compare\n")
+    done = inside_drawn("compare", "-o", str(folder))
+    assert done.code == 2
+    assert "compare.md is there and is not aecli's; not replaced" in done.stderr
+    (folder / "compare.md").unlink()
+    for _ in range(2):
+        assert inside_drawn("compare", "-o", str(folder)).code == 0
+    assert (folder / "compare.md").read_text().startswith("### train on")
+
+
 def test_one_seed_says_nothing(inside, runs):
     done = inside("compare", DAY.format(1), DAY.format(11))
     assert "Nothing can be said about which is better: one seed only." in done.stdout
@@ -126,6 +160,7 @@ def test_runs_are_chosen(inside, runs, arguments, days):
         (["--expect", "test_mse<=baseline*x"], 2, "'x' is not a number"),
         (["--expect", "test_mse"], 2, "not of the form"),
         (["--expect", "dataset<=baseline"], 2, "dataset is a word"),
+        (["--expect", "dataset==baseline*2", "--baseline", DAY.format(1)], 2, "a word, no number"),
         (["--baseline", "*"], 2, "2 kinds of runs, expected runs that differ by seed alone"),
         (["--baseline", "nothere"], 3, "no such run folder"),
     ],
@@ -153,6 +188,9 @@ def test_a_mistake_is_one_sentence(inside, runs, arguments, code, message):
         (2, "val_mse!=baseline", 7),
         (2, "dataset==mnist-5k", 0),
         (2, "beats_pca==true", 0),
+        (2, "dataset==baseline", 0),
+        (2, "dataset!=baseline", 7),
+        (2, "beats_pca==baseline", 0),
     ],
     ids=str,
 )

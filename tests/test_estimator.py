@@ -101,6 +101,12 @@ def test_bad_input(rows):
         aecli.Autoencoder(codec="nix").fit(rows)
     with pytest.raises(UsageError, match=r"train\.nix"):
         aecli.Autoencoder(settings={"train.nix": 1}).fit(rows)
+    for key in ("data.val", "checkpoint_seconds", "threads", "train.init_from"):
+        with pytest.raises(UsageError, match=f"settings: {key}: nothing here follows it"):
+            aecli.Autoencoder(settings={key: 1}).fit(rows)
+    for wrong in ({"code_dim": 2.5}, {"code_dim": "8"}, {"epochs": 1.5}, {"batch_size": True}):
+        with pytest.raises(UsageError, match="must be a whole number"):
+            aecli.Autoencoder(**wrong).fit(rows)
     model = aecli.Autoencoder(code_dim=2, codec="pca").fit(rows)
     with pytest.raises(ValueError, match="3 numbers a code"):
         model.inverse_transform(np.zeros((1, 3)))

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from aecli.cli import expect
+from aecli.cli import metric_names
 from aecli.config import PARTS, EvaluateConfig, resolve, set_layer
 from aecli.experiments import evaluate_anomaly
 from aecli.experiments.evaluate_parts import MEASURED_BY, MEASURES
@@ -34,7 +34,7 @@ def left_out(done):
 
 def test_every_measure_is_in_the_contract():
     names = [name for measures in MEASURES.values() for name in measures]
-    assert set(names) == set(expect.OF_CODES_AT_WORK)
+    assert set(names) == set(metric_names.OF_CODES_AT_WORK)
     assert tuple(MEASURES) == PARTS
     assert {*MEASURED_BY, "anomaly"} == set(PARTS)
 
@@ -46,9 +46,9 @@ def test_a_run_is_put_to_work_and_leaves_what_the_contract_says(inside, tmp_path
     done = inside("evaluate", "latest", *TWO, *QUICK, "--expect", "pca_probe_accuracy>=0")
     assert done.code == 0, done.stderr
     found = done.metrics()
-    assert set(found) == set(expect.METRICS["evaluate"])
+    assert set(found) == set(metric_names.METRICS["evaluate"])
     assert (found["dataset"], found["code_dim"], found["seeds"]) == ("spots", 3, 2)
-    for name in expect.OF_CODES_AT_WORK:
+    for name in metric_names.OF_CODES_AT_WORK:
         if name == "probe_accuracy_100" or name.startswith("other"):
             # no class has so many, and there are no other images
             assert found[name] is None

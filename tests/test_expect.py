@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from aecli.cli.expect import METRICS, check, parse, require_there
+from aecli.cli.expect import check, parse, require_there
+from aecli.cli.metric_names import METRICS
 from aecli.config import LinearConfig, PcaCompareConfig, SweepConfig
 from aecli.errors import ExpectationError, UsageError
 

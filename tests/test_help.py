@@ -5,7 +5,7 @@ import re
 import pytest
 import typer
 
-from aecli.cli import app, expect
+from aecli.cli import app, metric_names
 from aecli.cli.help import EXAMPLES
 from aecli.cli.shipped import shipped_configs
 from aecli.cli.topics import EXIT_CODES
@@ -118,7 +118,7 @@ def test_the_topics_of_help(inside):
     codes = inside("help", "exit-codes").stdout
     assert all(re.search(rf"^ *{code}  ", codes, re.MULTILINE) for code in EXIT_CODES)
     listed = re.split(r"[\s,:]+", inside("help", "expect").stdout)
-    assert {name for names in expect.METRICS.values() for name in names} <= set(listed)
+    assert {name for names in metric_names.METRICS.values() for name in names} <= set(listed)
     assert "--config" in inside("help", "config").stdout
 
 

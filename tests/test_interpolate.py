@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aecli import codecs
-from aecli.cli import expect
+from aecli.cli import metric_names
 from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
@@ -264,7 +264,7 @@ def test_a_run_leaves_what_the_contract_says(interpolate):
     done = interpolate(*SMALL, "--from-digit", "3", "--to-digit", "8", "--steps", "12")
     assert done.code == 0, done.stderr
     metrics = done.metrics()
-    assert tuple(metrics) == expect.METRICS["interpolate"]
+    assert tuple(metrics) == metric_names.METRICS["interpolate"]
     assert (metrics["code_dim"], metrics["from_digit"], metrics["to_digit"]) == (2, 3, 8)
     assert metrics["pairs"] == 20
     assert 0 <= metrics["held_out_in_hole"] < 0.1

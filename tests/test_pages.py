@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aecli.cli import expect
+from aecli.cli import expect, metric_names
 from tests.test_examples import calls, quick, shell_blocks, small, write_codes, write_photos
 
 __all__ = ["quick"]  # a fixture
@@ -50,12 +50,12 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     assert names["codes"].dtype == "float32"
 
 
-@pytest.mark.parametrize("experiment", expect.METRICS)
+@pytest.mark.parametrize("experiment", metric_names.METRICS)
 def test_every_metric_is_defined(experiment):
     defined = set(re.findall(r"`([\w<>]+)`", (DOCS / "numbers.md").read_text("utf-8")))
     samplers = ("real", "standard_normal", "gaussian", "full_gaussian", "mixture")
     samplers += ("jittered", "flow")
-    for name in expect.METRICS[experiment]:
+    for name in metric_names.METRICS[experiment]:
         # A metric of one sampler is defined with the first one's; of another's codes, by a prefix.
         plain = re.sub(rf"_({'|'.join(sorted(samplers, key=len, reverse=True))})$", "", name)
         of_sampler = {f"{plain}_{sampler}" for sampler in samplers}

@@ -208,7 +208,7 @@ def test_of_a_long_training_the_last_epochs_are_shown(tmp_path):
 def test_lines_of_a_message_follow_one_another(tmp_path):
     with pytest.raises(DivergedError), new_run(tmp_path, TrainConfig(), "x", []):
         raise DivergedError("loss nan\na lower --lr may help")
-    assert "loss nan; a lower --lr may help" in page([Run(next(tmp_path.glob("*-x")))], "now")
+    assert ">Loss nan; a lower --lr may help" in page([Run(next(tmp_path.glob("*-x")))], "now")
     with new_run(tmp_path, EXPERIMENTS["pca-compare"](), "y", []) as run:
         run.write_metrics({"eckart_young_holds": True})
         run.save_text("explanation.md", "One.\n\nIt holds.\n\nTrained with muon.\n")
@@ -287,6 +287,28 @@ def test_what_is_typed(inside):
     assert inside("report", "*-train-*", "-q").stdout == "report.html\n"
     assert "no run" in inside("report", "*-sample-*").stderr
     assert inside("report", "latest", "-o", "report.txt").code == 2
+    within = inside("report", "latest", "-o", str(runs.run / "report.html"))
+    assert within.code == 2
+    assert "lies in a run folder" in within.stderr
+
+
+def test_a_page_is_of_runs(inside, tmp_path):
+    (tmp_path / "photos").mkdir()
+    done = inside("report", str(tmp_path / "photos"))
+    assert (done.code, done.stdout) == (3, "")
+    assert "photos: no run of aecli: no run.json" in done.stderr
+    killed = tmp_path / "runs" / "20260101T000000Z-train-x"
+    killed.mkdir(parents=True)
+    done = inside("report", str(tmp_path / "photos"), str(killed))
+    assert done.code == 0
+    assert "left out:" in done.stderr
+    assert not list(tmp_path.glob("*/report.html"))
+
+
+def test_no_runs_are_no_page(inside, tmp_path):
+    done = inside("report")
+    assert done.code == 3
+    assert "runs: no run of aecli" in done.stderr
 
 
 # In a browser.

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from aecli import chapter, codecs, figures
-from aecli.cli import expect
+from aecli.cli import metric_names
 from aecli.codecs import store
 from aecli.codespace import flow
 from aecli.codespace.region import OccupiedRegion, Whitening
@@ -286,7 +286,7 @@ def test_a_run_leaves_what_the_contract_says(inside):
     assert "flow.safetensors" in files
     assert "\nflow: trained and drawn in " in done.stderr
     metrics = done.metrics()
-    assert tuple(metrics) == expect.METRICS["sample"]
+    assert tuple(metrics) == metric_names.METRICS["sample"]
     rows = {
         row["sampler"]: row
         for row in csv.DictReader((done.run / "samplers.csv").read_text().splitlines())

@@ -82,7 +82,7 @@ def test_runs_are_listed_by_condition(inside, runs, arguments, days):
     ("arguments", "message"),
     [
         (["ls", "--columns", "run,test_msee"], "no run here has 'test_msee'; did you mean"),
-        (["ls", "--sort", "codec.cod_dim"], "did you mean 'codec.code_dim'?"),
+        (["ls", "--sort", "codec.cod_dim"], "--sort codec.cod_dim: no run here has"),
         (["ls", "--where", "seed=3"], "not of the form 'KEY==VALUE'"),
         (["rm"], "rm: which runs?"),
         (["rm", "*", "--keep-best", "2"], "one needs the other"),

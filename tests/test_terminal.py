@@ -137,3 +137,16 @@ def test_messages_are_broken_between_words_on_a_terminal(monkeypatch, capsys):
     assert [line for line in lines if len(line) > 40] == [
         "  /a/very/long/path/that/is/longer/than/forty):"
     ]
+
+
+def test_a_narrow_terminal_does_without_a_spare_column(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "_is_terminal", lambda stream: True)
+    rows = [("20260101T000000Z-train-mlp32", "failed", "2026-01-01T00:00:00", "a long error " * 9)]
+    monkeypatch.setenv("COLUMNS", "45")
+    Terminal().columns(rows, spare=2)
+    first, *error = capsys.readouterr().out.splitlines()
+    assert first == "20260101T000000Z-train-mlp32  failed"
+    assert all(line.startswith("  ") for line in error)
+    monkeypatch.setenv("COLUMNS", "200")
+    Terminal().columns(rows, spare=2)
+    assert rows[0][2] in capsys.readouterr().out

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aecli import codecs
-from aecli.cli import expect
+from aecli.cli import metric_names
 from aecli.codecs.base import MAX_LOG_VARIANCE
 from aecli.config import ConvConfig, FitConfig, LinearConfig, MlpConfig
 from aecli.errors import UsageError
@@ -130,7 +130,7 @@ def test_the_command_leaves_both_codecs_numbers_and_pictures(inside):
     done = inside("to-vae", "latest", *told)
     assert done.code == 0, done.stderr
     found = done.metrics()
-    assert tuple(found) == expect.METRICS["to-vae"]
+    assert tuple(found) == metric_names.METRICS["to-vae"]
     assert found["plain_test_mse"] == first.metrics()["test_mse"]
     assert found["error_ratio"] == found["test_mse"] / found["plain_test_mse"]
     rows = list(csv.DictReader((done.run / "conversion.csv").read_text().splitlines()))

@@ -21,7 +21,7 @@ from aecli.cli.compare_forms import (
     sentences,
     table,
 )
-from aecli.cli.expect import Gate
+from aecli.cli.gates import Gate, gates
 from aecli.errors import DataError, ExpectationError, UsageError
 from aecli.pages.environment import require_outside_runs, require_page
 from aecli.pathnames import user_path
@@ -71,12 +71,12 @@ def compare(asked: Asked, terminal: Terminal, runs_dir: Path) -> None:
 
     Raises every AecliError; ExpectationError last of all.
     """
-    gates = expect.gates(asked.expectations)
-    if any(gate.operation for gate in gates) and asked.baseline is None:
+    asked_gates = gates(asked.expectations)
+    if any(gate.operation is not None for gate in asked_gates) and asked.baseline is None:
         raise UsageError("--expect with baseline: --baseline RUN says which run that is")
     folder, page = _places(asked)
     compared = _compared(asked, terminal, runs_dir)
-    missed = _missed(gates, compared)
+    missed = _missed(asked_gates, compared)
     figures = _drawn(compared, asked, terminal) if folder or page else {}
     if folder is not None:
         files = {
@@ -195,7 +195,7 @@ def _names(found: Sequence[Chosen]) -> list[str]:
     ]
 
 
-def _missed(gates: Sequence[Gate], compared: Compared) -> list[str]:
+def _missed(asked_gates: Sequence[Gate], compared: Compared) -> list[str]:
     """A line for each expectation that a group does not meet, and for each run that was named and
     cannot be held against any."""
     baseline = {} if compared.baseline is None else _means(compared.baseline, compared)
@@ -205,19 +205,23 @@ def _missed(gates: Sequence[Gate], compared: Compared) -> list[str]:
             if group is compared.baseline:
                 continue
             try:
-                expect.check([gate.beside(baseline) for gate in gates], _means(group, compared))
+                expect.check(
+                    [gate.beside(baseline) for gate in asked_gates], _means(group, compared)
+                )
             except ExpectationError as error:
                 missed += [f"{one_line(group.name)}: {line}" for line in str(error).splitlines()]
-    if gates:
+    if asked_gates:
+        first = asked_gates[0].text
         missed += [
-            f"{one_line(each.name)}: nothing could be held against {gates[0].text}: {each.state}"
+            f"{one_line(each.name)}: nothing could be held against {first}: {each.state}"
             for each in compared.left_out
             if each.by_name
         ]
         images = {s.images for s in compared.sections}
         if compared.baseline is not None and len(images) > 1:
-            others = ", ".join(compared.titles[each] for each in sorted(images))
-            missed.append(f"the baseline was measured on other images: {others}")
+            own = next(s.images for s in compared.sections if compared.baseline in s.groups)
+            others = ", ".join(compared.titles[each] for each in sorted(images - {own}))
+            missed.append(f"the baseline was measured on other images than these: {others}")
     return missed
 
 

@@ -185,15 +185,15 @@ def as_csv(compared: Compared) -> str:
     for section in compared.sections:
         metrics = section.chosen(compared.patterns) if compared.patterns else section.metrics
         for i, group in enumerate(section.groups):
-            names = " ".join(entry.name for entry in group.entries)
+            runs = " ".join(entry.name for entry in group.entries)
             seeds = " ".join(map(str, group.seeds))
             images, is_baseline = compared.titles[section.images], group is compared.baseline
-            values_of = (section.command, images, names, seeds, is_baseline)
+            values_of = (section.command, images, runs, seeds, is_baseline)
             row: dict[str, Any] = dict(zip(_CSV_HEAD, values_of, strict=True))
             row |= {one_line(key): _shown(values[i]) for key, values in section.differing.items()}
             for metric in metrics:
                 found, verdict = group.estimate(metric), section.verdicts.get(metric)
-                row[metric] = "" if found is None else repr(found.mean)
+                row[metric] = "" if found is None else _digits(found.mean, group.values(metric))
                 row[f"{metric}_sd"] = "" if found is None or found.n < 2 else repr(found.sd)
                 if verdict is not None:
                     row[f"{metric}_is_best"] = verdict.is_best and verdict.leading == i
@@ -204,6 +204,11 @@ def as_csv(compared: Compared) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _digits(mean: float, values: Sequence[Any]) -> str:
+    """A mean in all its digits; of whole numbers that are the same, that number."""
+    return str(values[0]) if isinstance(values[0], int) and mean == values[0] else repr(mean)
 
 
 def _csv_cell(value: Any) -> str:

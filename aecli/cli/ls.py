@@ -76,8 +76,8 @@ def _chosen_rows(
         facts = [each for each in facts if str(each.get("started", "")) >= begun]
     if sort:
         facts.sort(key=lambda each: _order(each.get(sort)))
-    keys = dict.fromkeys([*_SHOWN, *wanted_columns, *order])
-    return [{key: _plain(each.get(key)) for key in keys} for each in facts]
+    shown = dict.fromkeys([*_SHOWN, *wanted_columns, *order])
+    return [{key: _plain(each.get(key)) for key in shown} for each in facts]
 
 
 def _names(columns: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from aecli.cli import expect
+from aecli.cli import metric_names
 from aecli.cli.help import listing, paragraphs
 
 EXIT_CODES: dict[int, str] = {
@@ -49,7 +49,7 @@ def expectations() -> str:
     )
     pages = [
         f"aecli {command}:\n{paragraphs(', '.join(names), '  ')}"
-        for command, names in expect.METRICS.items()
+        for command, names in metric_names.METRICS.items()
     ]
     return "\n\n".join(["Gates on metrics: --expect", paragraphs(before), *pages])
 

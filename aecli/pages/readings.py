@@ -83,14 +83,14 @@ def _train(run: Contents) -> Reading:
     codec = None if run.config is None else run.config.codec
     if mse is not None and pca is not None and codec is not None and not codec.linear:
         verdict = judge_sanity_check(mse, pca)
-        statements.append(Statement(GOOD if verdict.holds else BAD, _sentence(verdict.reason)))
+        statements.append(Statement(GOOD if verdict.holds else BAD, sentence(verdict.reason)))
     elif codec is not None and codec.linear:
         text = "A linear codec: on training images none is below PCA."
         statements.append(Statement(PLAIN, text))
     if mse is not None and constant is not None and (worse := worse_than_constant(mse, constant)):
-        statements.append(Statement(BAD, _sentence(worse)))
+        statements.append(Statement(BAD, sentence(worse)))
     if run.metrics.get("active_units") == 0:
-        statements.append(Statement(BAD, _sentence(COLLAPSED)))
+        statements.append(Statement(BAD, sentence(COLLAPSED)))
     labels = {
         "test_mse": "this codec",
         "pca_test_mse": "PCA",
@@ -113,8 +113,14 @@ def _train(run: Contents) -> Reading:
 
 def _sweep(run: Contents) -> Reading:
     rows = run.rows("table.csv")
+    layered = any(row.get("hidden") for row in rows)
     errors = [
-        (_code(row), finite(row.get("test_mse")), finite(row.get("pca_test_mse"))) for row in rows
+        (
+            _code(row) + (" without hidden layers" if layered and not row.get("hidden") else ""),
+            finite(row.get("test_mse")),
+            finite(row.get("pca_test_mse")),
+        )
+        for row in rows
     ]
     judged = [(k, mse, pca) for k, mse, pca in errors if mse is not None and pca is not None]
     return _against_pca(run, judged, "table.csv", "The trade-off")
@@ -175,7 +181,7 @@ def _against_pca(
     better = [k for k, mse, pca in judged if mse < pca]
     kind = GOOD if len(better) == len(judged) else BAD if not better else PLAIN
     which = f" (code {', '.join(better)})" if better and len(better) < len(judged) else ""
-    text = f"Better than PCA at {len(better)} of {count(len(judged), 'code dimension')}{which}."
+    text = f"Better than PCA at {len(better)} of {count(len(judged), 'row')}{which}."
     k, mse, pca = min(judged, key=lambda each: each[1])
     measure = f"lowest test mse per pixel, at a code of {k}"
     return Reading(
@@ -223,7 +229,7 @@ def _sample(run: Contents) -> Reading:
             head = (
                 f"The chapter's grey smear, {which} codec, {'holds' if verdict.holds else 'fails'}"
             )
-            statements.append(Statement(PLAIN, _sentence(f"{head}: {verdict.reason}")))
+            statements.append(Statement(PLAIN, sentence(f"{head}: {verdict.reason}")))
     table = _table_of(run, "samplers.csv", "Samplers")
     if not drawn:
         return Reading("", statements=statements, tables=[table])
@@ -252,7 +258,7 @@ def _to_vae(run: Contents) -> Reading:
     after, before = run.number("test_mse"), run.number("plain_test_mse")
     statements = []
     if run.metrics.get("active_units") == 0:
-        statements.append(Statement(BAD, _sentence(COLLAPSED)))
+        statements.append(Statement(BAD, sentence(COLLAPSED)))
     was, now = (run.number(f"{p}in_holes_standard_normal") for p in ("plain_", ""))
     if was is not None and now is not None:
         text = f"Codes of N(0, I) in holes: {_percent(was)} before, {_percent(now)} after."
@@ -435,5 +441,6 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """`text` with a capital letter and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

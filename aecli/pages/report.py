@@ -157,7 +157,7 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
     statements = [Statement(kind, sentence)] if sentence else []
     error = record.get("error")
     if isinstance(error, str):
-        statements.append(Statement(STOPPED, in_one_line(error[:2000])))
+        statements.append(Statement(STOPPED, readings.sentence(in_one_line(error[:2000]))))
     tables = [table for table in reading.tables if table.rows]
     if (history := readings.history_table(run)) is not None:
         tables.append(history)

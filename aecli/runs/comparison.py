@@ -372,6 +372,8 @@ def _is_spread(name: str) -> bool:
 
 
 def _mean(numbers: Sequence[float]) -> float:
+    if min(numbers) == max(numbers):
+        return numbers[0]  # the division rounds
     return math.fsum(numbers) / len(numbers)
 
 
