@@ -15,7 +15,14 @@ PROGRAM = Path(sys.executable).with_name("aecli")
 
 @pytest.mark.parametrize(
     ("typed", "word", "expected"),
-    [("tr", 1, ["train"]), ("train --code-", 2, ["--code-dim"]), ("data fe", 2, ["fetch"])],
+    [
+        ("tr", 1, ["train"]),
+        ("train --code-", 2, ["--code-dim"]),
+        ("train --codec r", 3, ["rotated-dct"]),
+        ("sample --device c", 3, ["cpu", "cuda"]),
+        ("data fe", 2, ["fetch"]),
+        ("help ex", 2, ["export", "exit-codes", "expect"]),
+    ],
 )
 def test_bash_completes(inside, tmp_path, typed, word, expected):
     bash = shutil.which("bash")

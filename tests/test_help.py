@@ -5,10 +5,12 @@ import re
 import pytest
 import typer
 
-from aecli.cli import app, metric_names
+from aecli.cli import app, flags, metric_names
 from aecli.cli.help import EXAMPLES
+from aecli.cli.options import alternatives
 from aecli.cli.shipped import shipped_configs
 from aecli.cli.topics import EXIT_CODES
+from aecli.codecs.settings import CODECS
 from aecli.config import EXPERIMENTS
 
 # Words that leave a reader in the middle of a sentence.
@@ -101,6 +103,12 @@ def test_every_help_ends_with_two_examples_and_the_exit_codes(inside, command):
     assert inside("help", *command.split()).stdout == done.stdout
 
 
+def test_the_words_that_a_shell_completes_are_those_of_the_config():
+    assert flags.CODEC.words == tuple(CODECS)
+    assert alternatives("auto|cpu") == ["auto", "cpu"]
+    assert alternatives("NAME|FILE") == alternatives("faiss") == alternatives(None) == []
+
+
 def test_there_are_examples_of_commands_only():
     assert EXAMPLES.keys() == COMMANDS.keys()
 
@@ -180,6 +188,7 @@ def test_an_option_without_its_value_is_one_line(inside, option):
     assert done.code == 2
     [line] = done.errors
     assert f"Option '{option}' requires an argument" in line
+    assert "(see aecli train --help)" in line
 
 
 def test_the_program_alone_shows_its_help(inside):

@@ -205,6 +205,45 @@ def test_of_a_long_training_the_last_epochs_are_shown(tmp_path):
     assert epochs == [str(i) for i in range(100, 300)]
 
 
+def test_what_was_stopped_tells_how_far_it_got(tmp_path):
+    path = stopped(tmp_path)
+    (path / "history.csv").write_text("epoch,train_mse\n0,0.1\n1,0.05\n")
+    assert "It got through 2 of 5 epochs." in page([Run(path)], "now")
+    assert "It got through" not in page([Run(trained(tmp_path))], "now")
+
+
+def test_a_row_without_hidden_layers_is_told_apart(tmp_path):
+    with new_run(tmp_path, SweepConfig(code_dims=(8, 784)), "x", []) as run:
+        errors = ((8, "256-64", 0.01), (784, "256-64", 0.03), (784, "", 0.015))
+        run.write_csv(
+            "table.csv",
+            [
+                {"code_dim": k, "hidden": hidden, "test_mse": mse, "pca_test_mse": 0.02}
+                for k, hidden, mse in errors
+            ],
+        )
+        run.write_metrics({"rows": 3})
+    html = page([Run(run.path)], "now")
+    assert "Better than PCA at 2 of 3 rows (code 8, 784 without hidden layers)." in html
+
+
+def test_bars_have_each_codec_at_its_best(tmp_path):
+    with new_run(tmp_path, EXPERIMENTS["sweep-downsampling"](), "x", []) as run:
+        names = ("codec", "downsampling", "numbers", "shortcuts", "test_mse")
+        rows = [
+            ("dc", 8, 256, True, 0.03),
+            ("dc", 16, 256, True, 0.01),
+            ("dc", 16, 256, False, 0.02),
+            ("dc", 16, 64, True, 0.001),
+            ("pca", "", 256, "", 0.005),
+        ]
+        run.write_csv("table.csv", [dict(zip(names, row, strict=True)) for row in rows])
+        run.write_metrics({"rows": 5})
+    bars = readings.read(Contents(Run(run.path), [])).bars
+    assert [bar.label for bar in bars] == ["pca", "dc f16", "dc f16, no shortcuts"]
+    assert [bar.percent for bar in bars] == [25, 50, 100]
+
+
 def test_lines_of_a_message_follow_one_another(tmp_path):
     with pytest.raises(DivergedError), new_run(tmp_path, TrainConfig(), "x", []):
         raise DivergedError("loss nan\na lower --lr may help")

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from aecli.cli.options import alternatives, completing
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -26,6 +28,8 @@ class Flag:
     of_many: bool = False
     """True if the key is a field of Options: a way to run many trainings, no setting."""
     least: float | None = None
+    words: tuple[str, ...] = ()
+    """Values among which it is one, where its metavar does not name them."""
 
     @property
     def parameter(self) -> str:
@@ -36,7 +40,14 @@ class Flag:
         """The parameter of a function that typer makes a command of; its default is None."""
         info: Any
         if self.name.startswith("-"):
-            info = typer.Option(self.name, metavar=self.metavar, help=self.help, min=self.least)
+            words = self.words or alternatives(self.metavar)
+            info = typer.Option(
+                self.name,
+                metavar=self.metavar,
+                help=self.help,
+                min=self.least,
+                autocompletion=completing(words) if words else None,
+            )
         else:
             info = typer.Argument(metavar=self.metavar, help=self.help, show_default=False)
         always = self.of_many and self.kind is bool
@@ -55,7 +66,7 @@ def _code_dim(default: int) -> Flag:
 
 def _code_dims(default: str) -> Flag:
     text = f"Sizes of the code to train, in numbers (default: {default})."
-    return Flag("K", "code_dims", list[int], "[K]...", text)
+    return Flag("K", "code_dims", list[int], "K", text)
 
 
 def _end(key: str, metavar: str, text: str) -> Flag:
@@ -71,6 +82,7 @@ CODEC = Flag(
     " of latent diffusion, whose code is a grid; linear, the linear case; pca; dct, the discrete"
     " cosine transform; rotated-dct, the same of rotated colours; or thumbnail, a smaller picture"
     " (default: mlp).",
+    words=("mlp", "conv", "kl", "dc", "linear", "pca", "dct", "rotated-dct", "thumbnail"),
 )
 FROM_PRETRAINED = Flag(
     "--from-pretrained",

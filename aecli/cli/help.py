@@ -209,7 +209,8 @@ def explain(error: typer.TyperException, argv: Sequence[str]) -> str:
         sys.stderr.write(ctx.get_help())
         return ""
     message: str = error.format_message()
-    path = ctx.command_path if ctx is not None else "aecli"
+    command = next((f" {word}" for word in argv[1:] if not word.startswith("-")), "")
+    path = ctx.command_path if ctx is not None else f"aecli{command}"
     if not message:  # the help was shown instead
         return ""
     option = getattr(error, "option_name", None)

@@ -22,7 +22,7 @@ def show_schema(
     experiment: Annotated[
         str,
         typer.Argument(
-            metavar="[COMMAND]", help="Command whose config is described (default: train)."
+            metavar="COMMAND", help="Command whose config is described (default: train)."
         ),
     ] = "train",
 ) -> None:
@@ -32,12 +32,22 @@ def show_schema(
     Terminal().json(json_schema(experiment))
 
 
+def _subjects(context: typer.Context, incomplete: str) -> list[str]:
+    """Commands and topics that `help` knows, as a shell completes them."""
+    from aecli.cli.topics import TOPICS
+
+    root = context.find_root()
+    words = [*getattr(root.command, "commands", {}), *TOPICS]
+    return [word for word in words if word.startswith(incomplete)]
+
+
 def show_help(
     context: typer.Context,
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[COMMAND|TOPIC]",
+            metavar="COMMAND|TOPIC",
+            autocompletion=_subjects,
             help="Command, such as train or data fetch, or topic: config, exit-codes or expect"
             " (default: the list of commands).",
             show_default=False,
@@ -112,7 +122,7 @@ def configs_copy(
     to: Annotated[
         str,
         typer.Argument(
-            metavar="[TO]",
+            metavar="TO",
             help="File to write, or folder to write it in; nothing is replaced (default: the"
             " current folder).",
             show_default=False,
@@ -156,7 +166,7 @@ def data_verify(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="Name of one dataset (default: all that are on this machine).",
             show_default=False,
         ),

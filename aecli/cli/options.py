@@ -13,8 +13,27 @@ from aecli.pathnames import user_path
 PANEL = "Common options"
 
 
-def _option(*names: str, help: str, **settings: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=PANEL, show_default=False, **settings)
+def completing(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """Completion of a value by the shell, where it is one of these words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def alternatives(metavar: str | None) -> list[str]:
+    """The words that a metavar such as `auto|cpu|cuda` offers; empty for another."""
+    words = (metavar or "").split("|")
+    return words if len(words) > 1 and all(word.islower() for word in words) else []
+
+
+def _option(*names: str, help: str, metavar: str | None = None, **settings: Any) -> Any:
+    if words := alternatives(metavar):
+        settings["autocompletion"] = completing(words)
+    return typer.Option(
+        *names, help=help, metavar=metavar, rich_help_panel=PANEL, show_default=False, **settings
+    )
 
 
 RUNS_DIR = _option(

@@ -10,9 +10,15 @@ from aecli.errors import UsageError
 from aecli.terminal import Terminal
 
 _RUNS = typer.Argument(
-    metavar="[RUN]...",
+    metavar="RUN",
     help="Runs: folders, names as `aecli ls` prints them, patterns such as '*-train-*', or latest"
     " (default: all runs).",
+    show_default=False,
+)
+_RUNS_TO_REMOVE = typer.Argument(
+    metavar="RUN",
+    help="Runs to remove: folders, names as `aecli ls` prints them, patterns such as '*-train-*',"
+    " or latest. Without any, those of --where and --since.",
     show_default=False,
 )
 _WHERE = typer.Option(
@@ -160,7 +166,7 @@ def show_runs(
 
 
 def remove(
-    runs: Annotated[list[str] | None, _RUNS] = None,
+    runs: Annotated[list[str] | None, _RUNS_TO_REMOVE] = None,
     where: Annotated[list[str] | None, _WHERE] = None,
     since: Annotated[str | None, _SINCE] = None,
     keep_best: Annotated[
@@ -196,7 +202,7 @@ def clean(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PART]...",
+            metavar="PART",
             help="Parts of the cache: images (decoded pixels of paths), classifiers (trained anew"
             " when needed), datasets (downloaded anew when needed) (default: all).",
             show_default=False,

@@ -134,9 +134,7 @@ def _grids(run: Contents) -> Reading:
     for row in rows:
         mse, beside = finite(row.get("test_mse")), pca.get(row.get("numbers"))
         if row.get("downsampling") and mse is not None and beside is not None:
-            without = ", no shortcuts" if row.get("shortcuts") == "False" else ""
-            name = f"{row.get('codec')} f{row['downsampling']}{without}, {row.get('numbers')}"
-            errors.append((name, mse, beside))
+            errors.append((f"{_grid(row)}, {row.get('numbers', '')[:20]}", mse, beside))
     if not errors:
         return Reading("", tables=[table])
     better = sum(mse < beside for _, mse, beside in errors)
@@ -144,9 +142,34 @@ def _grids(run: Contents) -> Reading:
     text = f"Better than PCA of as many numbers: {better} of {count(len(errors), 'grid')}."
     name, mse, beside = min(errors, key=lambda each: each[1])
     measure = f"lowest test mse per pixel, {name} numbers"
+    most = max((row.get("numbers", "") for row in rows), key=lambda text: finite(text) or 0)
     return Reading(
-        measure, _mse(mse), f"PCA there: {_mse(beside)}", [Statement(kind, text)], (), [table]
+        measure,
+        _mse(mse),
+        f"PCA there: {_mse(beside)}",
+        [Statement(kind, text)],
+        _bars(_best_of_each([row for row in rows if row.get("numbers") == most])),
+        [table],
+        f"test mse per pixel of {most[:20]} numbers, each codec at its best factor",
     )
+
+
+def _best_of_each(rows: Sequence[Mapping[str, str]]) -> list[tuple[str, float | None, bool]]:
+    """Label, error and whether it was trained, of each codec's best row."""
+    best: dict[tuple[Any, ...], tuple[float, str, bool]] = {}
+    for row in rows:
+        mse, is_grid = finite(row.get("test_mse")), bool(row.get("downsampling"))
+        name = _grid(row) if is_grid else row.get("codec", "")[:20]
+        kind = (row.get("codec"), row.get("shortcuts"))
+        if mse is not None and (kind not in best or mse < best[kind][0]):
+            best[kind] = mse, name, is_grid
+    return [(name, mse, is_grid) for mse, name, is_grid in best.values()]
+
+
+def _grid(row: Mapping[str, str]) -> str:
+    """Words on a grid: `dc f32, no shortcuts`."""
+    without = ", no shortcuts" if row.get("shortcuts") == "False" else ""
+    return f"{row.get('codec', '')[:20]} f{row['downsampling'][:5]}{without}"
 
 
 def _is_pca(row: Mapping[str, Any]) -> bool:
@@ -208,8 +231,21 @@ def _interpolate(run: Contents) -> Reading:
         _table_of(run, "path.csv", "The path that is drawn", True),
         _table_of(run, "rates.csv", "Means over all paths", True),
     ]
+    shares = {
+        "this codec's, half-way": "in_hole_rate_middle",
+        "this codec's, at the ends": "in_hole_rate_ends",
+        "PCA's, half-way": "pca_in_hole_rate_middle",
+        "PCA's, at the ends": "pca_in_hole_rate_ends",
+        "before the conversion, half-way": "before_in_hole_rate_middle",
+        "before the conversion, at the ends": "before_in_hole_rate_ends",
+    }
+    bars = _bars(
+        ((label, run.number(key), label.startswith("this")) for label, key in shares.items()),
+        _percent,
+    )
     measure = "paths in a hole half-way, lower is better"
-    return Reading(measure, _percent(middle), beside, statements, (), tables)
+    what = "share of paths in a hole"
+    return Reading(measure, _percent(middle), beside, statements, bars, tables, what)
 
 
 def _sample(run: Contents) -> Reading:
@@ -405,13 +441,17 @@ def _cell(name: str, value: Any) -> Cell:
     return Cell(mse_in_words(number) if "mse" in name and number >= 0 else _short(number), number)
 
 
-def _bars(values: Iterable[tuple[str, float | None, bool]]) -> list[Bar]:
+def _bars(
+    values: Iterable[tuple[str, float | None, bool]],
+    text: Callable[[float], str] | None = None,
+) -> list[Bar]:
     there = [(label, value, own) for label, value, own in values if value is not None]
     largest = max((value for _, value, _ in there), default=0)
     if largest <= 0:
         return []
+    written = text or (mse_in_words if largest < 1 else _short)
     return [
-        Bar(label, mse_in_words(v) if largest < 1 else _short(v), max(100 * v / largest, 0), own)
+        Bar(label, written(v), max(100 * v / largest, 0), own)
         for label, v, own in sorted(there, key=lambda each: each[1])
     ]
 

@@ -161,6 +161,8 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
     tables = [table for table in reading.tables if table.rows]
     if (history := readings.history_table(run)) is not None:
         tables.append(history)
+        if state != "completed" and history.rows:
+            statements.append(Statement(PLAIN, _how_far(history, run)))
     if run.metrics:
         tables.append(readings.metrics_table(run))
     elif state == "completed":
@@ -188,6 +190,13 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
         warnings=[in_one_line(str(each)[:1000]) for each in warnings[:_MOST_WARNINGS]],
         faults=run.faults,
     )
+
+
+def _how_far(history: Table, run: Contents) -> str:
+    """A sentence on the epochs that a training got to, by its table, whose first column has them
+    from 0 on."""
+    done, of = (history.rows[-1][0].order or 0) + 1, run.settings.get("train.epochs", "?")
+    return f"It got through {done:.0f} of {of} epochs."
 
 
 def _seen(name: str) -> str:
