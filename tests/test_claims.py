@@ -327,6 +327,14 @@ def test_a_reason_follows_the_evidence():
     assert "does not beat PCA in every seed; " in mixed.reason
     both = judged("meaningless", wide_probe_accuracy=0.97, wide_knn_accuracy=0.97)
     assert both.reason == "a linear probe and a vote of the 5 nearest read the code better"
+    factors = {
+        8: dataclasses.replace(FINEST, test_mse=[0.02, 0.02], bare_test_mse=[0.01, 0.01]),
+        32: dataclasses.replace(COARSEST, test_mse=[0.03, 0.03], bare_test_mse=[0.02, 0.025]),
+    }
+    less = judged("shortcuts", **latent(factors=factors))
+    assert less.verdict == "holds"
+    assert less.reason.endswith("in all 2 seeds; even so the error at f32 is higher with them")
+    assert "even so" not in judged("shortcuts").reason
     ordered = judged("unordered", unit_order=[0.9], unit_correlation=[0.0])
     assert ordered.reason == "the units are ordered and uncorrelated after all"
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import aecli
 from aecli import codecs
+from aecli.codecs.grid_settings import DcConfig, KlConfig
 from aecli.config import (
     EXPERIMENTS,
     ConvConfig,
@@ -247,7 +249,7 @@ def test_bars_have_each_codec_at_its_best(tmp_path):
 def test_lines_of_a_message_follow_one_another(tmp_path):
     with pytest.raises(DivergedError), new_run(tmp_path, TrainConfig(), "x", []):
         raise DivergedError("loss nan\na lower --lr may help")
-    assert ">Loss nan; a lower --lr may help" in page([Run(next(tmp_path.glob("*-x")))], "now")
+    assert "Loss nan; a lower --lr may help." in page([Run(next(tmp_path.glob("*-x")))], "now")
     with new_run(tmp_path, EXPERIMENTS["pca-compare"](), "y", []) as run:
         run.write_metrics({"eckart_young_holds": True})
         run.save_text("explanation.md", "One.\n\nIt holds.\n\nTrained with muon.\n")
@@ -283,6 +285,25 @@ def test_the_hourglass_counts_what_the_codec_has(settings):
     widths = [layer.numbers for layer in glass.layers]
     assert widths == widths[::-1]
     assert [layer.is_code for layer in glass.layers].count(True) == 1
+
+
+@pytest.mark.parametrize("settings", [KlConfig(code_dim=64), DcConfig(code_dim=64)])
+def test_the_hourglass_has_the_levels_of_a_grid(settings):
+    pytest.importorskip("diffusers")
+    codec = codecs.build(settings, (1, 28, 28))
+    glass = hourglass.hourglass(settings, (1, 28, 28))
+    labels = [layer.label.removesuffix(" + variances") for layer in glass.layers]
+    assert labels == labels[::-1]
+    channels, height, width = codec.code_shape
+    assert f"code of {channels} x {height}x{width}" in labels
+    seen = []
+    for module in codec.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: seen.append(tuple(out.shape[1:])))
+    codec.encode(torch.zeros(1, 1, 28, 28))
+    stages = labels[1 : len(labels) // 2]
+    sizes = [f"{c} x {h}x{w}" for c, h, w in seen]
+    assert [each for each in dict.fromkeys(sizes) if each in stages] == stages
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 512, 512)])
@@ -342,12 +363,6 @@ def test_a_page_is_of_runs(inside, tmp_path):
     assert done.code == 0
     assert "left out:" in done.stderr
     assert not list(tmp_path.glob("*/report.html"))
-
-
-def test_no_runs_are_no_page(inside, tmp_path):
-    done = inside("report")
-    assert done.code == 3
-    assert "runs: no run of aecli" in done.stderr
 
 
 # In a browser.

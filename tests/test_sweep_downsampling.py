@@ -119,7 +119,7 @@ def test_a_quick_look_is_of_few_images_and_one_epoch(inside):
         config = told["config"]
         return told["training_images"], config["train"]["epochs"], config["fewer"]
 
-    assert looked("--quick") == (400, 1, [])
-    assert looked("--quick", "--epochs", "2", "--set", "fewer=[49]") == (400, 2, [49])
+    assert looked("--quick") == (300, 1, [])
+    assert looked("--quick", "--epochs", "2", "--set", "fewer=[49]") == (300, 2, [49])
     assert looked("--quick", "--set", "data.limit_train=64")[0] == 64
     assert looked("--set", "fewer=[49]") == (4000, 3, [49])

@@ -57,7 +57,11 @@ def shortcuts_help(found: LatentDiffusion) -> Judgement:
         return Judgement(FAILS, words, "in one seed at least, they do not grow without shortcuts")
     if any(a >= b for a, b in zip(with_them, bare, strict=True)):
         return Judgement(FAILS, words, "in one seed at least, they grow no less with shortcuts")
-    return Judgement(HOLDS, words, f"less with shortcuts, {in_all(seeds)}")
+    reason = f"less with shortcuts, {in_all(seeds)}"
+    pairs = zip(found.coarsest.test_mse, found.coarsest.bare_test_mse, strict=True)
+    if all(mse > bare_mse for mse, bare_mse in pairs):
+        reason += f"; even so the error at f{far} is higher with them"
+    return Judgement(HOLDS, words, reason)
 
 
 def usable_far(found: LatentDiffusion) -> Judgement:

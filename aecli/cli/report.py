@@ -23,8 +23,7 @@ def report(named: Sequence[str], output: str, terminal: Terminal, runs_dir: Path
     found = [one.run for one in chosen(named, runs_dir)]
     runs = [run for run in found if not is_foreign(run)]
     if not runs:
-        where = ", ".join(map(str, named)) or runs_dir
-        raise DataError(f"{where}: no run of aecli{': no run.json' if found else ''}")
+        raise DataError(f"{', '.join(named)}: no run of aecli: no run.json")
     for run in found:
         if run not in runs:
             terminal.say(f"left out: {one_line(str(run.path))}: no run of aecli: no run.json")

@@ -18,7 +18,7 @@ _RUNS = typer.Argument(
 _RUNS_TO_REMOVE = typer.Argument(
     metavar="RUN",
     help="Runs to remove: folders, names as `aecli ls` prints them, patterns such as '*-train-*',"
-    " or latest. Without any, those of --where and --since.",
+    " or latest (default: those of --where and --since).",
     show_default=False,
 )
 _WHERE = typer.Option(

@@ -33,7 +33,7 @@ _UNDECIDED = {
     "data.dataset": "auto",
 }
 # Values that a quick look takes where none are given; fewer images where there are fewer.
-_QUICK_IMAGES = {"reproduce": 6_000, "sweep-downsampling": 400}
+_QUICK_IMAGES = {"reproduce": 6_000, "sweep-downsampling": 300}
 _QUICK_VALUES: dict[str, dict[str, Any]] = {
     "reproduce": {"train.epochs": 3},
     "sweep-downsampling": {"train.epochs": 1, "fewer": ()},

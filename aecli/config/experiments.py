@@ -287,7 +287,7 @@ class SweepDownsamplingConfig(ManyConfig):
     fewer: Annotated[Widths, AfterValidator(_once_each)] = (16, 64)
     """Those numbers, of `dc` alone (empty: none)."""
     quick: bool = False
-    """Train one epoch, on the first 400 images, and no codes of fewer numbers: a look, not a
+    """Train one epoch, on the first 300 images, and no codes of fewer numbers: a look, not a
     result."""
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aecli.codecs.grid_settings import GridConfig
 from aecli.codecs.settings import ConvConfig, LinearConfig, MlpConfig
 from aecli.fields import CodecSection, ImageShape
 
@@ -33,8 +34,8 @@ class Hourglass:
     layers: Sequence[Layer]
     between: Sequence[int | None]
     """Parameters from each layer to the next; None where nothing is learned there, or not said."""
-    total: int
-    """Numbers in all its parameters."""
+    total: int | None
+    """Numbers in all its parameters; None where settings do not say."""
     in_words: str
 
 
@@ -44,6 +45,8 @@ def hourglass(codec: CodecSection, shape: ImageShape) -> Hourglass:
         return _chain(codec, shape)
     if isinstance(codec, ConvConfig):
         return _stages(codec, shape)
+    if isinstance(codec, GridConfig):
+        return _levels(codec, shape)
     size = min(codec.code_dim, math.prod(shape)) if codec.solved else codec.code_dim
     image = Layer(f"{_picture(shape)}", math.prod(shape))
     layers = [image, Layer(f"code of {size:,}", size, True), image]
@@ -85,6 +88,27 @@ def _stages(codec: ConvConfig, shape: ImageShape) -> Hourglass:
     return Hourglass(layers, [*down, *code, *up], codec.size(shape)[0], words)
 
 
+def _levels(codec: GridConfig, shape: ImageShape) -> Hourglass:
+    """Levels of half the height and width each, a grid of codes, and the same levels back."""
+    made = codec.layers(shape)
+    of_code, (height, width) = made.channels[1], codec.grid(shape, made.factor)
+    sizes = [2 ** (len(made.levels) - 1 - i) for i in range(len(made.levels))]
+    stages = [
+        Layer(f"{channels:,} x {height * n}x{width * n}", height * width * n**2)
+        for n, (channels, blocks) in zip(sizes, made.levels, strict=True)
+        if blocks
+    ]
+    variances = " + variances" if codec.is_variational else ""
+    code = Layer(f"code of {of_code:,} x {height}x{width}{variances}", height * width, True)
+    image = Layer(_picture(shape), shape[1] * shape[2])
+    layers = [image, *stages, code, *reversed(stages), image]
+    words = (
+        f"{codec.name}: levels of {' to '.join(stage.label for stage in stages)}, a code of"
+        f" {of_code:,} x {height}x{width} numbers, and back"
+    )
+    return Hourglass(layers, [None] * (len(layers) - 1), None, words)
+
+
 def _code(codec: CodecSection) -> Layer:
     k = codec.code_dim
     label = f"code of {k:,} + variances" if codec.is_variational else f"code of {k:,}"
@@ -118,7 +142,6 @@ class Drawing:
     height: float
     text: str
     """The drawing in words."""
-    total: str
     width: int = _WIDTH
     bar_height: int = _BAR
     centre: float = _WIDEST / 2 + 4
@@ -145,6 +168,6 @@ def drawn(glass: Hourglass) -> Drawing:
         bars.append(
             Bar(centre - width / 2, y, width, layer.label, layer.is_code, corners, parameters)
         )
-    counted = f"{glass.total:,} parameters"
     height = 8 + (len(layers) - 1) * step + _BAR
-    return Drawing(bars, height, f"{glass.in_words}; {counted}", counted)
+    counted = "" if glass.total is None else f"; {glass.total:,} parameters"
+    return Drawing(bars, height, f"{glass.in_words}{counted}")

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -275,7 +275,11 @@ def _drawings(run: Contents) -> list[hourglass.Drawing]:
         return []
     dims = list(getattr(config, "code_dims", ()))[:_MOST_DRAWINGS] or [config.codec.code_dim]
     codecs = [config.codec.model_copy(update={"code_dim": k}) for k in dims]
-    return [hourglass.drawn(hourglass.hourglass(codec, shape)) for codec in codecs]
+    glasses = [hourglass.hourglass(codec, shape) for codec in codecs]
+    measured = run.metrics.get("parameters")
+    if len(glasses) == 1 and glasses[0].total is None and isinstance(measured, int):
+        glasses = [replace(glasses[0], total=measured)]
+    return [hourglass.drawn(glass) for glass in glasses]
 
 
 def _provenance(run: Contents) -> list[tuple[str, str]]:
