@@ -21,8 +21,8 @@ from aecli.errors import DataError, UsageError
 from aecli.measure import metrics
 from aecli.training.loop import Training
 from aecli.training.losses import evaluate, loss_terms, with_noise
+from tests.conftest import FEW_IMAGES, environment, source
 from tests.conftest import SMALL as SMALL_RUN
-from tests.conftest import environment, source
 
 SMALL = {"width": 4, "widest": 8, "downsampling": 4}
 KL, DC = KlConfig(code_dim=32, **SMALL), DcConfig(code_dim=32, **SMALL)
@@ -339,6 +339,25 @@ def test_a_training_learns_and_goes_on_to_the_same_bits(settings):
                 resumed.end_epoch()
         for key, tensor in codec.state_dict().items():
             assert torch.equal(other.state_dict()[key], tensor), key
+
+
+def test_a_run_goes_on_with_the_weights_that_it_began_with(inside, tmp_path):
+    folder = tmp_path / "model"
+    layers = built(DcConfig(code_dim=98, **SMALL), (1, 28, 28))._layers.model_dump()
+    AutoencoderDC(**layers).save_pretrained(folder)
+    frozen = ("--from-pretrained", str(folder), "--set", "codec.frozen=true")
+    done = inside("train", *FEW_IMAGES, *frozen)
+    assert done.code == 0, done.stderr
+    record = done.run / "run.json"
+    killed = json.loads(record.read_text()) | {"status": "interrupted"}
+    record.write_text(json.dumps(killed))
+    assert inside("resume", str(done.run)).code == 0
+    record.write_text(json.dumps(killed))
+    torch.manual_seed(1)
+    AutoencoderDC(**layers).save_pretrained(folder)
+    refused = inside("resume", str(done.run))
+    assert refused.code == 2
+    assert f"began with the weights of {folder}, which are others now" in refused.stderr
 
 
 def test_training_the_mlp_imports_nothing_of_this(tmp_path):

@@ -91,7 +91,7 @@ def test_all_rows_have_as_many_numbers():
     [
         (["2", "--code-dim", "100"], "code_dim=100 must be a multiple of 196"),
         (["3"], "F: downsamplings.0=3 must be one of 2, 4, 8, 16, 32, 64 or 128"),
-        (["4", "4"], "[4] stand twice"),
+        (["4", "4"], "4 stands twice"),
         (["4", "--set", "codecs=[mlp]"], "codecs"),
         (["4", "--code-dim", "49", "--expect", "test_mse_dc_f8_49<1"], "the table has no such row"),
         (["4", "--expect", "fid<1"], "no metric is called 'fid'"),

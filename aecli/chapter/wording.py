@@ -3,8 +3,9 @@
 from aecli.chapter.linear import NOTHING
 
 COLLAPSED = (
-    "no unit is active: the code says nothing of the image (posterior collapse), and every image"
-    " decodes to the same picture; lower train.beta, or give train.free_bits"
+    "no unit is active: the code says nothing of the image, and every image decodes to the same"
+    " picture (posterior collapse, or too short a training); train for longer, lower train.beta, or"
+    " give train.free_bits"
 )
 """A warning on a variational codec without an active unit."""
 

@@ -137,11 +137,10 @@ class TrainConfig(NetworkConfig):
 
 
 def _not_twice(code_dims: tuple[int, ...]) -> tuple[int, ...]:
-    repeated = {code_dim for code_dim, times in Counter(code_dims).items() if times > 1}
+    repeated = sorted(code_dim for code_dim, times in Counter(code_dims).items() if times > 1)
     if repeated or not code_dims:
-        raise PydanticCustomError(
-            "repeated", f"{sorted(repeated)} stand twice" if repeated else "is empty"
-        )
+        more = f"{', '.join(map(str, repeated))} stand{'s' if len(repeated) == 1 else ''} twice"
+        raise PydanticCustomError("repeated", more if repeated else "is empty")
     return tuple(sorted(code_dims))
 
 

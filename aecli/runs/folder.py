@@ -98,7 +98,8 @@ class RunDir:
         Raises UsageError at another dataset, or other weights to begin with.
         """
         _require_same_data(self._before.get("dataset"), facts.get("dataset"))
-        _require_same_weights(self._before.get("init_from"), facts.get("init_from"))
+        for key in ("init_from", "from_pretrained"):
+            _require_same_weights(self._before.get(key), facts.get(key))
         warnings = [
             f"{key}: this run began with {self._before[key]} and goes on with {facts[key]};"
             " the numbers may differ in their last bits"
@@ -375,7 +376,8 @@ def _alone_in(path: Path) -> Iterator[None]:
 
 
 def _require_same_weights(before: Any, now: Any) -> None:
-    """Raises UsageError if the run that a resumed one began from has other weights by now."""
+    """Raises UsageError if the run, or the folder, that a resumed one began from has other weights
+    by now."""
     if not isinstance(before, dict) or now is None:
         return
     if before.get("weights_sha256") != now["weights_sha256"]:

@@ -33,6 +33,7 @@ def train_codec(
         doing = "solving for" if config.codec.solved_for else "reading the weights of"
         with context.terminal.working(f"{doing} {config.codec.name}"):
             codec.solve(images.train)
+        _note_pretrained(codec, run_dir)
         run_dir.write_csv("history.csv", [])
         return []
     images.require_batch(config.train.batch_size)
@@ -43,6 +44,7 @@ def train_codec(
     begun_with = None if is_warm else codec.settings.begins_with
     with context.terminal.working(f"solving for {begun_with}") if begun_with else nullcontext():
         training = Training(codec, images.train, images.val, config.train, order, is_warm)
+    _note_pretrained(codec, run_dir)
     records = _go_on_from_checkpoint(training, config, context, run_dir)
     rows = [record.row() for record in records]
     saved = time.monotonic()
@@ -89,9 +91,21 @@ def _inherit(
         ancestor = run.codec.to(codec.device)
         inheritance = inherit(codec, ancestor, images.train)
     context.terminal.say(f"weights of {run.path.name}: {inheritance.in_words()}")
-    described, _ = store.pack(ancestor, ancestor.settings)
-    noted = {"run": str(run.path), "weights_sha256": described["weights_sha256"]}
+    noted = {"run": str(run.path), "weights_sha256": _weights_sha256(ancestor)}
     run_dir.note(init_from=noted | asdict(inheritance))
+
+
+def _note_pretrained(codec: Codec, run_dir: RunDir) -> None:
+    """Note which weights of a folder a codec has begun with, if it has; a resumed run refuses
+    others."""
+    folder = getattr(codec.settings, "from_pretrained", None)
+    if folder is not None:
+        run_dir.note(from_pretrained={"run": folder, "weights_sha256": _weights_sha256(codec)})
+
+
+def _weights_sha256(codec: Codec) -> str:
+    described, _ = store.pack(codec, codec.settings)
+    return str(described["weights_sha256"])
 
 
 def _go_on_from_checkpoint(
