@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Characters that a terminal would obey; a file name, run.json or a server's answer can have them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NARROWEST = 20  # columns of a terminal that a table's last column is wrapped into
+_BESIDE = 32  # the same of rows without a box, which can have it below them
 
 
 class Advance(Protocol):
@@ -123,7 +124,7 @@ class Terminal:
             line = "  ".join(cells).rstrip()
             if len(line) <= columns:
                 self.data(line)
-            elif columns - indent >= _NARROWEST:
+            elif columns - indent >= _BESIDE:
                 for n, part in enumerate(_wrapped(row[-1], columns - indent)):
                     start = "  ".join(cells[:-1]) + "  " if n == 0 else " " * indent
                     self.data(start + part)
