@@ -311,6 +311,17 @@ def test_code_units(k, with_pca):
         assert set(ticks) <= set(range(k))
 
 
+def test_of_many_units_the_variances_fall():
+    figure = code_units(300, correlated=False)
+    laid_out(figure)
+    [axes] = figure.axes
+    assert not axes.patches
+    assert axes.get_yscale() == "log"
+    shares = axes.lines[0].get_ydata()
+    assert list(shares) == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100)
+
+
 def test_pca_is_in_view_at_every_code_dimension_of_the_tradeoff():
     points = [figures.TradeoffPoint(k, 0.05, math.nan, False) for k in (2, 8, 32)]
     pca = np.array([1, 2, 8, 32]), np.array([0.04, 0.02, 1e-3, 1e-14])

@@ -25,6 +25,8 @@ from aecli.figures.style import (
     unit_matrix_axes,
 )
 
+_MANY = 256  # units of a code; of more no bar is wide enough to see
+_LEAST_PERCENT = 1e-6  # of the codes' variance; a unit that has less is drawn there
 _LEAST_SHARE = 1e-5  # of the largest mse; PCA's line leaves the axes below it
 _LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and should look so
 
@@ -32,7 +34,8 @@ _LEAST_SCALE = 0.1  # smallest scale of correlations; below it all is noise, and
 def code_units(
     variances: Array, pca_variances: Array | None, correlation: Array | None, title: str
 ) -> Figure:
-    """Left: the variance of each code unit as it comes, beside PCA's; right: their correlations.
+    """Left: the variance of each code unit, beside PCA's; right: their correlations. Units are
+    shown as they come, but those of a code of many from the largest variance to the smallest.
 
     variances: (k,) by unit. pca_variances: (k,) by component, fewer where PCA has no more, or None.
     correlation: (k, k), or None where k is too large for it. A single unit has nothing to be
@@ -43,23 +46,31 @@ def code_units(
     with mpl.rc_context(STYLE):
         figure = new_figure(10 if sides > 1 else 6.5, 4.8)
         bars, *others = figure.subplots(1, sides, squeeze=False, width_ratios=(1.25, 1)[:sides])[0]
-        units = np.arange(k)
-        share = variances / max(float(variances.sum()), 1e-12)
-        handles: list[Any] = [
-            bars.bar(units, 100 * share, color=NETWORK, width=0.85, label="this codec, by unit")
-        ]
+        units, is_many = np.arange(k), k > _MANY
+        share = 100 * variances / max(float(variances.sum()), 1e-12)
+        handles: list[Any]
+        if is_many:
+            falling = np.maximum(np.sort(share)[::-1], _LEAST_PERCENT)
+            label = "this codec, by unit"
+            handles = bars.plot(units, falling, color=NETWORK, lw=2.5, label=label)
+            bars.set_yscale("log")
+        else:
+            label = "this codec, by unit"
+            handles = [bars.bar(units, share, color=NETWORK, width=0.85, label=label)]
         if pca_variances is not None:
-            pca_share = pca_variances / max(float(pca_variances.sum()), 1e-12)
+            pca_share = 100 * pca_variances / max(float(pca_variances.sum()), 1e-12)
             handles += bars.plot(
                 units[: len(pca_share)],
-                100 * pca_share,
-                "o-",
+                np.maximum(pca_share, _LEAST_PERCENT) if is_many else pca_share,
+                "-" if is_many else "o-",
                 color=BASELINE,
                 ms=4,
                 lw=1.5,
                 label="PCA, by component",
             )
         unit_axis(bars, k)
+        if is_many:
+            bars.set_xlabel("units, or components, from the largest variance on")
         bars.set(ylabel="share of the codes' variance (%)", title="Variance per unit")
         for matrix in others:
             assert correlation is not None
