@@ -35,7 +35,7 @@ from aecli.training.jobs import Job, Trained, train_all
 FACTORS: tuple[Factor, ...] = (8, 16, 32, 64, 128)
 CHANNELS = 4
 """Channels of a code at the finest factor, as in Rombach et al. 2022."""
-WEIGHTS = PUBLISHED, 1e-3, 1e-1, 1.0
+WEIGHTS = PUBLISHED, 1e-3, 1e-1, 1.0, 3.0
 """Weights of the divergence that are tried."""
 _IMAGES, _EPOCHS, _BATCH = 2000, 5, 64  # of each training
 _TURNED = 15.0  # degrees to either side of the image between
