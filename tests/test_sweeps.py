@@ -293,7 +293,7 @@ def test_a_row_worse_than_a_constant_picture_is_warned_of(inside):
         (["0"], 2, "K: code_dims.0=0 must be at least 1"),
         (["2", "--", "-8"], 2, "code_dims.1=-8 must be at least 1"),
         (["2", "2"], 2, "K: code_dims=[2, 2]: 2 stands twice"),
-        (["x"], 2, "Invalid value for '[K]...'"),
+        (["x"], 2, "Invalid value for 'K'"),
         (["2", "--seeds", "0"], 2, "--seeds: seeds=0 must be at least 1"),
         (["2", "--jobs", "0"], 2, "--jobs: jobs=0 must be at least 1"),
         (["400", *SMALL, "--codec", "linear", "--batch-size", "301"], 2, "must be at most 300"),
