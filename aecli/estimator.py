@@ -206,10 +206,10 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _resolved(self, n: int) -> TrainConfig:
         """The config of the training. Raises UsageError."""
         for key in self.settings or {}:
-            if not key.startswith(("codec.", "train.")) or key == "train.init_from":
+            if not str(key).startswith(("codec.", "train.")) or key == "train.init_from":
                 raise UsageError(
-                    f"settings: {key}: nothing here follows it; keys of codec. and of train. are"
-                    " taken, but train.init_from"
+                    f"settings: {key} has no effect here; keys that begin with codec. or train. are"
+                    " taken, other than train.init_from"
                 )
         given = {
             "codec": ("codec.name", self.codec),

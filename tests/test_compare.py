@@ -160,7 +160,11 @@ def test_runs_are_chosen(inside, runs, arguments, days):
         (["--expect", "test_mse<=baseline*x"], 2, "'x' is not a number"),
         (["--expect", "test_mse"], 2, "not of the form"),
         (["--expect", "dataset<=baseline"], 2, "dataset is a word"),
-        (["--expect", "dataset==baseline*2", "--baseline", DAY.format(1)], 2, "a word, no number"),
+        (
+            ["--expect", "dataset==baseline*2", "--baseline", DAY.format(1)],
+            2,
+            "a word, not a number",
+        ),
         (["--baseline", "*"], 2, "2 kinds of runs, expected runs that differ by seed alone"),
         (["--baseline", "nothere"], 3, "no such run folder"),
     ],

@@ -20,6 +20,8 @@ PROGRAM = Path(sys.executable).with_name("aecli")
         ("train --code-", 2, ["--code-dim"]),
         ("train --codec r", 3, ["rotated-dct"]),
         ("sample --device c", 3, ["cpu", "cuda"]),
+        ("export x --format t", 4, ["torch"]),
+        ("resume x --device c", 4, ["cpu", "cuda"]),
         ("data fe", 2, ["fetch"]),
         ("help ex", 2, ["export", "exit-codes", "expect"]),
     ],

@@ -357,7 +357,7 @@ def test_a_run_goes_on_with_the_weights_that_it_began_with(inside, tmp_path):
     AutoencoderDC(**layers).save_pretrained(folder)
     refused = inside("resume", str(done.run))
     assert refused.code == 2
-    assert f"began with the weights of {folder}, which are others now" in refused.stderr
+    assert f"began with the weights of {folder}, which have changed since" in refused.stderr
 
 
 def test_training_the_mlp_imports_nothing_of_this(tmp_path):

@@ -350,13 +350,17 @@ def test_what_is_typed(inside):
     within = inside("report", "latest", "-o", str(runs.run / "report.html"))
     assert within.code == 2
     assert "lies in a run folder" in within.stderr
+    Path("aside").symlink_to(runs.run / "model")
+    linked = inside("report", "latest", "-o", "aside/report.html")
+    assert linked.code == 2
+    assert "lies in a run folder" in linked.stderr
 
 
 def test_a_page_is_of_runs(inside, tmp_path):
     (tmp_path / "photos").mkdir()
     done = inside("report", str(tmp_path / "photos"))
     assert (done.code, done.stdout) == (3, "")
-    assert "photos: no run of aecli: no run.json" in done.stderr
+    assert f"no run of aecli is among {tmp_path / 'photos'}" in done.stderr
     killed = tmp_path / "runs" / "20260101T000000Z-train-x"
     killed.mkdir(parents=True)
     done = inside("report", str(tmp_path / "photos"), str(killed))

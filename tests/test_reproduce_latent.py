@@ -10,7 +10,8 @@ from aecli import codecs
 from aecli.chapter import LatentDiffusion
 from aecli.codecs.grid_settings import DcConfig
 from aecli.experiments import reproduce_latent
-from aecli.experiments.reproduce_latent import measure_latent_diffusion, turned
+from aecli.experiments.reproduce_latent import measure_latent_diffusion
+from aecli.measure.robustness import turned
 
 
 def test_a_turn_moves_no_pixel_by_a_quarter_and_none_by_nothing():

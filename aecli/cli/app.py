@@ -36,6 +36,7 @@ from aecli.cli.options import (
     QUIET,
     RUNS_DIR,
     Options,
+    one_of,
     with_common_options,
 )
 from aecli.errors import AecliError, Interrupted, UsageError, run_of
@@ -182,9 +183,9 @@ def resume_run(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(
+        one_of(
             "--device",
-            metavar="auto|cpu|cuda|mps",
+            "auto|cpu|cuda|mps",
             help="Device to go on with; another one may change last bits of the numbers (default:"
             " as in the run so far).",
         ),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aecli.cli.options import DATA_DIR, OFFLINE, QUIET, RUNS_DIR
+from aecli.cli.options import DATA_DIR, OFFLINE, QUIET, RUNS_DIR, one_of
 from aecli.terminal import Terminal
 
 _RUN = typer.Argument(
@@ -57,9 +57,9 @@ def encode(
     ] = None,
     part: Annotated[
         str,
-        typer.Option(
+        one_of(
             "--part",
-            metavar="train|val|test|rest|all",
+            "train|val|test|rest|all",
             help="Part of the dataset: of the run's split, if it was trained on this dataset, else"
             " of the dataset's own; rest is what --limit-train left out (default: all).",
         ),
@@ -145,9 +145,9 @@ def search(
     ] = 10,
     metric: Annotated[
         str | None,
-        typer.Option(
+        one_of(
             "--metric",
-            metavar="euclidean|cosine",
+            "euclidean|cosine",
             help="Distance between codes; cosine is one minus the cosine (default: euclidean).",
         ),
     ] = None,
@@ -206,9 +206,9 @@ def export(
     ],
     format_: Annotated[
         str,
-        typer.Option(
+        one_of(
             "--format",
-            metavar="onnx|torch|diffusers",
+            "onnx|torch|diffusers",
             help="Format of the files: onnx, which needs 'aecli[onnx]'; torch, for torch.export; or"
             " diffusers, a folder for its from_pretrained, of kl and dc (default: onnx).",
         ),

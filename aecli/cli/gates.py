@@ -76,7 +76,7 @@ def _gate(text: str) -> Gate:
             return Gate(text, parsed.metric, parsed.comparison, None, parsed.bound)
         operation = relative[3] or ""
         if operation and parsed.metric in WORDS:
-            raise UsageError(f"--expect {text!r}: {parsed.metric} is a word, no number")
+            raise UsageError(f"--expect {text!r}: {parsed.metric} is a word, not a number")
         number = bound_of(relative[4] or "1", text)
         return Gate(text, parsed.metric, parsed.comparison, operation, number)
     match = FORM.fullmatch(plain)

@@ -84,7 +84,7 @@ def show_completion(
     bash: add `source <(aecli completion bash)` to ~/.bashrc. zsh: the same with zsh to ~/.zshrc,
     after compinit. fish: write it to ~/.config/fish/completions/aecli.fish.
     """
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # not in its __all__
 
     if shell not in ("bash", "zsh", "fish"):
         raise UsageError(f"aecli completion {shell}: expected bash, zsh or fish")

@@ -28,6 +28,13 @@ def alternatives(metavar: str | None) -> list[str]:
     return words if len(words) > 1 and all(word.islower() for word in words) else []
 
 
+def one_of(name: str, words: str, help: str) -> Any:
+    """An option whose value is one of words such as `auto|cpu|cuda`, which a shell completes."""
+    return typer.Option(
+        name, metavar=words, help=help, autocompletion=completing(alternatives(words))
+    )
+
+
 def _option(*names: str, help: str, metavar: str | None = None, **settings: Any) -> Any:
     if words := alternatives(metavar):
         settings["autocompletion"] = completing(words)

@@ -10,7 +10,7 @@ from aecli.pages.environment import require_page
 from aecli.pages.report import page
 from aecli.pathnames import user_path
 from aecli.runs import storage
-from aecli.runs.selection import chosen, is_foreign
+from aecli.runs.selection import chosen, is_foreign, why_left_out
 from aecli.terminal import Terminal, one_line
 
 _MOST_RUNS = 500
@@ -20,13 +20,14 @@ def report(named: Sequence[str], output: str, terminal: Terminal, runs_dir: Path
     """Write the page on the runs and print its path. Raises DataError, UsageError, StorageError."""
     target = user_path(output)
     require_page(target, "-o")
-    found = [one.run for one in chosen(named, runs_dir)]
-    runs = [run for run in found if not is_foreign(run)]
+    runs = []
+    for one in chosen(named, runs_dir):
+        if is_foreign(one.run):
+            terminal.say(f"left out: {one_line(str(one.run.path))}: {why_left_out(one.run)}")
+        else:
+            runs.append(one.run)
     if not runs:
-        raise DataError(f"{', '.join(named)}: no run of aecli: no run.json")
-    for run in found:
-        if run not in runs:
-            terminal.say(f"left out: {one_line(str(run.path))}: no run of aecli: no run.json")
+        raise DataError(f"nothing to report: no run of aecli is among {', '.join(named)}")
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"{len(runs):,} runs: a page has at most {_MOST_RUNS}")
     with terminal.working(f"making the page of {count(len(runs), 'run')}"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from aecli import figures
@@ -27,6 +27,7 @@ from aecli.experiments.evaluate_parts import thinned
 from aecli.experiments.reproduce_changes import Rows, conversion_fit, draw_rows
 from aecli.experiments.wording import mse_in_words
 from aecli.measure import metrics
+from aecli.measure.robustness import turned
 from aecli.measure.seeds import mean, spread
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
@@ -197,18 +198,6 @@ def _midpoints(codecs: Sequence[Codec], test: Source) -> tuple[Midpoints, Rows]:
     return found, [(name, some[:_SHOWN], score) for name, some, score in named]
 
 
-def turned(images: Tensor, degrees: float) -> Tensor:
-    """Images (n, C, H, W) turned counter-clockwise about their middle; what comes in at an edge is
-    the edge's."""
-    angle = math.radians(degrees)
-    height, width = images.shape[2:]
-    across, down = math.sin(angle) * height / width, math.sin(angle) * width / height
-    turn = torch.tensor([[math.cos(angle), -across, 0.0], [down, math.cos(angle), 0.0]])
-    grid = F.affine_grid(turn.expand(len(images), 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-
-
-@torch.no_grad()
 @torch.no_grad()
 def _decoder_operations(codec: Codec) -> int:
     """Those of its convolutions and linear layers."""

@@ -48,14 +48,12 @@ def code_units(
         bars, *others = figure.subplots(1, sides, squeeze=False, width_ratios=(1.25, 1)[:sides])[0]
         units, is_many = np.arange(k), k > _MANY
         share = 100 * variances / max(float(variances.sum()), 1e-12)
-        handles: list[Any]
+        label, handles = "this codec, by unit", list[Any]()
         if is_many:
             falling = np.maximum(np.sort(share)[::-1], _LEAST_PERCENT)
-            label = "this codec, by unit"
-            handles = bars.plot(units, falling, color=NETWORK, lw=2.5, label=label)
+            handles += bars.plot(units, falling, color=NETWORK, lw=2.5, label=label)
             bars.set_yscale("log")
         else:
-            label = "this codec, by unit"
             handles = [bars.bar(units, share, color=NETWORK, width=0.85, label=label)]
         if pca_variances is not None:
             pca_share = 100 * pca_variances / max(float(pca_variances.sum()), 1e-12)

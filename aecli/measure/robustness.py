@@ -40,22 +40,23 @@ def noised(batch: Batch, generator: Generator) -> Batch:
 
 
 def rotated(batch: Batch, generator: Generator) -> Batch:
-    """Images turned about their middle by DEGREES, interpolated; what comes in repeats the edge. A
-    pixel is valid where all that it is made of is."""
-    n, _, height, width = batch.images.shape
-    cosine, sine = math.cos(math.radians(DEGREES)), math.sin(math.radians(DEGREES))
+    """Images turned by DEGREES. A pixel is valid where all that it is made of is."""
+    images = turned(batch.images, DEGREES).clamp(0, 1)
+    if batch.mask is None:
+        return replace(batch, images=images)
+    mask = turned(batch.mask.float(), DEGREES) > 0.999
+    return replace(batch, images=images * mask, mask=mask)
+
+
+def turned(images: Tensor, degrees: float) -> Tensor:
+    """Images (n, C, H, W) turned counter-clockwise about their middle, interpolated; what comes in
+    repeats the edge."""
+    n, _, height, width = images.shape
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     # Coordinates run from -1 to 1 on both axes, however long each is.
     turn = torch.tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]])
     grid = F.affine_grid(turn.expand(n, 2, 3), [n, 1, height, width], align_corners=False)
-
-    def turned(pixels: Tensor) -> Tensor:
-        return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-
-    images = turned(batch.images).clamp(0, 1)
-    if batch.mask is None:
-        return replace(batch, images=images)
-    mask = turned(batch.mask.float()) > 0.999
-    return replace(batch, images=images * mask, mask=mask)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 CHANGES: dict[str, Change] = {

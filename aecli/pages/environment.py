@@ -27,7 +27,8 @@ def template(name: str) -> Any:
 
 def require_outside_runs(place: Path) -> None:
     """Raises UsageError for a place in a run folder, or for the folder itself."""
-    if any((above / "run.json").exists() for above in (place, *place.absolute().parents)):
+    whole = place.resolve()  # a link may lead into one
+    if any((above / "run.json").exists() for above in (whole, *whole.parents)):
         raise UsageError(f"{place} lies in a run folder, where only the run writes")
 
 

@@ -381,9 +381,8 @@ def _require_same_weights(before: Any, now: Any) -> None:
     if not isinstance(before, dict) or now is None:
         return
     if before.get("weights_sha256") != now["weights_sha256"]:
-        raise UsageError(
-            f"this run began with the weights of {before.get('run')}, which are others now"
-        )
+        where = before.get("run", before.get("folder"))
+        raise UsageError(f"this run began with the weights of {where}, which have changed since")
 
 
 def _require_same_data(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:

@@ -100,7 +100,8 @@ def _note_pretrained(codec: Codec, run_dir: RunDir) -> None:
     others."""
     folder = getattr(codec.settings, "from_pretrained", None)
     if folder is not None:
-        run_dir.note(from_pretrained={"run": folder, "weights_sha256": _weights_sha256(codec)})
+        noted = {"folder": folder, "weights_sha256": _weights_sha256(codec)}
+        run_dir.note(from_pretrained=noted)
 
 
 def _weights_sha256(codec: Codec) -> str:
