@@ -8,7 +8,8 @@ from aecli.chapter import judge_grey_smear, judge_sanity_check
 from aecli.chapter.verdict import BY_CONSTRUCTION, FAILS, HOLDS, ONLY_IF
 from aecli.chapter.wording import COLLAPSED, mse_in_words, worse_than_constant
 from aecli.counts import count
-from aecli.pages.contents import MOST_ROWS, Contents, finite
+from aecli.pages.contents import Contents, finite
+from aecli.pages.tables import Cell, Table, cell, mse_text, percent, short, table_of, words
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
 
@@ -19,27 +20,6 @@ class Statement:
 
     kind: str
     text: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table: its text, and what it is sorted by."""
-
-    text: str
-    order: float | None = None
-    kind: str = ""
-    link: str = ""
-    """Place of a picture in the run folder that shows it."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the page; a long one is folded."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    is_folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,11 +82,11 @@ def _train(run: Contents) -> Reading:
     errors = {key: run.number(key) for key in labels}
     return Reading(
         "test mse per pixel",
-        _mse(mse),
-        f"PCA with as many numbers: {_mse(pca)}",
+        mse_text(mse),
+        f"PCA with as many numbers: {mse_text(pca)}",
         statements,
         _bars((labels[key], value, key == "test_mse") for key, value in errors.items()),
-        [_table_of(run, "ordered.csv", "First units alone")] if run.text("ordered.csv") else [],
+        [table_of(run, "ordered.csv", "First units alone")] if run.text("ordered.csv") else [],
         "test mse per pixel",
     )
 
@@ -128,7 +108,7 @@ def _sweep(run: Contents) -> Reading:
 
 def _grids(run: Contents) -> Reading:
     rows = run.rows("table.csv")
-    table = _table_of(run, "table.csv", "Grids of equally many numbers")
+    table = table_of(run, "table.csv", "Grids of equally many numbers")
     pca = {row.get("numbers"): finite(row.get("test_mse")) for row in rows if _is_pca(row)}
     errors = []
     for row in rows:
@@ -145,8 +125,8 @@ def _grids(run: Contents) -> Reading:
     most = max((row.get("numbers", "") for row in rows), key=lambda text: finite(text) or 0)
     return Reading(
         measure,
-        _mse(mse),
-        f"PCA there: {_mse(beside)}",
+        mse_text(mse),
+        f"PCA there: {mse_text(beside)}",
         [Statement(kind, text)],
         _bars(_best_of_each([row for row in rows if row.get("numbers") == most])),
         [table],
@@ -188,7 +168,7 @@ def _compare(run: Contents) -> Reading:
     holds = run.metrics.get("eckart_young_holds")
     kinds = [PLAIN, GOOD if holds is True else BAD if holds is False else PLAIN, PLAIN]
     more = [Statement(kind, text[:1000]) for kind, text in zip(kinds, paragraphs, strict=False)]
-    tables = [*reading.tables, _table_of(run, "eckart_young.csv", "The Eckart-Young theorem")]
+    tables = [*reading.tables, table_of(run, "eckart_young.csv", "The Eckart-Young theorem")]
     return Reading(
         reading.measure, reading.value, reading.beside, [*reading.statements, *more], (), tables
     )
@@ -198,7 +178,7 @@ def _against_pca(
     run: Contents, judged: Sequence[tuple[str, float, float]], file: str, title: str
 ) -> Reading:
     """A table of code dimensions, its lowest error in front."""
-    table = _table_of(run, file, title)
+    table = table_of(run, file, title)
     if not judged:
         return Reading("", tables=[table])
     better = [k for k, mse, pca in judged if mse < pca]
@@ -208,14 +188,14 @@ def _against_pca(
     k, mse, pca = min(judged, key=lambda each: each[1])
     measure = f"lowest test mse per pixel, at a code of {k}"
     return Reading(
-        measure, _mse(mse), f"PCA there: {_mse(pca)}", [Statement(kind, text)], (), [table]
+        measure, mse_text(mse), f"PCA there: {mse_text(pca)}", [Statement(kind, text)], (), [table]
     )
 
 
 def _interpolate(run: Contents) -> Reading:
     leaving, pairs = run.number("pairs_leaving"), run.number("pairs")
     middle = run.number("in_hole_rate_middle")
-    beside = f"PCA's: {_percent(run.number('pca_in_hole_rate_middle'))}"
+    beside = f"PCA's: {percent(run.number('pca_in_hole_rate_middle'))}"
     statements = []
     if leaving is not None and pairs:
         of_pca = run.number("pca_pairs_leaving")
@@ -225,11 +205,11 @@ def _interpolate(run: Contents) -> Reading:
         statements.append(Statement(kind, f"{text} images occupy{also}."))
     ends, there = run.number("confidence_ends"), run.number("confidence_middle")
     if ends is not None and there is not None:
-        text = f"A classifier's confidence in what is decoded: {_percent(ends)} at the ends,"
-        statements.append(Statement(PLAIN, f"{text} {_percent(there)} half-way."))
+        text = f"A classifier's confidence in what is decoded: {percent(ends)} at the ends,"
+        statements.append(Statement(PLAIN, f"{text} {percent(there)} half-way."))
     tables = [
-        _table_of(run, "path.csv", "The path that is drawn", True),
-        _table_of(run, "rates.csv", "Means over all paths", True),
+        table_of(run, "path.csv", "The path that is drawn", True),
+        table_of(run, "rates.csv", "Means over all paths", True),
     ]
     shares = {
         "this codec's, half-way": "in_hole_rate_middle",
@@ -241,11 +221,11 @@ def _interpolate(run: Contents) -> Reading:
     }
     bars = _bars(
         ((label, run.number(key), label.startswith("this")) for label, key in shares.items()),
-        _percent,
+        percent,
     )
     measure = "paths in a hole half-way, lower is better"
     what = "share of paths in a hole"
-    return Reading(measure, _percent(middle), beside, statements, bars, tables, what)
+    return Reading(measure, percent(middle), beside, statements, bars, tables, what)
 
 
 def _sample(run: Contents) -> Reading:
@@ -266,7 +246,7 @@ def _sample(run: Contents) -> Reading:
                 f"The chapter's grey smear, {which} codec, {'holds' if verdict.holds else 'fails'}"
             )
             statements.append(Statement(PLAIN, sentence(f"{head}: {verdict.reason}")))
-    table = _table_of(run, "samplers.csv", "Samplers")
+    table = table_of(run, "samplers.csv", "Samplers")
     if not drawn:
         return Reading("", statements=statements, tables=[table])
     best = min(drawn, key=lambda name: drawn[name])
@@ -277,9 +257,9 @@ def _sample(run: Contents) -> Reading:
     shown = {k: v for k, v in names.items() if k != "untrained"}  # far off
     bars = _bars((_sampler(name), value, name == best) for name, value in shown.items())
     measure = f"lowest Frechet distance, {_sampler(best)}"
-    beside = f"real test images: {_short(floor)}"
+    beside = f"real test images: {short(floor)}"
     return Reading(
-        measure, _short(drawn[best]), beside, statements, bars, [table], "Frechet distance"
+        measure, short(drawn[best]), beside, statements, bars, [table], "Frechet distance"
     )
 
 
@@ -297,18 +277,18 @@ def _to_vae(run: Contents) -> Reading:
         statements.append(Statement(BAD, sentence(COLLAPSED)))
     was, now = (run.number(f"{p}in_holes_standard_normal") for p in ("plain_", ""))
     if was is not None and now is not None:
-        text = f"Codes of N(0, I) in holes: {_percent(was)} before, {_percent(now)} after."
+        text = f"Codes of N(0, I) in holes: {percent(was)} before, {percent(now)} after."
         statements.append(Statement(GOOD if now < was else BAD, text))
     was, now = (run.number(f"{p}frechet_standard_normal") for p in ("plain_", ""))
     if was is not None and now is not None:
-        text = f"Frechet distance of N(0, I), decoded: {_short(was)} before, {_short(now)} after."
+        text = f"Frechet distance of N(0, I), decoded: {short(was)} before, {short(now)} after."
         statements.append(Statement(GOOD if now < was else BAD, text))
     tables = [
-        _table_of(run, "conversion.csv", "Before and after"),
-        _table_of(run, "samplers.csv", "Samplers"),
+        table_of(run, "conversion.csv", "Before and after"),
+        table_of(run, "samplers.csv", "Samplers"),
     ]
     measure = "test mse per pixel, variational"
-    return Reading(measure, _mse(after), f"before: {_mse(before)}", statements, (), tables)
+    return Reading(measure, mse_text(after), f"before: {mse_text(before)}", statements, (), tables)
 
 
 def _evaluate(run: Contents) -> Reading:
@@ -326,16 +306,16 @@ def _evaluate(run: Contents) -> Reading:
         place = by_measure.setdefault((row.get("part", ""), row.get("measure", "")), {})
         place[codes] = row.get("mean", "")
     rows = [
-        [Cell(part), Cell(_words(name)), *(_cell("", each.get(c, "")) for c in columns)]
+        [Cell(part), Cell(words(name)), *(cell("", each.get(c, "")) for c in columns)]
         for (part, name), each in by_measure.items()
     ]
     tables = [Table("Codes at work", ["part", "measure", *columns], rows)]
     if run.text("anomaly.csv"):
-        tables.append(_table_of(run, "anomaly.csv", "Odd images, by normal class", True))
+        tables.append(table_of(run, "anomaly.csv", "Odd images, by normal class", True))
     first = next((name for name in measures if run.number(name) is not None), "")
-    beside = f"PCA's codes: {_percent(run.number(f'pca_{first}'))}"
+    beside = f"PCA's codes: {percent(run.number(f'pca_{first}'))}"
     statements = [Statement(kind, text)] if both else []
-    return Reading(_words(first), _percent(run.number(first)), beside, statements, (), tables)
+    return Reading(words(first), percent(run.number(first)), beside, statements, (), tables)
 
 
 def _reproduce(run: Contents) -> Reading:
@@ -404,43 +384,6 @@ READERS: dict[str, Callable[[Contents], Reading]] = {
 """Command -> the reading of its runs."""
 
 
-def metrics_table(run: Contents) -> Table:
-    """All numbers of a run, folded."""
-    some = list(run.metrics.items())[:300]
-    rows = [[Cell(str(key)[:200]), _cell(str(key), value)] for key, value in some]
-    return Table("All metrics", ["metric", "value"], rows, True)
-
-
-def history_table(run: Contents) -> Table | None:
-    """The epochs of a training, folded; None if there are none."""
-    if not run.text("history.csv"):
-        return None
-    return _table_of(run, "history.csv", "Epochs", True, last=True)
-
-
-def _table_of(
-    run: Contents, file: str, title: str, is_folded: bool = False, last: bool = False
-) -> Table:
-    """A CSV of the run, without its dataset; of a long one the first rows, or the last."""
-    rows = run.rows(file, last)
-    header = [name for name in (rows[0] if rows else {}) if name not in ("dataset", "values")]
-    cells = [[_cell(name, row.get(name, "")) for name in header] for row in rows]
-    part = f", the {'last' if last else 'first'} {MOST_ROWS} rows" if len(rows) == MOST_ROWS else ""
-    title = f"{title} ({file}{part})"
-    return Table(title, [_words(name) for name in header], cells, is_folded)
-
-
-def _cell(name: str, value: Any) -> Cell:
-    if value is None or value == "":
-        return Cell("-")
-    number = finite(value)
-    if number is None:
-        return Cell({"True": "yes", "False": "no"}.get(text := str(value)[:500], text))
-    if (isinstance(value, str) and value.lstrip("-").isdecimal()) or isinstance(value, int):
-        return Cell(_whole(number) if name != "seed" else str(value)[:40], number)
-    return Cell(mse_in_words(number) if "mse" in name and number >= 0 else _short(number), number)
-
-
 def _bars(
     values: Iterable[tuple[str, float | None, bool]],
     text: Callable[[float], str] | None = None,
@@ -449,7 +392,7 @@ def _bars(
     largest = max((value for _, value, _ in there), default=0)
     if largest <= 0:
         return []
-    written = text or (mse_in_words if largest < 1 else _short)
+    written = text or (mse_in_words if largest < 1 else short)
     return [
         Bar(label, written(v), max(100 * v / largest, 0), own)
         for label, v, own in sorted(there, key=lambda each: each[1])
@@ -459,26 +402,6 @@ def _bars(
 def _code(row: Mapping[str, str]) -> str:
     variant = row.get("variant", "plain")
     return row.get("code_dim", "?")[:20] + ("" if variant == "plain" else f" {variant[:20]}")
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")[:100]
-
-
-def _mse(value: float | None) -> str:
-    return "-" if value is None else mse_in_words(value)
-
-
-def _short(value: float | None) -> str:
-    return "-" if value is None else _whole(value) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
-
-
-def _whole(number: float) -> str:
-    return f"{number:,.0f}" if abs(number) < 1e15 else f"{number:.4g}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}%"
 
 
 def sentence(text: str) -> str:

@@ -12,7 +12,8 @@ from aecli.pages import hourglass, pictures, readings
 from aecli.pages.contents import Contents
 from aecli.pages.environment import GENERATOR, template
 from aecli.pages.pictures import Picture
-from aecli.pages.readings import PLAIN, Reading, Statement, Table
+from aecli.pages.readings import PLAIN, Reading, Statement
+from aecli.pages.tables import Table, history_table, metrics_table
 from aecli.runs.run import Run
 from aecli.terminal import in_one_line
 
@@ -159,12 +160,12 @@ def _shown(place: str, run: Contents, names: Sequence[str], drawn: Sequence[Pict
     if isinstance(error, str):
         statements.append(Statement(STOPPED, readings.sentence(in_one_line(error[:2000]))))
     tables = [table for table in reading.tables if table.rows]
-    if (history := readings.history_table(run)) is not None:
+    if (history := history_table(run)) is not None:
         tables.append(history)
         if state != "completed" and history.rows:
             statements.append(Statement(PLAIN, _how_far(history, run)))
     if run.metrics:
-        tables.append(readings.metrics_table(run))
+        tables.append(metrics_table(run))
     elif state == "completed":
         statements.append(Statement(STOPPED, "It is damaged: its metrics.json cannot be read."))
     here = {each.name for each in drawn}
