@@ -219,6 +219,8 @@ def test_seeds_are_held_against_seeds(inside, runs):
     table = inside("compare", "--baseline", "2026010*").stdout
     assert "test_mse vs baseline" in table
     assert "+88%, worse" in table
+    make_run(runs, DAY.format(25), 0, {"test_mse": 1.6}, {"codec.code_dim": 1})
+    assert "+9,900%, some have one seed only" in inside("compare", "--baseline", "2026010*").stdout
 
 
 def test_a_gate_is_not_passed_by_what_could_not_be_compared(inside, runs):

@@ -103,10 +103,16 @@ def _beside(section: Section, compared: Compared) -> list[str]:
             cells.append("")
             continue
         said, why = against(baseline, group, lead, others)
-        change = f"{100 * (found.mean / there.mean - 1):+.2g}%" if there.mean else ""
+        change = _percent(found.mean / there.mean - 1) if there.mean else ""
         words = {"nothing": str(why), "undecided": "not told apart"}.get(said, said)
         cells.append(", ".join(filter(None, (change, words))))
     return cells
+
+
+def _percent(change: float) -> str:
+    """A change as a percentage: in two digits, a large one whole."""
+    percent = 100 * change
+    return f"{percent:+.2g}%" if abs(percent) < 99.5 else f"{percent:+,.0f}%"
 
 
 def sentences(section: Section, compared: Compared) -> list[str]:

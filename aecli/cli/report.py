@@ -20,14 +20,12 @@ def report(named: Sequence[str], output: str, terminal: Terminal, runs_dir: Path
     """Write the page on the runs and print its path. Raises DataError, UsageError, StorageError."""
     target = user_path(output)
     require_page(target, "-o")
-    runs = []
-    for one in chosen(named, runs_dir):
-        if is_foreign(one.run):
-            terminal.say(f"left out: {one_line(str(one.run.path))}: {why_left_out(one.run)}")
-        else:
-            runs.append(one.run)
+    found = [one.run for one in chosen(named, runs_dir)]
+    runs = [run for run in found if not is_foreign(run)]
     if not runs:
         raise DataError(f"nothing to report: no run of aecli is among {', '.join(named)}")
+    for run in filter(is_foreign, found):
+        terminal.say(f"left out: {one_line(str(run.path))}: {why_left_out(run)}")
     if len(runs) > _MOST_RUNS:
         raise UsageError(f"{len(runs):,} runs: a page has at most {_MOST_RUNS}")
     with terminal.working(f"making the page of {count(len(runs), 'run')}"):
