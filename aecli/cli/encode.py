@@ -16,13 +16,7 @@ from aecli.cli.pictures import require_apart
 from aecli.codespace.archive import beside, mapped, require_finite
 from aecli.codespace.bits import coder
 from aecli.codespace.encoding import STORED, Job, Unfinished, encode_all
-from aecli.codespace.oddness import (
-    SCORES,
-    TYPICAL,
-    Oddness,
-    oddness,
-    training_codes,
-)
+from aecli.codespace.oddness import SCORES, TYPICAL, Oddness, oddness, training_codes
 from aecli.codespace.quantiser import Quantiser
 from aecli.codespace.region import require_narrow
 from aecli.config import DataConfig

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aecli.codecs.base import Codec
-from aecli.codespace.region import NEIGHBOURS, OccupiedRegion, require_narrow
+from aecli.codespace.region import NEIGHBOURS, OccupiedRegion
 from aecli.data.images import Images, Source, batch_size, with_held_out
 from aecli.errors import UsageError
 from aecli.measure import metrics
@@ -36,9 +36,8 @@ class Oddness:
         """Calibrated on the data that a codec was trained on: the region by its training images,
         what is typical by the validation images (of a run without any, by half of the test's).
 
-        Raises UsageError if there are too few, or if codes are too long for it.
+        Raises UsageError if there are too few. Codes have at most `region.WIDEST` numbers.
         """
-        require_narrow(codec.code_dim, "--scores: ")
         if not len(images.val):
             images = with_held_out(images)
         most = _most_references(codec)
