@@ -15,7 +15,7 @@ from aecli.cli import search as search_command
 from aecli.cli.pictures import require_apart, require_picture
 from aecli.codecs.pca import Pca
 from aecli.codecs.pooling import Pooling
-from aecli.codespace import indexes, mosaic, oddness, region
+from aecli.codespace import indexes, mosaic, oddness
 from aecli.codespace.archive import Archive, begin, is_archive, mapped
 from aecli.codespace.encoding import Unfinished
 from aecli.codespace.oddness import Oddness
@@ -306,9 +306,6 @@ def test_the_region_of_scores_is_bounded(monkeypatch):
     pca.solve(images.train)
     monkeypatch.setattr(oddness, "_REFERENCE_BYTES", 4 * 4 * 50)
     assert len(Oddness.of(pca, images).region.references) == 50
-    monkeypatch.setattr(region, "WIDEST", 3)
-    with pytest.raises(UsageError, match="--scores: code_dim=4 must be at most 3"):
-        Oddness.of(pca, images)
 
 
 def job(n=5):

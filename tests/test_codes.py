@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import aecli as library
 from aecli.cli import encode as encoding_command
 from aecli.cli import search as search_command
 from aecli.codecs import store
-from aecli.codespace import encoding, indexes
+from aecli.codespace import encoding, indexes, region
 from aecli.codespace.archive import Archive
 from aecli.codespace.oddness import oddness
 from aecli.config import DataConfig
@@ -145,6 +146,14 @@ def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(call, tmp_path
         assert f"going on after {there} of 216 images" in done.stderr
         for ending in (".npy", ".csv"):
             assert Path(f"{name}{ending}").read_bytes() == Path(f"twin{ending}").read_bytes()
+
+
+def test_scores_of_long_codes_are_refused(call, digits_run, monkeypatch):
+    monkeypatch.setattr(region, "WIDEST", 3)
+    done = call("encode", digits_run, "mnist-5k", "-o", "codes.npy", "--scores")
+    assert (done.code, done.stdout) == (2, "")
+    assert re.search(r"--scores: code_dim=\d+ must be at most 3: distances between", done.stderr)
+    assert not Path("codes.npy").exists()
 
 
 def test_scores_are_those_of_their_definitions(call, digits_run):
