@@ -149,10 +149,10 @@ def test_an_interrupted_archive_is_gone_on_with_to_the_same_bytes(call, tmp_path
 
 
 def test_scores_of_long_codes_are_refused(call, digits_run, monkeypatch):
-    monkeypatch.setattr(region, "WIDEST", 3)
+    monkeypatch.setattr(region, "WIDEST", 1)
     done = call("encode", digits_run, "mnist-5k", "-o", "codes.npy", "--scores")
     assert (done.code, done.stdout) == (2, "")
-    assert re.search(r"--scores: code_dim=\d+ must be at most 3: distances between", done.stderr)
+    assert re.search(r"--scores: code_dim=\d+ must be at most 1: distances between", done.stderr)
     assert not Path("codes.npy").exists()
 
 
