@@ -98,25 +98,31 @@ def step_beside_floor(shape: ImageShape, batch: int, options: argparse.Namespace
     }
 
 
-def floor(codec: Codec, batch: int, layout: torch.memory_format) -> Callable[[], None]:
+def floor(
+    codec: Codec, batch: int, layout: torch.memory_format, dtype: torch.dtype = torch.float32
+) -> Callable[[], None]:
     """A function that does the convolutions and products of one step of a codec, forward and both
-    gradients, but for the images' own."""
+    gradients, but for the images' own, on the codec's device."""
     work: list[Callable[[], Any]] = []
+
+    def like(tensor: Tensor) -> Tensor:
+        return torch.rand_like(tensor, dtype=dtype)
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         wanted = [bool(work), True, True]  # the first layer's inputs are images
         if isinstance(module, nn.Conv2d):
-            x, weight = torch.rand_like(inputs[0]), module.weight.detach().clone()
+            x, weight = like(inputs[0]), module.weight.detach().to(dtype, copy=True)
             x, weight = (t.contiguous(memory_format=layout) for t in (x, weight))
-            y = torch.rand_like(output).contiguous(memory_format=layout)
-            bias, padding = torch.zeros(len(weight)), list(module.padding)
-            work.append(lambda: F.conv2d(x, weight, bias, padding=padding))
-            tail = ([1, 1], padding, [1, 1], False, [0, 0], 1, wanted)
+            y = like(output).contiguous(memory_format=layout)
+            bias, padding = like(weight[:, 0, 0, 0]), list(module.padding)
+            stride, groups = list(module.stride), module.groups
+            work.append(lambda: F.conv2d(x, weight, bias, stride, padding, groups=groups))
+            tail = (stride, padding, [1, 1], False, [0, 0], groups, wanted)
             backward = torch.ops.aten.convolution_backward
             work.append(lambda: backward(y, x, weight, [len(weight)], *tail))
         elif isinstance(module, nn.Linear):
-            x, y = torch.rand_like(inputs[0]), torch.rand_like(output)
-            weight = module.weight.detach().clone()
+            x, y = (like(each.flatten(end_dim=-2)) for each in (inputs[0], output))
+            weight = module.weight.detach().to(dtype, copy=True)
             outs = torch.empty_like(y), torch.empty_like(x), torch.empty_like(weight)
             work.append(lambda: torch.mm(x, weight.T, out=outs[0]))
             work.append(lambda: torch.mm(y, weight, out=outs[1]))
@@ -124,7 +130,7 @@ def floor(codec: Codec, batch: int, layout: torch.memory_format) -> Callable[[],
 
     hooks = [m.register_forward_hook(add) for m in codec.modules()]
     with torch.no_grad():
-        codec(torch.rand(batch, *codec.image_shape))
+        codec(torch.rand(batch, *codec.image_shape, device=codec.device))
     for hook in hooks:
         hook.remove()
 

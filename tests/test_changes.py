@@ -76,7 +76,7 @@ def test_a_job_starts_from_its_ancestor_which_is_trained_once(images, run_dir, c
 def test_another_ancestor_is_another_job(images):
     other = replace(PLAIN, seed=2)
     named = [
-        jobs._name(replace(MADE_VARIATIONAL, ancestor=ancestor), images, 1)
+        jobs._name(replace(MADE_VARIATIONAL, ancestor=ancestor), images, 1, "cpu")
         for ancestor in (PLAIN, other, None)
     ]
     assert len(set(named)) == 3

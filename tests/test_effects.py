@@ -214,11 +214,13 @@ def test_a_quick_look_finds_its_own_run():
     assert other_numbers(own, recorded) == {"train.epochs": (1, 3)}
 
 
-def test_many_trainings_have_no_device_but_the_cpu():
+def test_many_trainings_run_on_the_cpu_or_on_cuda():
     for experiment in ("sweep-codedim", "pca-compare", "reproduce"):
-        with pytest.raises(UsageError, match="--device: device='cuda': many trainings run on the"):
-            resolve(EXPERIMENTS[experiment], [flag_layer({"--device": ("device", "cuda")})])
-        assert resolve(EXPERIMENTS[experiment], [set_layer(["device=cpu"])]).device == "cpu"
+        with pytest.raises(UsageError, match="--device: device='mps': many trainings run on the"):
+            resolve(EXPERIMENTS[experiment], [flag_layer({"--device": ("device", "mps")})])
+        for device in ("cpu", "cuda"):
+            config = resolve(EXPERIMENTS[experiment], [set_layer([f"device={device}"])])
+            assert config.device == device
 
 
 def test_the_schema_leaves_out_what_has_no_effect():

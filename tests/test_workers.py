@@ -88,7 +88,7 @@ def failing(monkeypatch):
     train = jobs._train
 
     def fail(shared, task):
-        job, _ = task
+        job, *_ = task
         if job.codec.code_dim == 3:
             raise MemoryError
         return train(shared, task)

@@ -161,8 +161,9 @@ class ManyConfig(NetworkConfig):
     }
     """Keys of all experiments that change nothing here, with the reason."""
 
-    device: Literal["auto", "cpu"] = "auto"
-    """Device to compute on: many trainings run on the CPU, each on `threads` of its threads."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device that trains: `cpu`, each training on `threads` of its threads, or `cuda`, spread over
+    the GPUs that are there, `jobs` at a time; measurements are made on the CPU. `auto` is cpu."""
     data: DataConfig = DataConfig(val=0)
     """Images."""
     train: FitConfig = FitConfig(recipe="muon", batch_size=128, optimizer=MuonConfig(momentum=0.95))
@@ -178,9 +179,9 @@ class ManyConfig(NetworkConfig):
 
     @field_validator("device", mode="before")
     @classmethod
-    def _train_on_the_cpu(cls, device: Any) -> Any:
-        if device in ("cuda", "mps"):
-            raise PydanticCustomError("device", "many trainings run on the CPU, side by side")
+    def _train_side_by_side(cls, device: Any) -> Any:
+        if device == "mps":
+            raise PydanticCustomError("device", "many trainings run on the CPU or on CUDA's GPUs")
         return device
 
 

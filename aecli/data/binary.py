@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aecli.data.images import Batch, Source
+from aecli.data.images import Batch, Source, sent
 
 PER_SPLIT = 10**9
 """Numbers of images to a split; torch takes 32 bits of a seed."""
@@ -58,13 +58,12 @@ def sha256_of(grey: str) -> str:
 
 def binarised(batch: Batch, generator: torch.Generator) -> Batch:
     """The batch in black and white. generator: a CPU generator."""
-    return replace(
-        batch, images=_white(batch.images, torch.rand(batch.images.shape, generator=generator))
-    )
+    chances = torch.rand(batch.images.shape, generator=generator)
+    return replace(batch, images=_white(batch.images, chances))
 
 
 def _white(images: Tensor, chances: Tensor) -> Tensor:
-    return (chances.to(images.device) < images).to(images.dtype)
+    return (sent(chances, images.device) < images).to(images.dtype)
 
 
 def _binarised_of(grey: Source, split: int, numbers: NDArray[np.int64]) -> Binarised:

@@ -54,10 +54,12 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        rest = (
-            _if_there(part, lambda t: t.to(device)) for part in (self.mask, self.labels, self.noise)
-        )
-        return Batch(self.images.to(device), *rest)
+        return self.each(lambda tensor: tensor.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with all its tensors changed."""
+        rest = (_if_there(part, change) for part in (self.mask, self.labels, self.noise))
+        return Batch(change(self.images), *rest)
 
 
 class Source(ABC):
@@ -86,6 +88,16 @@ class Source(ABC):
     def to(self, device: torch.device) -> "Source":
         """The same images, held on a device if they lie in memory anyway."""
         return self
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the images, and that indices are best on."""
+        return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the images take where they are held; 0 if they are read from files."""
+        return 0
 
     @property
     def pixels(self) -> int:
@@ -173,6 +185,14 @@ class InMemory(Source):
 
     def to(self, device: torch.device) -> Source:
         return self._each(lambda tensor: tensor.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    @property
+    def nbytes(self) -> int:
+        return self.images.nbytes + (0 if self.mask is None else self.mask.nbytes)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "InMemory":
         labels, mask = (_if_there(part, change) for part in (self.labels, self.mask))
@@ -408,6 +428,13 @@ def weighted_mean(values: Tensor, weights: Tensor) -> float:
     if bool((weights == 1).all()):
         return values.mean().item()
     return ((values * weights).sum() / weights.sum().clamp_min(1e-12)).item()
+
+
+def sent(tensor: Tensor, where: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; on its way to a GPU nothing waits for it."""
+    if where.type != "cuda":
+        return tensor.to(where)
+    return tensor.pin_memory().to(where, non_blocking=True)
 
 
 def to_unit(images: Tensor) -> Tensor:

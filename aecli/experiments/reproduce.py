@@ -188,7 +188,7 @@ def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: C
         train_images=len(images.train),
         classes=images.train.classes,
         quick=config.quick,
-        chapter_recipe=recipe_in_words(CHAPTER_FIT, torch.device("cpu")),
+        chapter_recipe=recipe_in_words(CHAPTER_FIT, device.of_jobs(config)),
         recipe=_recipe(config),
         code_shape=code_shape,
         reconstruction_shape=reconstruction_shape,
@@ -266,7 +266,7 @@ def _train_as_the_chapter(
 
 def _recipe(config: ReproduceConfig) -> str:
     """aecli's training in words, with the hidden layers where they are not the chapter's."""
-    recipe = recipe_in_words(config.train, torch.device("cpu"))
+    recipe = recipe_in_words(config.train, device.of_jobs(config))
     assert isinstance(config.codec, MlpConfig)
     hidden = config.codec.hidden
     return recipe if hidden == MlpConfig().hidden else f"hidden {list(hidden)}, {recipe}"

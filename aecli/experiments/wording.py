@@ -45,12 +45,12 @@ def settings_in_words(
     config: ManyConfig, images: Images, others: Sequence[tuple[str, FitConfig]] = ()
 ) -> str:
     """A sentence on how the codecs of a table were trained; `others` are rows trained otherwise."""
-    cpu = torch.device("cpu")
+    where = device.of_jobs(config)
     if config.codec.solved:
         how = [f"Codec {config.codec.name}, {config.codec.how_solved}"]
     else:
-        how = [f"Trained with {recipe_in_words(config.train, cpu)}"]
-    how += [f"{who} with {recipe_in_words(fit, cpu)}" for who, fit in others]
+        how = [f"Trained with {recipe_in_words(config.train, where)}"]
+    how += [f"{who} with {recipe_in_words(fit, where)}" for who, fit in others]
     return f"{'; '.join(how)}; on {len(images.train):,} images of {images.title}, {_seeds(config)}."
 
 

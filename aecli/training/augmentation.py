@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aecli.config import DeformationNoise
-from aecli.data.images import Batch
+from aecli.data.images import Batch, sent
 
 _GRID = 5  # random displacements along each side, interpolated smoothly between them
 
@@ -43,7 +43,7 @@ def moved(batch: Batch, pixels: int, generator: torch.Generator) -> Batch:
     n, (height, width) = len(batch), batch.images.shape[2:]
     shifts = torch.randint(-pixels, pixels + 1, (2, n, 1), generator=generator)
     rows, columns = (
-        (torch.arange(side) + shift).clamp_(0, side - 1).to(batch.images.device)
+        sent((torch.arange(side) + shift).clamp_(0, side - 1), batch.images.device)
         for side, shift in zip((height, width), shifts, strict=True)
     )
     which = torch.arange(n, device=batch.images.device)[:, None, None]
@@ -56,7 +56,7 @@ def moved(batch: Batch, pixels: int, generator: torch.Generator) -> Batch:
 def mirrored(batch: Batch, generator: torch.Generator) -> Batch:
     """The batch with each image mirrored left to right at even chances. generator: a CPU
     generator."""
-    chosen = (torch.rand(len(batch), generator=generator) < 0.5).to(batch.images.device)
+    chosen = sent(torch.rand(len(batch), generator=generator) < 0.5, batch.images.device)
     chosen = chosen[:, None, None, None]
     images = torch.where(chosen, batch.images.flip(3), batch.images)
     mask = None if batch.mask is None else torch.where(chosen, batch.mask.flip(3), batch.mask)
@@ -71,7 +71,8 @@ def deformed(images: Tensor, by: DeformationNoise, generator: torch.Generator) -
     denoising autoencoder they make a code of what all handwritings of a digit have in common.
     """
     n, _, height, width = images.shape
-    turn, larger, shear, right, down = torch.randn((5, n), generator=generator).to(images.device)
+    drawn = torch.randn((5, n), generator=generator)
+    turn, larger, shear, right, down = sent(drawn, images.device)
     angle, scale = turn * math.radians(by.rotation), torch.exp(larger * by.scale)
     # From pixels' places to those that they come from; both axes run from -1 to 1, however long.
     rows = [
@@ -92,7 +93,7 @@ def _smooth_field(images: Tensor, pixels: float, generator: torch.Generator) -> 
     """A smooth random displacement for each pixel of images (n, C, H, W), (n, H, W, 2), in
     coordinates from -1 to 1; `pixels` is its standard deviation where it is drawn."""
     n, _, height, width = images.shape
-    field = torch.randn((n, 2, _GRID, _GRID), generator=generator).to(images.device)
+    field = sent(torch.randn((n, 2, _GRID, _GRID), generator=generator), images.device)
     field = F.interpolate(field, (height, width), mode="bicubic", align_corners=True)
-    field *= 2 * pixels / torch.tensor([width, height], device=images.device).view(1, 2, 1, 1)
+    field *= sent(2 * pixels / torch.tensor([width, height]), images.device).view(1, 2, 1, 1)
     return field.permute(0, 2, 3, 1)

@@ -1,5 +1,6 @@
 """Choose the device and the CPU threads, once per run."""
 
+import os
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from aecli.config import (
     TrainedConfig,
     with_values,
 )
+from aecli.data.images import Source
 from aecli.errors import UsageError
 from aecli.machine import keep_freed_memory, usable_cores
 from aecli.training import neighbours
@@ -28,7 +30,8 @@ def decided(config: Config) -> Config:
     many = isinstance(config, ManyConfig)
     looked_into = isinstance(config, TrainedConfig) and config.run is not None
     solved = isinstance(config, NetworkConfig) and config.codec.solved
-    where = torch.device("cpu") if many or looked_into or solved else _device(config.device)
+    on_cpu = looked_into or solved or (many and config.device == "auto")
+    where = _device("cpu" if on_cpu else config.device)
     threads = config.threads or (1 if many else usable_cores())
     decisions: dict[str, Any] = {"device": where.type, "threads": threads}
     if isinstance(config, NetworkConfig):
@@ -51,6 +54,11 @@ def prepare(config: ExperimentConfig) -> torch.device:
     threads = None if isinstance(config, ManyConfig) else config.threads
     seed_and_limit(config.seed, threads or usable_cores())
     return _device(config.device)
+
+
+def of_jobs(config: ManyConfig) -> torch.device:
+    """The kind of device that trains each of many codecs."""
+    return torch.device("cuda" if config.device == "cuda" else "cpu")
 
 
 def _device(asked: str) -> torch.device:
@@ -78,13 +86,26 @@ def facts(where: torch.device, fit: FitConfig) -> dict[str, str | int]:
 
 
 def seed_and_limit(seed: int, threads: int) -> None:
-    """Seed torch and set its thread count, in this process."""
+    """Seed torch and set its thread count, in this process; a GPU then gives the same bits for the
+    same seed, and float32 where that is asked for."""
     torch.set_num_threads(threads)
     if threads > 1:
         neighbours.watch()
     keep_freed_memory()
     torch.set_flush_denormal(True)  # denormals slow products down many times, and carry nothing
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # for Muon
     torch.manual_seed(seed)
+
+
+def held(source: Source, where: torch.device) -> Source:
+    """The same images, held on a device; where they are if a GPU has no room for them and as much
+    beside."""
+    if where.type == "cuda" and source.nbytes > torch.cuda.mem_get_info(where)[0] // 2:
+        return source
+    return source.to(where)
 
 
 def product_dtype(precision: str, where: torch.device) -> torch.dtype:

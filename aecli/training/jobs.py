@@ -84,8 +84,8 @@ class Trainings:
 
 
 def facts_of_jobs(config: ManyConfig) -> dict[str, str | int]:
-    """Facts on the hardware's part in the numbers of each job, on the CPU, for run.json."""
-    facts = device.facts(torch.device("cpu"), config.train)
+    """Facts on the hardware's part in the numbers of each job, for run.json."""
+    facts = device.facts(device.of_jobs(config), config.train)
     return {**facts, "threads": config.threads or 1}
 
 
@@ -101,27 +101,28 @@ def train_all(
 ) -> Trainings:
     """Every job's trained codec.
 
-    Each is trained on the CPU with a fixed number of threads (`config.threads`, or 1), so the
-    numbers do not depend on `config.jobs`. A finished job is kept in the run's `jobs/` folder and
-    read from there if it is asked for again; if it cannot be read, it is trained anew, with a
-    warning. Jobs that others start from are done first, and the others only if all of these are
-    there: else it raises JobsFailedError. A failed one does not stop the others otherwise, unless
-    `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an impossible job.
+    Each is trained with a fixed number of threads (`config.threads`, or 1), so the numbers do not
+    depend on `config.jobs`; on the CPU, or on one of the GPUs. A finished job is kept in the run's
+    `jobs/` folder and read from there if it is asked for again; if it cannot be read, it is trained
+    anew, with a warning. Jobs that others start from are done first, and the others only if all of
+    these are there: else it raises JobsFailedError. A failed one does not stop the others
+    otherwise, unless `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an
+    impossible job.
     """
     if not config.codec.solved and any(job.label is None for job in jobs):
         images.require_batch(config.train.batch_size)
     begun = _ancestors(jobs, images, config, run_dir, context)
-    threads = config.threads or 1
-    names = {job: _name(job, images, threads) for job in jobs}
+    threads, where = config.threads or 1, device.of_jobs(config).type
+    names = {job: _name(job, images, threads, where) for job in jobs}
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
     missing = [job for job, found in done.items() if found is None]
-    shared = _Shared(images.shape, images.train, images.val, threads)
+    shared = _Shared(images.shape, images.train, images.val, threads, where)
     workers = min(config.jobs or machine.usable_cores(), len(missing))
     failed: dict[Job, str] = {}
     text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
     with context.terminal.working(text, len(missing), "trainings") as advance:
         engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
-        tasks = [(job, begun.get(job.ancestor)) for job in missing]
+        tasks = [(job, begun.get(job.ancestor), i) for i, job in enumerate(missing)]
         outcomes = engine(_train, shared, tasks, workers, context.job_timeout)
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
@@ -178,7 +179,7 @@ def _kept(
         return None
 
 
-def _name(job: Job, images: Images, threads: int) -> str:
+def _name(job: Job, images: Images, threads: int, where: str) -> str:
     """A name that is the same only for the same training on the same images by the same program."""
     identity = {
         "codec": job.codec.model_dump(mode="json"),
@@ -186,10 +187,11 @@ def _name(job: Job, images: Images, threads: int) -> str:
         "seed": job.seed,
         "label": job.label,
         "threads": threads,
+        "device": where,
         "data": images.provenance(),
         "torch": torch.__version__,
         "program": provenance.program_sha256(),
-        "ancestor": None if job.ancestor is None else _name(job.ancestor, images, threads),
+        "ancestor": None if job.ancestor is None else _name(job.ancestor, images, threads, where),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     return f"{job.codec.name}{job.codec.code_dim}-s{job.seed}-{digest}"
@@ -203,19 +205,22 @@ class _Shared:
     train: Source
     val: Source
     threads: int
+    device: str
+    """Kind of device that trains."""
 
 
-def _train(shared: _Shared, task: tuple[Job, State | None]) -> tuple[State, list[EpochRecord]]:
+def _train(shared: _Shared, task: tuple[Job, State | None, int]) -> tuple[State, list[EpochRecord]]:
     """Train a job, in a worker process or in this one where there is but one job at a time.
 
-    task: the job, and the numbers that it starts from, its ancestor's, if it has one.
+    task: the job, the numbers that it starts from, its ancestor's, if it has one, and a number
+    that says which GPU's turn it is.
     """
-    job, begun = task
+    job, begun, turn = task
     threads_before = torch.get_num_threads()
     device.seed_and_limit(job.seed, shared.threads)
     train, val = (part.of_class(job.label) for part in (shared.train, shared.val))
     try:
-        codec = codecs.build(job.codec, shared.image_shape)
+        codec = codecs.build(job.codec, shared.image_shape).to(_device(shared.device, turn))
         records: list[EpochRecord] = []
         if codec.settings.solved:
             codec.solve(train)
@@ -223,7 +228,7 @@ def _train(shared: _Shared, task: tuple[Job, State | None]) -> tuple[State, list
             if job.ancestor is not None:
                 assert begun is not None
                 ancestor = _trained(job.ancestor, begun, [], shared.image_shape).codec
-                inherit(codec, ancestor, train)
+                inherit(codec, ancestor.to(codec.device), train)
             order = torch.Generator().manual_seed(job.seed)
             warm = job.ancestor is not None
             records = list(fit(codec, train, val, job.fit, order, warm))
@@ -232,9 +237,18 @@ def _train(shared: _Shared, task: tuple[Job, State | None]) -> tuple[State, list
     return _state(codec), records
 
 
+def _device(kind: str, turn: int) -> torch.device:
+    """The device of a job: of several GPUs each in its turn."""
+    return (
+        torch.device(kind, turn % torch.cuda.device_count())
+        if kind == "cuda"
+        else torch.device(kind)
+    )
+
+
 def _state(codec: Codec) -> State:
     """Its numbers as arrays, which travel to other processes as they are."""
-    return {name: tensor.numpy() for name, tensor in codec.state_dict().items()}
+    return {name: tensor.cpu().numpy() for name, tensor in codec.state_dict().items()}
 
 
 def _trained(

@@ -12,7 +12,7 @@ from aecli.codecs.base import Codec
 from aecli.config import AdamConfig, DeformationNoise, FitConfig, GaussianNoise, MaskingNoise
 from aecli.config.sections import NoiseConfig
 from aecli.data.binary import Binarised, binarised
-from aecli.data.images import Source
+from aecli.data.images import Batch, Source, sent
 from aecli.errors import DataError, DivergedError
 from aecli.training import closed_form, device
 from aecli.training.augmentation import deformed, elastic, mirrored, moved
@@ -20,11 +20,13 @@ from aecli.training.autograd import Autograd
 from aecli.training.closed_form import ClosedForm
 from aecli.training.closed_form_bound import ClosedFormOfTheBound
 from aecli.training.engine import Engine
+from aecli.training.feed import Feed
 from aecli.training.losses import evaluate
 from aecli.training.optimizers import Adam, Muon, Optimizer
 from aecli.training.ordered import draw_kept
 from aecli.training.parameters import FlatParameters
 from aecli.training.records import EpochRecord, Progress
+from aecli.training.work import Replayed, Work
 
 CHECK_EVERY = 32  # steps between looks at the loss; each look waits for the device
 
@@ -72,10 +74,9 @@ class Training:
     ) -> None:
         """warm: True for a codec that has been trained already, whose numbers are kept."""
         self._codec, self._config, self._generator = codec, config, generator
-        self._train, self._val = train.to(codec.device), val.to(codec.device)
-        self._is_binary = isinstance(self._train, Binarised)
-        if isinstance(self._train, Binarised):  # drawn anew in each step, from the grey images
-            self._train = self._train.grey
+        self._val = device.held(val, codec.device)
+        self._is_binary = isinstance(train, Binarised)
+        seen = train.grey if isinstance(train, Binarised) else train  # drawn anew in each step
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.steps = self.steps_per_epoch * config.epochs
         self.step = 0
@@ -88,14 +89,18 @@ class Training:
         batch_size = min(config.batch_size, len(train))
         self._engine = engine_for(codec, self._parameters, config, batch_size, train.masked)
         self._optimizers = _build_optimizers(self._parameters, config, codec.device)
-        self._buffer = torch.empty((batch_size, *train.shape), device=codec.device)
+        self._feed = Feed(seen, codec.device, batch_size)
+        self._work = Work(self._engine, self._optimizers)
+        if codec.device.type == "cuda":
+            self._work = Replayed(self._engine, self._optimizers, batch_size, codec.device)
         self._terms = torch.zeros(
             (self.steps_per_epoch, len(self._engine.terms)), device=codec.device
         )
-        self._weights = torch.zeros(self.steps_per_epoch, dtype=torch.float64)
+        counted = codec.device if codec.device.type == "cuda" and train.masked else None
+        self._weights = torch.zeros(self.steps_per_epoch, dtype=torch.float64, device=counted)
         self._good = {name: tensor.clone() for name, tensor in self._learned().items()}
         self._before_order = generator.get_state()
-        self._order: Tensor | None = None
+        self._batches: Iterator[Batch] | None = None
         self._means: dict[str, float] = {}
         self._lr = 0.0
         codec.train()
@@ -103,12 +108,12 @@ class Training:
     @property
     def is_done(self) -> bool:
         """True if every step is taken and the last epoch ended."""
-        return self.step == self.steps and self._order is None
+        return self.step == self.steps and self._batches is None
 
     @property
     def is_epoch_over(self) -> bool:
         """True if the epoch's last step is taken and `end_epoch` is due."""
-        return self._order is not None and self.step % self.steps_per_epoch == 0
+        return self._batches is not None and self.step % self.steps_per_epoch == 0
 
     def take_step(self) -> None:
         """Take one step: a batch in, its gradient, and the weights moved by it.
@@ -116,11 +121,10 @@ class Training:
         Raises DivergedError, though not before the loss is looked at, every 32 steps.
         """
         started, config = time.perf_counter(), self._config
-        if self._order is None:
-            self._order = self._draw_order()
         i = self.step % self.steps_per_epoch
-        chosen = self._order[i * config.batch_size : (i + 1) * config.batch_size]
-        batch = self._train.read(chosen, self._buffer).to(self._codec.device)
+        if self._batches is None:
+            self._batches = self._feed.batches(self._draw_order(), i)
+        batch = next(self._batches)
         if config.elastic:
             batch = elastic(batch, config.elastic, config.elastic_fraction, self._generator)
         if config.shift:
@@ -132,15 +136,13 @@ class Training:
         inputs = corrupt(self._codec.seen(batch), config.noise, self._generator)
         if self._codec.settings.is_variational:
             drawn = torch.randn((len(batch), self._codec.code_dim), generator=self._generator)
-            batch = replace(batch, noise=drawn.to(self._codec.device))
+            batch = replace(batch, noise=sent(drawn, self._codec.device))
 
         loss, kept = config.loss.at(self.step / self.steps), self._draw_kept(len(batch))
-        self._terms[i] = self._engine(inputs, batch, loss, kept)
         factor = learning_rate_factor(self.step, self.steps, config)
-        for optimizer, highest_rate in self._optimizers.values():
-            optimizer.step(highest_rate * factor)
+        self._terms[i] = self._work(inputs, batch, loss, kept, factor)
 
-        self._weights[i] = len(batch) if batch.mask is None else int(batch.mask.sum())
+        self._weights[i] = len(batch) if batch.mask is None else batch.mask.sum()
         self._lr = config.optimizer.lr * factor
         self.step += 1
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == self.steps_per_epoch:
@@ -164,7 +166,7 @@ class Training:
         for name, tensor in self._learned().items():
             self._good[name].copy_(tensor)
         record = EpochRecord(epoch, self._means, val, self._lr, self.seconds)
-        self.seconds, self._order = 0.0, None
+        self.seconds, self._batches = 0.0, None
         if self.is_done:
             self._codec.eval()
         return record
@@ -175,7 +177,7 @@ class Training:
         i = (self.step - 1) % self.steps_per_epoch + 1
         if not (i % CHECK_EVERY == 0 or i == self.steps_per_epoch):
             return None
-        epoch, size = (self.step - 1) // self.steps_per_epoch, len(self._train)
+        epoch, size = (self.step - 1) // self.steps_per_epoch, len(self._feed)
         images = epoch * size + min(i * self._config.batch_size, size)
         return Progress(self.step, self.steps, epoch, images, self._means)
 
@@ -215,7 +217,7 @@ class Training:
             torch.set_rng_state(state["torch_generator"])
             if "cuda_generator" in state:
                 torch.cuda.set_rng_state(state["cuda_generator"], self._codec.device)
-            self._order = None
+            self._batches = None
             self._codec.train(not self.is_done)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise DataError(f"not the state of such a training: {error}") from None
@@ -224,22 +226,23 @@ class Training:
         """This epoch's order of the images; a resumed training draws the same again."""
         if self.step % self.steps_per_epoch == 0:
             self._before_order = self._generator.get_state()
-            order = torch.randperm(len(self._train), generator=self._generator)
+            order = torch.randperm(len(self._feed), generator=self._generator)
         else:
             again = torch.Generator()
             again.set_state(self._before_order)
-            order = torch.randperm(len(self._train), generator=again)
-        return order.to(self._codec.device)  # once, not a batch at a time
+            order = torch.randperm(len(self._feed), generator=again)
+        return order
 
     def _draw_kept(self, n: int) -> Tensor | None:
         """The number of first units that each of n codes keeps in a step; None if all."""
         if not self._config.ordered:
             return None
-        return draw_kept(n, self._codec.code_dim, self._generator).to(self._codec.device)
+        kept = draw_kept(n, self._codec.code_dim, self._generator)
+        return sent(kept, self._codec.device)
 
     def _look(self, steps: int) -> None:
         """Take the running means over the epoch's first `steps` steps. Raises DivergedError."""
-        terms, weights = self._terms[:steps].cpu().double(), self._weights[:steps]
+        terms, weights = self._terms[:steps].cpu().double(), self._weights[:steps].cpu()
         self._means = {
             name: (terms[:, i] @ weights / weights.sum().clamp_min(1e-12)).item()
             for i, name in enumerate(self._engine.terms)
@@ -287,7 +290,7 @@ class Training:
     def _full_weights(self) -> Tensor:
         """The weights of an epoch's steps where no pixel is masked."""
         sizes = torch.full_like(self._weights, float(self._config.batch_size))
-        sizes[-1] = len(self._train) - self._config.batch_size * (self.steps_per_epoch - 1)
+        sizes[-1] = len(self._feed) - self._config.batch_size * (self.steps_per_epoch - 1)
         return sizes
 
 
@@ -348,11 +351,11 @@ def corrupt(images: Tensor, noise: NoiseConfig, generator: torch.Generator) -> T
     deformation is one of `deformed`.
     """
     if isinstance(noise, GaussianNoise):
-        drawn = torch.randn(images.shape, generator=generator).to(images.device)
-        return images + noise.level * drawn
+        drawn = torch.randn(images.shape, generator=generator)
+        return images + noise.level * sent(drawn, images.device)
     if isinstance(noise, MaskingNoise):
         kept = torch.rand(images.shape, generator=generator) >= noise.level
-        return images * kept.to(images.device)
+        return images * sent(kept, images.device)
     if isinstance(noise, DeformationNoise):
         return deformed(images, noise, generator)
     return images

@@ -31,8 +31,8 @@ class Optimizer(ABC):
         self._gradient = gradient
 
     @abstractmethod
-    def step(self, lr: float) -> None:
-        """One step at this learning rate."""
+    def step(self, lr: float | Tensor) -> None:
+        """One step at this learning rate; a scalar on the parameters' device, if it is a tensor."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -49,7 +49,7 @@ class Adam(Optimizer):
         self._steps = torch.zeros((), device=parameters.device)
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float | Tensor) -> None:
         self._steps += 1
         torch._fused_adam_(  # the kernel of torch.optim.Adam(fused=True): one pass over all
             [self._parameters],
@@ -104,7 +104,7 @@ class Muon(Optimizer):
         for i, shape in enumerate(shapes):
             self._groups.setdefault(tuple(sorted(shape)), []).append(i)
 
-    def step(self, lr: float) -> None:
+    def step(self, lr: float | Tensor) -> None:
         self._momentum.lerp_(self._gradient, 1 - self._beta)
         nesterov = self._matrices(self._gradient.lerp(self._momentum, self._beta))
         weights = self._matrices(self._parameters)
@@ -115,7 +115,11 @@ class Muon(Optimizer):
             for i, direction in zip(group, blocks.view(matrices.shape), strict=True):
                 rows, columns = weights[i].shape
                 rate = lr * max(1, rows / columns) ** 0.5
-                weights[i].add_(direction if rows <= columns else direction.T, alpha=-rate)
+                direction = direction if rows <= columns else direction.T
+                if isinstance(rate, Tensor):
+                    weights[i].sub_(direction.float() * rate)
+                else:
+                    weights[i].add_(direction, alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:
         return {"momentum": self._momentum}
