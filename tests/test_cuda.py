@@ -143,6 +143,7 @@ def test_masked_and_binary_images():
     require_equal(trained("mlp", images=binary), trained("mlp", images=binary))
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_nothing_waits_for_the_gpu_in_a_step():
     for case in CASES:
         _, one = training(case)
