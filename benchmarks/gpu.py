@@ -11,9 +11,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from aecli import codecs
@@ -63,11 +65,11 @@ def beside_floor(
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand((BLOCK * batch, shape[0], 4, 4), generator=generator)
     pixels = F.interpolate(coarse, shape[1:], mode="bilinear").mul(255).to(torch.uint8)
-    images = InMemory(pixels).to(where)
+    images = InMemory(pixels)
     made = settings, shape, where
     contenders: dict[str, Steps] = {
         "floor": _floor(made, batch, DTYPES[precision]),
-        "plain": _plain_loop(made, images, batch, DTYPES[precision]),
+        "plain": _plain_loop(made, pixels.to(where), batch, DTYPES[precision]),
         "chapter": _aecli(made, images, batch, blocks, precision, "chapter"),
         "chapter, no graph": _aecli(made, images, batch, blocks, precision, "chapter", False),
         "muon": _aecli(made, images, batch, blocks, precision, "muon"),
@@ -123,7 +125,12 @@ def _replayed(once: Steps) -> Steps:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         once()
-    return graph.replay
+    return partial(_replay, graph, once)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, once: Steps) -> None:
+    """Launch a graph; `once` holds the operands that it reads and writes."""
+    graph.replay()
 
 
 def _aecli(
@@ -135,7 +142,7 @@ def _aecli(
     recipe: str,
     graph: bool = True,
 ) -> Steps:
-    """A function that takes a block's steps, by aecli's training, on images on the device."""
+    """A function that takes a block's steps, by aecli's training."""
     config = FitConfig(
         recipe=recipe, precision=precision, batch_size=batch, epochs=blocks + 2, warmup=0.0
     )
@@ -153,7 +160,7 @@ def _aecli(
     return steps
 
 
-def _plain_loop(made: Made, images: InMemory, batch: int, dtype: torch.dtype) -> Steps:
+def _plain_loop(made: Made, images: Tensor, batch: int, dtype: torch.dtype) -> Steps:
     """A function that takes a block's steps by a plain loop."""
     codec, where = _build(made), made[2]
     optimizer = torch.optim.Adam(codec.parameters(), lr=1e-3, fused=True)
@@ -162,7 +169,7 @@ def _plain_loop(made: Made, images: InMemory, batch: int, dtype: torch.dtype) ->
     def steps() -> None:
         order = torch.randperm(len(images), device=where)
         for chosen in order.split(batch):
-            seen = images.images[chosen].float() / 255
+            seen = images[chosen].float() / 255
             optimizer.zero_grad()
             with torch.autocast(where.type, dtype, enabled=dtype is not torch.float32):
                 loss = F.mse_loss(codec(seen), seen)

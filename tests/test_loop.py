@@ -1,6 +1,7 @@
 """The training loop: what it learns, how its rate moves, and that it repeats bit for bit."""
 
 import math
+import threading
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from aecli.config import (
 from aecli.data.images import InMemory
 from aecli.errors import DivergedError
 from aecli.measure import metrics
+from aecli.training.feed import Feed
 from aecli.training.loop import Training, fit, learning_rate_factor
 from tests.conftest import digits, source
 
@@ -171,3 +173,26 @@ def test_a_training_resumed_after_any_step_ends_with_the_same_bits(recipe, noise
     assert rows == [(r.epoch, r.train_mse, r.val_mse, r.lr) for r in expected][stop // 4 :]
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("done", [0, 1, 4, 5])
+def test_batches_that_are_read_ahead_are_those_that_are_not(done):
+    images, order = source(53), torch.randperm(53, generator=generator(0))
+    ways = []
+    for reads_ahead in (False, True):
+        one = Feed(images, torch.device("cpu"), 12)
+        one._reads_ahead = reads_ahead
+        ways.append([batch.images.clone() for batch in one.batches(order, done)])
+    assert [len(batch) for batch in ways[0]] == [12, 12, 12, 12, 5][done:]
+    assert all(torch.equal(a, b) for a, b in zip(*ways, strict=True))
+
+
+def test_batches_that_nobody_takes_leave_no_thread():
+    before = threading.active_count()
+    one = Feed(source(53), torch.device("cpu"), 12)
+    one._reads_ahead = True
+    batches = one.batches(torch.arange(53), 0)
+    next(batches)
+    assert threading.active_count() == before + 1
+    del batches
+    assert threading.active_count() == before

@@ -163,7 +163,7 @@ class ManyConfig(NetworkConfig):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that trains: `cpu`, each training on `threads` of its threads, or `cuda`, spread over
-    the GPUs that are there, `jobs` at a time; measurements are made on the CPU. `auto` is cpu."""
+    the GPUs that are there; `auto` is cuda where there is one. Measurements are made on the CPU."""
     data: DataConfig = DataConfig(val=0)
     """Images."""
     train: FitConfig = FitConfig(recipe="muon", batch_size=128, optimizer=MuonConfig(momentum=0.95))
@@ -175,7 +175,8 @@ class ManyConfig(NetworkConfig):
     engine: JobEngine = "local"
     """Place where the trainings run: `local` is this machine's processes."""
     jobs: Workers | None = None
-    """Number of trainings at the same time (null: one per core that this process may use)."""
+    """Number of trainings at the same time (null: one per core that this process may use, at most 4
+    for each GPU where they run on these)."""
 
     @field_validator("device", mode="before")
     @classmethod

@@ -30,8 +30,7 @@ def decided(config: Config) -> Config:
     many = isinstance(config, ManyConfig)
     looked_into = isinstance(config, TrainedConfig) and config.run is not None
     solved = isinstance(config, NetworkConfig) and config.codec.solved
-    on_cpu = looked_into or solved or (many and config.device == "auto")
-    where = _device("cpu" if on_cpu else config.device)
+    where = _device("cpu" if looked_into or solved else config.device)
     threads = config.threads or (1 if many else usable_cores())
     decisions: dict[str, Any] = {"device": where.type, "threads": threads}
     if isinstance(config, NetworkConfig):
