@@ -56,6 +56,8 @@ class CodecSection(Section):
     """True if code and reconstruction are linear in the image, up to a constant."""
     fixed: ClassVar[bool] = False
     """True if it is the same for all images: nothing is learned of them."""
+    any_size: ClassVar[bool] = False
+    """True if the same layers take images of any height and width."""
 
     name: str
     code_dim: Width = CODE_DIM_OF_THE_CHAPTER
@@ -93,6 +95,8 @@ class NetworkSection(CodecSection):
 
     convertible: ClassVar[bool] = True
     """True if a plain codec of the kind can become a variational one."""
+    has_middle: ClassVar[bool] = False
+    """True if the layers round its code can be trained alone."""
 
     variational: bool = False
     """Encode each image as a Gaussian of codes, its mean and its variances, in place of a point:

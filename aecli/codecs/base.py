@@ -100,6 +100,11 @@ class Codec(nn.Module, ABC):
         """The layer that gives the codes and the one that takes them, of a network."""
         raise NotImplementedError(f"{self.settings.name} has no layers around its code")
 
+    @property
+    def middle(self) -> list[nn.Parameter]:
+        """Parameters of the layers round the code, of a codec whose settings say `has_middle`."""
+        raise NotImplementedError(f"{self.settings.name} has no middle")
+
     def logits(self, codes: Tensor) -> Tensor:
         """The pixels (N, C, H, W) of codes before the sigmoid. Raises UsageError for a codec that
         ends without one."""

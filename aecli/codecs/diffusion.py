@@ -188,6 +188,14 @@ class Dc(Grid):
         last = self.model.decoder.conv_out
         return last if isinstance(last, nn.Conv2d) else last.conv
 
+    @property
+    def middle(self) -> list[nn.Parameter]:
+        """The two coarsest levels of both sides, and the layers that give and take the code."""
+        encoder, decoder = self.model.encoder, self.model.decoder
+        levels = (*encoder.down_blocks[-2:], *decoder.up_blocks[-2:])
+        layers = (encoder.conv_out, decoder.conv_in, *levels)
+        return [parameter for layer in layers for parameter in layer.parameters()]
+
     def encode(self, images: Tensor) -> Tensor:
         return self.model.encoder(self._seen_by_model(images)) * self._layers.scaling_factor
 

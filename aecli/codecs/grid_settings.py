@@ -163,6 +163,8 @@ class DcArchitecture(Architecture):
 class GridConfig(NetworkSection, ABC):
     """Settings of a codec whose code is a grid of channels, coarser than the image."""
 
+    any_size: ClassVar[bool] = True
+
     downsampling: Factor = 8
     """Factor by which height and width of the code are smaller than the image's. Its channels
     follow from it and from `code_dim`, all numbers of the code."""
@@ -305,6 +307,7 @@ class DcConfig(GridConfig):
 
     made_by: ClassVar[str] = "aecli.codecs.diffusion:Dc"
     convertible: ClassVar[bool] = False
+    has_middle: ClassVar[bool] = True
 
     name: Literal["dc"] = "dc"
     variational: Literal[False] = False

@@ -115,6 +115,15 @@ class NetworkConfig(ExperimentConfig):
                 )
         if mistake:
             raise PydanticCustomError("variational", mistake)
+        if self.train.layers == "middle":
+            if not isinstance(codec, NetworkSection) or not codec.has_middle:
+                raise PydanticCustomError("layers", "train.layers=middle is for codec 'dc'")
+            if self.train.init_from is None and getattr(codec, "from_pretrained", None) is None:
+                raise PydanticCustomError(
+                    "layers",
+                    "train.layers=middle leaves the other layers as they are: name those of a run"
+                    " in train.init_from, or a folder's in codec.from_pretrained",
+                )
         return self
 
 

@@ -398,7 +398,11 @@ class FitConfig(Section):
     """Mirror half of the training images left to right, at random."""
     init_from: UserPath | None = None
     """Run whose weights training starts from: its folder, its name in the folder of the runs, or
-    `latest` (null: new weights). A variational codec takes those of a plain one too."""
+    `latest` (null: new weights). A variational codec takes those of a plain one too, `kl` and `dc`
+    those of smaller or larger images."""
+    layers: Literal["all", "middle"] = "all"
+    """Layers that training moves: `middle` are those round the code, its two coarsest levels, of a
+    `dc` that goes on from `init_from` or a folder's weights, for images larger than these saw."""
     ordered: bool = False
     """Order the code's units by what they carry: in training each image's code is cut behind a
     random unit, so that its first units alone decode well (nested dropout). Measurements take the

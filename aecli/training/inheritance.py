@@ -42,7 +42,7 @@ class Inheritance:
 
 def inherit(codec: Codec, ancestor: Codec, source: Source) -> Inheritance:
     """Give `codec` the numbers of `ancestor`, a trained codec of the same settings; a variational
-    codec takes those of a plain one too.
+    codec takes those of a plain one too, a grid those of a grid for images of another size.
 
     source: images that the ancestor was trained on. Raises UsageError for other codecs.
     """
@@ -69,16 +69,24 @@ def inherit(codec: Codec, ancestor: Codec, source: Source) -> Inheritance:
 def _require_alike(codec: Codec, ancestor: Codec) -> None:
     """Raises UsageError, naming what differs, unless one codec can take the other's numbers."""
     ours, theirs = codec.settings, ancestor.settings
+    free = {"variational", "code_dim"} if ours.any_size else {"variational"}
     if ours.name != theirs.name:
         differ = [f"{theirs.name}, not {ours.name}"]
     else:
         differ = [
             f"{key}={getattr(theirs, key)}, not {value}"
             for key, value in ours
-            if key != "variational" and value != getattr(theirs, key)
+            if key not in free and value != getattr(theirs, key)
         ]
-    if ancestor.image_shape != codec.image_shape:
-        differ.append(f"for images of {ancestor.image_shape}, not {codec.image_shape}")
+    if ours.any_size:
+        there, here = (
+            f"{each.image_shape[0]} channels and codes of {each.code_shape[0]}"
+            for each in (ancestor, codec)
+        )
+    else:
+        there, here = str(ancestor.image_shape), str(codec.image_shape)
+    if there != here:
+        differ.append(f"for images of {there}, not {here}")
     if theirs.is_variational and not ours.is_variational:
         differ.append("variational, not plain")
     if differ:

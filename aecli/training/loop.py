@@ -85,6 +85,10 @@ class Training:
         """Seconds spent on this epoch's steps."""
         if not warm:
             codec.begin(train)
+        if config.layers == "middle":
+            codec.requires_grad_(False)
+            for parameter in codec.middle:
+                parameter.requires_grad_(True)
         self._parameters = FlatParameters(codec)
         batch_size = min(config.batch_size, len(train))
         self._engine = engine_for(codec, self._parameters, config, batch_size, train.masked)

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 
 class FlatParameters:
-    """A codec's parameters as views of one vector: weight matrices first, single numbers last.
+    """A codec's parameters that are trained, as views of one vector: weight matrices first, single
+    numbers last.
 
     A convolution's kernel is a matrix too: a row for each output channel.
 
@@ -13,7 +14,8 @@ class FlatParameters:
     """
 
     def __init__(self, codec: nn.Module) -> None:
-        self.ordered = sorted(codec.parameters(), key=_place)
+        trained = (parameter for parameter in codec.parameters() if parameter.requires_grad)
+        self.ordered = sorted(trained, key=_place)
         self.shapes = [parameter.shape for parameter in self.ordered]
         self._positions = {id(parameter): i for i, parameter in enumerate(self.ordered)}
         self.vector = torch.cat([parameter.detach().flatten() for parameter in self.ordered])
