@@ -115,7 +115,7 @@ def narrow(training, n, generator):
     return Drawn(training.mean(dim=0) + 0.5 * (drawn.codes - training.mean(dim=0)))
 """,
     "training/toy_engine.py": """
-def backwards(work, shared, tasks, workers, timeout=None):
+def backwards(work, shared, tasks, place):
     for index in reversed(range(len(tasks))):
         yield index, work(shared, tasks[index])
 """,

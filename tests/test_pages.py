@@ -15,7 +15,7 @@ from tests.test_examples import calls, quick, shell_blocks, small, write_codes, 
 __all__ = ["quick"]  # a fixture
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("chapter", "ci", "gallery", "numbers", "own-images", "python")
+PAGES = ("chapter", "ci", "cluster", "gallery", "numbers", "own-images", "python")
 LINES = [line for page in PAGES for line in shell_blocks((DOCS / f"{page}.md").read_text("utf-8"))]
 CALLS = {shlex.join(call): call for line in LINES for call in calls(line)}
 NEEDS_CODES = ("decode", "search")

@@ -188,6 +188,22 @@ JOBS = Flag(
     "Number of trainings at the same time; changes no number (default: one per core that this"
     " process may use).",
 )
+ENGINE = Flag(
+    "--engine",
+    "engine",
+    str,
+    "local|dask",
+    "Place where the trainings run: this machine's processes, or the workers of a Dask cluster;"
+    " changes no number (default: local).",
+)
+SCHEDULER = Flag(
+    "--scheduler",
+    "scheduler",
+    str,
+    "ADDRESS|FILE",
+    "Dask's scheduler, tcp://host:8786 or the file that it wrote (default: a cluster on this"
+    " machine, for this run).",
+)
 CONTINUE = Flag(
     "--continue",
     "continued",
@@ -280,7 +296,7 @@ DOWNSAMPLINGS = Flag(
     "[F]...",
     "Factors from the image's side to the code's grid (default: 8 16 32 64 128).",
 )
-MANY = (SEEDS, JOBS, CONTINUE, FAIL_FAST, JOB_TIMEOUT)
+MANY = (SEEDS, JOBS, ENGINE, SCHEDULER, CONTINUE, FAIL_FAST, JOB_TIMEOUT)
 TRAINING_OF_MANY = (CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN)
 TRAINING_ON_THE_SPOT = (CODEC, VARIATIONAL, RECIPE, EPOCHS, LIMIT_TRAIN)
 

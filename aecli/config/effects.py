@@ -23,7 +23,9 @@ Config = TypeVar("Config", bound=ExperimentConfig)
 AnySection = TypeVar("AnySection", bound=Section)
 
 # Keys that no number depends on: how quickly, how safely, under which name, from which folder.
-_NO_NUMBER = frozenset({"jobs", "engine", "checkpoint_seconds", "name", "data.dir", "data.shown"})
+_NO_NUMBER = frozenset(
+    {"jobs", "engine", "scheduler", "checkpoint_seconds", "name", "data.dir", "data.shown"}
+)
 # Values that leave the decision to the run.
 _UNDECIDED = {
     "device": "auto",
@@ -66,6 +68,8 @@ def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
         idle |= {"data.edges": whole, "data.gap": whole}
     if isinstance(config, ManyConfig):
         idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
+        if config.engine != "dask":
+            idle["scheduler"] = Idle(f"engine is {config.engine}; this is for dask", ("engine",))
     if isinstance(config, NetworkConfig):
         idle |= _idle_in_training(config)
     if isinstance(config, EvaluateConfig):

@@ -22,7 +22,10 @@ from aecli.fields import (
 
 PIXELS_OF_THE_CHAPTER = 28 * 28
 
-JOB_ENGINES = {"local": "aecli.training.workers:do_locally"}
+JOB_ENGINES = {
+    "local": "aecli.training.workers:do_locally",
+    "dask": "aecli.training.on_dask:do_on_dask",
+}
 """Places where many trainings run, by name: module and function, as `do_locally` is called."""
 
 if TYPE_CHECKING:
@@ -182,7 +185,11 @@ class ManyConfig(NetworkConfig):
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
     engine: JobEngine = "local"
-    """Place where the trainings run: `local` is this machine's processes."""
+    """Place where the trainings run: `local` is this machine's processes, `dask` the workers of a
+    Dask cluster, which read the dataset themselves."""
+    scheduler: Annotated[str, Field(min_length=1)] | None = None
+    """Dask's scheduler: its address, as `tcp://host:8786`, or the file that it wrote (null: a
+    cluster of `jobs` processes on this machine, started for this run)."""
     jobs: Workers | None = None
     """Number of trainings at the same time (null: one per core that this process may use, at most 4
     for each GPU where they run on these)."""

@@ -112,6 +112,10 @@ class RunDir:
         self._write("run.json", _json(self._record))
         return warnings
 
+    def noted(self, key: str) -> Any:
+        """A fact of run.json; None if it has none of that name."""
+        return self._record.get(key)
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         self._write("metrics.json", _json(metrics))
 

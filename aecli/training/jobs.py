@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +13,13 @@ from numpy.typing import NDArray
 
 from aecli import codecs, machine
 from aecli.codecs.base import Codec
-from aecli.config import CodecConfig, FitConfig, ManyConfig
+from aecli.config import CodecConfig, DataConfig, FitConfig, ManyConfig, with_values
 from aecli.config.experiments import JOB_ENGINES
 from aecli.counts import count
+from aecli.data import datasets, sources
 from aecli.data.images import Images, ImageShape, Source
-from aecli.errors import DataError, JobsFailedError, UsageError
+from aecli.data.own.scaling import Scale
+from aecli.errors import DataError, JobsFailedError
 from aecli.lazily import named
 from aecli.runs import provenance
 from aecli.runs.context import Context
@@ -24,7 +28,7 @@ from aecli.training import device
 from aecli.training.inheritance import inherit
 from aecli.training.loop import fit
 from aecli.training.records import EpochRecord
-from aecli.training.workers import Failure
+from aecli.training.workers import Failure, Place
 
 State = dict[str, NDArray[Any]]
 
@@ -118,21 +122,23 @@ def train_all(
     names = {job: _name(job, images, threads, where) for job in jobs}
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
     missing = [job for job, found in done.items() if found is None]
-    shared = _Shared(images.shape, images.train, images.val, threads, where)
+    shared = _shared(images, config, run_dir, context, threads, where)
     workers = min(config.jobs or _jobs_at_once(where), len(missing))
     failed: dict[Job, str] = {}
     text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
     with context.terminal.working(text, len(missing), "trainings") as advance:
         engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
         tasks = [(job, begun.get(job.ancestor), i) for i, job in enumerate(missing)]
-        outcomes = engine(_train, shared, tasks, workers, context.job_timeout)
+        each = [names[job] for job in missing]
+        place = Place(workers, context.job_timeout, each, config.scheduler)
+        outcomes = engine(_train, shared, tasks, place)
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
             job = missing[index]
             so_far = f"{n} of {len(missing)}: {job.title}"
             if isinstance(outcome, Failure):
-                if outcome.usage:
-                    raise UsageError(outcome.reason)
+                if outcome.ends is not None:
+                    raise outcome.ends(outcome.reason)
                 failed[job] = outcome.reason
                 context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
                 if context.fail_fast:
@@ -211,7 +217,77 @@ class _Shared:
     """Kind of device that trains."""
 
 
-def _train(shared: _Shared, task: tuple[Job, State | None, int]) -> tuple[State, list[EpochRecord]]:
+@dataclass(frozen=True)
+class _Named:
+    """The same for a process of another machine: it opens the dataset there, by its identity."""
+
+    image_shape: ImageShape
+    data: DataConfig
+    scale: Scale | None
+    identity: Mapping[str, Any]
+    """Facts of the images, as the run has them; others are refused."""
+    offline: bool
+    threads: int
+    device: str
+
+    @property
+    def train(self) -> Source:
+        return self._images().train
+
+    @property
+    def val(self) -> Source:
+        return self._images().val
+
+    def _images(self) -> Images:
+        """The images, opened once in a process. Raises DataError for those of another identity."""
+        asked = pickle.dumps(self)
+        if asked not in _opened:
+            places = sources.default_places(self.data.dir, self.offline)
+            images = datasets.load(self.data, places, lambda _: None, self.scale)
+            found = _identity(images)
+            if found != self.identity:
+                key = next(key for key in found if found[key] != self.identity.get(key))
+                raise DataError(
+                    f"{self.data.dataset} is another dataset here: {key} {found[key]}, where the"
+                    f" run has {self.identity.get(key)}"
+                )
+            _opened.clear()
+            _opened[asked] = images
+        return _opened[asked]
+
+
+_opened: dict[bytes, Images] = {}
+"""The dataset that this process has opened last, by who asked for it."""
+
+
+def _shared(
+    images: Images,
+    config: ManyConfig,
+    run_dir: RunDir,
+    context: Context,
+    threads: int,
+    where: str,
+) -> _Shared | _Named:
+    """What all jobs have in common: the images, or their name where the engine's processes may be
+    those of other machines and the images are those of the run, not some of them."""
+    if config.engine == "local" or run_dir.noted("dataset") != images.provenance():
+        return _Shared(images.shape, images.train, images.val, threads, where)
+    data = config.data
+    if data.is_own:
+        data = with_values(data, {"dataset": str(Path(data.dataset).resolve())})
+    offline = context.places.offline
+    return _Named(images.shape, data, images.scale, _identity(images), offline, threads, where)
+
+
+def _identity(images: Images) -> dict[str, Any]:
+    """Facts that tell images from others, wherever they lie."""
+    facts = images.provenance()
+    return {key: fact for key, fact in facts.items() if key not in ("name", "source")}
+
+
+def _train(
+    shared: _Shared | _Named, task: tuple[Job, State | None, int]
+) -> tuple[State, list[EpochRecord]]:
     """Train a job, in a worker process or in this one where there is but one job at a time.
 
     task: the job, the numbers that it starts from, its ancestor's, if it has one, and a number

@@ -33,8 +33,23 @@ class Failure:
     """Reason why there is no outcome."""
 
     reason: str
-    usage: bool = False
-    """True if the task cannot be carried out as it was asked, here or anywhere."""
+    ends: type[AecliError] | None = None
+    """The error that ends the whole run, where a task can be carried out by nobody, as it was asked
+    or on this data; None for a failure of this task alone."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where many tasks are done, and how."""
+
+    workers: int
+    """Number of tasks at a time, where the engine is asked to start workers."""
+    timeout: float | None = None
+    """Seconds that a task may take."""
+    names: Sequence[str] = ()
+    """A name for each task, the same only for the same task."""
+    scheduler: str | None = None
+    """Address of a scheduler, or a file that has it, for an engine that has one."""
 
 
 @dataclass(eq=False)
@@ -54,17 +69,16 @@ def do_locally(
     work: "Work[Task, Outcome]",
     shared: Any,
     tasks: Sequence[Task],
-    workers: int,
-    timeout: float | None = None,
+    place: Place,
 ) -> Iterator[tuple[int, Outcome | Failure]]:
     """Each task's number and outcome, done in this process or in several of this machine.
 
     The job engine `local`; what it is given and gives is what every job engine is and does. work:
-    a function of a module; shared and the tasks can be pickled. timeout: seconds a task may take.
+    a function of a module; shared and the tasks can be pickled.
     """
-    if workers <= 1 and timeout is None:
+    if place.workers <= 1 and place.timeout is None:
         return do_here(work, shared, tasks)
-    return do_in_workers(work, shared, tasks, workers, timeout)
+    return do_in_workers(work, shared, tasks, place.workers, place.timeout)
 
 
 def do_here(
@@ -72,7 +86,7 @@ def do_here(
 ) -> Iterator[tuple[int, Outcome | Failure]]:
     """Each task's number and outcome, done one after the other in this process."""
     for index, task in enumerate(tasks):
-        yield index, _attempt(work, shared, task)
+        yield index, attempt(work, shared, task)
 
 
 def do_in_workers(
@@ -129,7 +143,7 @@ def _start(
     context = multiprocessing.get_context("spawn")  # a fork of a threaded torch may hang
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    with _withheld_signals():
+    with withheld_signals():
         process.start()
     theirs.close()
     deadline = math.inf if timeout is None else time.monotonic() + START_SECONDS
@@ -208,7 +222,7 @@ def _end(process: BaseProcess) -> None:
 
 
 @contextlib.contextmanager
-def _withheld_signals() -> Iterator[None]:
+def withheld_signals() -> Iterator[None]:
     """A process started in the block never gets a terminal's SIGINT or SIGHUP; this one gets what
     came after the block. So Ctrl-C asks the parent alone, even while its workers still start."""
     if not hasattr(signal, "pthread_sigmask"):
@@ -230,7 +244,7 @@ def _serve(connection: Connection, work: "Work[Task, Outcome]") -> None:
         shared = connection.recv()
         connection.send(_READY)
         while (given := connection.recv()) is not None:
-            connection.send(_attempt(work, shared, *given))
+            connection.send(attempt(work, shared, *given))
 
 
 def _end_with_parent() -> None:
@@ -241,11 +255,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _attempt(work: "Work[Task, Outcome]", shared: Any, task: Task) -> Outcome | Failure:
+def attempt(work: "Work[Task, Outcome]", shared: Any, task: Task) -> Outcome | Failure:
+    """The outcome of a task, or why there is none: no error leaves it."""
     try:
         return work(shared, task)
     except AecliError as error:
-        return Failure(str(error), isinstance(error, UsageError))
+        return Failure(str(error), UsageError if isinstance(error, UsageError) else None)
     except MemoryError:
         return Failure("out of memory")
     except Exception as error:  # one task's fault must not cost the others

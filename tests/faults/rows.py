@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.faults import (
     caches,
+    clusters,
     codes,
     configs,
     datasets,
@@ -56,6 +57,7 @@ ROWS: dict[str, Row] = {
     "clock": training.clock,
     "sweep's workers": sweeps.fallen_workers,
     "changed runs": sweeps.changed_runs,
+    "Dask clusters": clusters.lost,
     "inherited signals": signals.inherited,
     "orphans": signals.orphans,
     "first moments": signals.first_moments,

@@ -1,0 +1,212 @@
+"""The job engine `dask`: trainings on the workers of a Dask cluster (distributed.dask.org)."""
+
+import contextlib
+import importlib
+import logging
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aecli.errors import AecliError, DataError, UsageError
+from aecli.runs import provenance
+from aecli.training.workers import (
+    Failure,
+    Outcome,
+    Place,
+    Task,
+    Work,
+    attempt,
+    withheld_signals,
+)
+
+_PATIENCE = 30  # seconds that a scheduler may take to answer
+_LOOK = 0.01  # seconds between looks for outcomes
+_STARTED = "aecli-started"
+_one_at_a_time = threading.Lock()
+
+Versions = tuple[tuple[str, str], ...]
+
+
+def do_on_dask(
+    work: "Work[Task, Outcome]",
+    shared: Any,
+    tasks: Sequence[Task],
+    place: Place,
+) -> Iterator[tuple[int, Outcome | Failure]]:
+    """Each task's number and outcome, as they come, done by the workers of a cluster: that of
+    `place.scheduler`, or one of `place.workers` processes of this machine.
+
+    A task whose worker is lost is done by another one; one that fails is not done again. A worker
+    that takes longer than `place.timeout` is started anew. Raises UsageError without Dask, without
+    its scheduler, and for workers with another aecli or torch.
+    """
+    distributed = _distributed()
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told by aecli
+    with contextlib.ExitStack() as stack:
+        cluster = _cluster(distributed, place, stack)
+        client = stack.enter_context(_client(distributed, cluster))
+        _require_alike(client)
+        started: dict[str, tuple[float, str]] = {}
+        client.subscribe_topic(_STARTED, _Noting(started))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # it may be images
+            # Sent once, and kept by the scheduler: a worker that is lost takes nothing with it.
+            common = client.submit(_as_it_is, shared, pure=False)
+        index_of = {f"aecli-{name}": i for i, name in enumerate(place.names)}
+        futures = [
+            client.submit(_do, work, common, task, key, _versions(), key=key, pure=False, retries=0)
+            for key, task in zip(index_of, tasks, strict=True)
+        ]
+        coming = distributed.as_completed(futures, loop=client.loop, raise_errors=False)
+        left = {future.key: future for future in futures}
+        del futures
+        while left:
+            if client.status not in ("running", "connecting", "newly-created"):
+                break
+            ready = coming.next_batch(block=False) if coming.has_ready() else []
+            for future in ready:
+                if left.pop(future.key, None) is not None:
+                    yield index_of[future.key], _outcome(distributed, future)
+                    future.release()
+            for key in _too_late(left, started, place.timeout):
+                _end(client, left.pop(key), started[key][1])
+                yield index_of[key], Failure(f"took longer than {place.timeout:g} s")
+            if not ready:
+                time.sleep(_LOOK)
+        for key in left:
+            yield index_of[key], Failure("the scheduler is gone")
+
+
+def _as_it_is(shared: Any) -> Any:
+    return shared
+
+
+class _Noting:
+    """A handler of what workers tell: when each task was started, and by whom."""
+
+    def __init__(self, started: dict[str, tuple[float, str]]) -> None:
+        self._started = started
+
+    def __call__(self, event: tuple[float, Any]) -> None:
+        _, (key, worker) = event
+        self._started[key] = time.monotonic(), worker
+
+
+def _do(
+    work: "Work[Task, Outcome]", shared: Any, task: Task, key: str, versions: Versions
+) -> Outcome | Failure:
+    """A task, on a worker: one at a time in its process, as torch's threads and seeds are the
+    process's."""
+    worker = importlib.import_module("distributed").get_worker()
+    with _one_at_a_time:
+        worker.log_event(_STARTED, (key, worker.address))
+        if _versions() != versions:
+            return Failure(_differ(worker.address, _versions(), versions), UsageError)
+        try:
+            _ = shared.train  # opened here, where it is not sent
+        except AecliError as error:
+            kind = UsageError if isinstance(error, UsageError) else DataError
+            return Failure(f"worker {worker.address}: {error}", kind)
+        return attempt(work, shared, task)
+
+
+def _outcome(distributed: Any, future: Any) -> Any:
+    """What a future came to, as an outcome or a failure."""
+    if future.status == "finished":
+        return future.result()
+    if future.status != "error":
+        return Failure(f"Dask has lost it: it is {future.status}")
+    error = future.exception()
+    if isinstance(error, distributed.KilledWorker):
+        return Failure(f"workers died of it: the last was {error.last_worker.address}")
+    return Failure(f"{type(error).__name__}: {error}")
+
+
+def _too_late(
+    left: dict[str, Any], started: dict[str, tuple[float, str]], timeout: float | None
+) -> list[str]:
+    if timeout is None:
+        return []
+    now = time.monotonic()
+    return [key for key in left if key in started and now - started[key][0] > timeout]
+
+
+def _end(client: Any, future: Any, worker: str) -> None:
+    """Give a task up, and start its worker anew, which may be frozen and has no use until then."""
+    client.cancel([future], force=True)
+    with contextlib.suppress(Exception):  # a worker without a nanny cannot be started by anybody
+        client.restart_workers([worker], timeout=_PATIENCE, raise_for_error=False)
+
+
+def _cluster(distributed: Any, place: Place, stack: contextlib.ExitStack) -> dict[str, Any]:
+    """The scheduler, as a client takes it."""
+    given = place.scheduler
+    if given is None:
+        with withheld_signals():  # its processes then never get the terminal's
+            cluster = distributed.LocalCluster(
+                n_workers=place.workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            )
+        return {"address": stack.enter_context(cluster)}
+    if "://" in given:
+        return {"address": given}
+    if not Path(given).is_file():
+        raise UsageError(
+            f"scheduler={given}: neither an address such as tcp://host:8786 nor a file"
+        )
+    return {"scheduler_file": given}
+
+
+def _client(distributed: Any, cluster: dict[str, Any]) -> Any:
+    try:
+        return distributed.Client(**cluster, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        where = cluster.get("address") or cluster["scheduler_file"]
+        raise UsageError(f"scheduler={where}: no Dask scheduler answers there: {error}") from None
+
+
+def _require_alike(client: Any) -> None:
+    """Raises UsageError unless there are workers, and each has this aecli and this torch."""
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError:
+        where = client.scheduler.address
+        raise UsageError(f"scheduler={where}: no worker came in {_PATIENCE} s") from None
+    try:
+        found = client.run(_versions)
+    except Exception as error:
+        raise UsageError(
+            f"Dask's workers cannot run aecli, which they need installed: {error}"
+        ) from None
+    for address, versions in found.items():
+        if versions != _versions():
+            raise UsageError(_differ(address, versions, _versions()))
+
+
+def _versions() -> Versions:
+    versions = provenance.versions()
+    ours = {name: versions[name] for name in ("aecli", "torch")}
+    return (*ours.items(), ("program", provenance.program_sha256()[:12]))
+
+
+def _differ(address: str, theirs: Versions, ours: Versions) -> str:
+    pairs = zip(theirs, ours, strict=True)
+    said = [f"{name} {there}, not {here}" for (name, there), (_, here) in pairs if there != here]
+    return f"worker {address} has {', '.join(said)}"
+
+
+def _distributed() -> Any:
+    """Dask's module distributed. Raises UsageError, naming the extra, where it is absent."""
+    try:
+        return importlib.import_module("distributed")
+    except ModuleNotFoundError as error:
+        if error.name not in ("distributed", "dask"):
+            raise
+        raise UsageError("engine=dask needs Dask: pip install 'aecli[dask]'") from None
