@@ -31,7 +31,7 @@ def main() -> None:
     options = _options()
     found: dict[str, Any] = {}
     with LocalCluster(
-        n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+        n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
     ) as cluster:
         address = cluster.scheduler_address
         _timed(do_on_dask, _stub, None, range(8), address)  # imports what a job needs
@@ -74,7 +74,7 @@ def trainings(options: argparse.Namespace) -> dict[str, Any]:
         seconds["local"].append(_timed(workers.do_locally, jobs._train, shared, tasks))
         seconds["dask"].append(_timed(do_on_dask, jobs._train, shared, tasks))
         with LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", memory_limit=0
+            n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster:
             address = cluster.scheduler_address
             _timed(do_on_dask, jobs._train, shared, tasks[:WORKERS], address)

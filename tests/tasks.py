@@ -34,6 +34,9 @@ def work(shared, task):
     match task:
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "die late":  # when all has been told that is told of a start
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
         case "leave":
             os._exit(3)
         case "hang":

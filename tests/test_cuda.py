@@ -125,10 +125,9 @@ def test_images_are_encoded_and_decoded_as_on_the_cpu(case):
 
 @pytest.mark.parametrize("case", ["mlp", "conv"])
 def test_images_that_are_read_on_the_way_train_as_those_on_the_gpu(case, monkeypatch):
-    images = InMemory(digits(115) / 255)  # divided alike: a GPU multiplies by the reciprocal
-    held = trained(case, images=images)
+    held = trained(case)
     monkeypatch.setattr(feed, "held", lambda images, where: images)
-    codec, one = training(case, images=images)
+    codec, one = training(case)
     assert one._feed._reads_ahead
     go_on(one, STEPS)
     require_equal(held, codec)

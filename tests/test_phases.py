@@ -1,13 +1,15 @@
 """A grid that goes on with larger images, its middle alone: decoupled phases."""
 
+import json
+
 import pytest
 import torch
 
 from aecli import codecs
 from aecli.cli.shipped import find_config
 from aecli.codecs.grid_settings import DcConfig, KlConfig
-from aecli.config import ElboLoss, FitConfig, SweepConfig, TrainConfig
-from aecli.config.resolve import resolve, set_layer, yaml_layer
+from aecli.config import EXPERIMENTS, ElboLoss, FitConfig, SweepConfig, TrainConfig
+from aecli.config.resolve import Layer, resolve, set_layer, yaml_layer
 from aecli.errors import UsageError
 from aecli.training.inheritance import inherit
 from aecli.training.loop import Training, fit
@@ -121,5 +123,10 @@ def test_the_commands_train_in_two_phases(inside, tmp_path):
     high = inside("train", *common, *keys, "--set", "data.size=32", "--code-dim", "256", *phase)
     assert high.code == 0, high.stderr
     assert f"weights of {low.run.name}" in high.stderr
+    look = inside("evaluate", "latest", "--dry-run", "--json")
+    assert look.code == 0, look.stderr
+    there = json.loads(look.stdout)["config"]
+    assert (there["train"]["layers"], there["train"]["init_from"]) == ("all", None)
+    resolve(EXPERIMENTS["evaluate"], [Layer(there, {})])
     other = inside("train", *common, *keys, "--set", "data.size=32", "--code-dim", "128", *phase)
     assert (other.code, "codes of 4, not 3 channels and codes of 2" in other.stderr) == (2, True)

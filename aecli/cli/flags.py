@@ -186,7 +186,7 @@ JOBS = Flag(
     int,
     "N",
     "Number of trainings at the same time; changes no number (default: one per core that this"
-    " process may use).",
+    " process may use, at most 4 for each GPU).",
 )
 ENGINE = Flag(
     "--engine",

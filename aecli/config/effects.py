@@ -70,6 +70,9 @@ def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
         idle |= {key: Idle(reason) for key, reason in config.NO_EFFECT.items()}
         if config.engine != "dask":
             idle["scheduler"] = Idle(f"engine is {config.engine}; this is for dask", ("engine",))
+        elif config.scheduler is not None:
+            own = "the workers of the scheduler are as many as they are"
+            idle["jobs"] = Idle(own, ("scheduler",))
     if isinstance(config, NetworkConfig):
         idle |= _idle_in_training(config)
     if isinstance(config, EvaluateConfig):

@@ -164,8 +164,9 @@ class InMemory(Source):
     def read(self, indices: Tensor, out: Tensor | None = None) -> Batch:
         indices = indices.to(self.images.device)
         images = self._gather(indices, reused=out is not None)
-        if images.dtype == torch.uint8:
-            images = torch.div(images, 255, out=None if out is None else out[: len(indices)])
+        if images.dtype == torch.uint8:  # by a tensor: a GPU takes a number's reciprocal
+            into = None if out is None else out[: len(indices)]
+            images = torch.div(images, images.new_full((), 255, dtype=torch.float32), out=into)
         mask, labels = (
             _if_there(part, lambda tensor: tensor.index_select(0, indices))
             for part in (self.mask, self.labels)

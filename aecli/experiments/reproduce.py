@@ -59,6 +59,7 @@ CHAPTER_DIMS = (2, 8, 32, 64, 784)
 """Code dimensions of the chapter's table and of the exercise below it."""
 COMPARED_DIMS = (2, 8, 16, 32)
 CHAPTER_FIT = FitConfig(recipe="chapter")
+_HANDED_ON = {"seed", "device", "threads", "seeds", "jobs", "engine", "scheduler"}
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
 # Limits of --quick, unless others are given; every figure's title and every printed table of such a
 # run says that it is a quick look.
@@ -124,7 +125,7 @@ def _about(config: ReproduceConfig, images: Images) -> str:
 
 
 def _gather(config: ReproduceConfig, images: Images, run_dir: RunDir, context: Context) -> Evidence:
-    common = config.model_dump(include={"seed", "device", "threads", "seeds", "jobs"})
+    common = config.model_dump(include=_HANDED_ON)
     shared = {**common, "data": config.data, "codec": config.codec, "train": config.train}
     say = context.terminal.say
 

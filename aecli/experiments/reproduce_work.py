@@ -165,8 +165,11 @@ def _alone(trained: Trained, fit: FitConfig, config: ReproduceConfig) -> Evaluat
     """Settings of the codecs that learn one class alone."""
     return EvaluateConfig(
         seed=config.seed,
+        device=config.device,
         threads=config.threads,
         jobs=config.jobs,
+        engine=config.engine,
+        scheduler=config.scheduler,
         seeds=config.seeds,
         data=config.data,
         codec=trained.job.codec,

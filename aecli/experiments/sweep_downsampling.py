@@ -114,9 +114,7 @@ def _measured(
     jobs = {
         spec: [Job(spec.codec, fit_of(spec.kind, config), seed) for seed in seeds] for spec in specs
     }
-    # The slowest first, so that no core waits for them at the end.
-    order = sorted(specs, key=lambda spec: -spec.codec.size(images.shape)[1])
-    every = list(dict.fromkeys(job for spec in order for job in jobs[spec]))
+    every = list(dict.fromkeys(job for of_one in jobs.values() for job in of_one))
     trainings = train_all(every, images, config, run_dir, context)
     rows = []
     with context.terminal.working("measuring the rows", len(specs), "rows") as advance:

@@ -221,7 +221,8 @@ class RunDir:
 
     def section(self, name: str) -> "RunDir":
         """The same run, with its own figures and tables in the folder `name`; jobs are shared."""
-        return RunDir(self.path / name, {}, root=self._root)
+        known = {key: self._record[key] for key in ("dataset",) if key in self._record}
+        return RunDir(self.path / name, known, root=self._root)
 
     def fail(self, reason: str) -> None:
         """Make the run end as failed, though what could be done was done."""

@@ -57,7 +57,8 @@ def settled(config: Config, runs_dir: Path) -> Config:
     else:
         where = with_values(trained, {"data.dir": config.data.dir}).data
     update = {"run": str(run.path.resolve()), "codec": trained.codec}
-    update["train"] = with_values(trained.train, {"init_from": None})  # nothing begins from it here
+    # Nothing begins from it here, and what is trained beside it has no layers to leave as they are.
+    update["train"] = with_values(trained.train, {"init_from": None, "layers": "all"})
     return with_values(config, {**update, "data": where})
 
 
@@ -230,7 +231,7 @@ def _require_same(
     """Raises UsageError, a line for each setting of `sections` that was given and that the run has
     not."""
     idle, there = idle_settings(trained), flat_settings(trained)
-    left = undecided(asked) | undecided(trained) | {"data.dir", "train.init_from"}
+    left = undecided(asked) | undecided(trained) | {"data.dir", "train.init_from", "train.layers"}
     mistakes = []
     for key, wanted in flat_settings(asked).items():
         section = key.partition(".")[0]

@@ -18,8 +18,9 @@ from aecli.config.experiments import JOB_ENGINES
 from aecli.counts import count
 from aecli.data import datasets, sources
 from aecli.data.images import Images, ImageShape, Source
+from aecli.data.own import opened
 from aecli.data.own.scaling import Scale
-from aecli.errors import DataError, JobsFailedError
+from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.lazily import named
 from aecli.runs import provenance
 from aecli.runs.context import Context
@@ -122,16 +123,18 @@ def train_all(
     names = {job: _name(job, images, threads, where) for job in jobs}
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
     missing = [job for job, found in done.items() if found is None]
+    missing.sort(key=lambda job: _work(job, images.shape), reverse=True)  # no long one comes last
     shared = _shared(images, config, run_dir, context, threads, where)
     workers = min(config.jobs or _jobs_at_once(where), len(missing))
     failed: dict[Job, str] = {}
-    text = f"training {len(missing)} of {len(jobs)} codecs, {max(workers, 1)} at a time"
+    at_once = f", {max(workers, 1)} at a time" if config.scheduler is None else ""
+    text = f"training {len(missing)} of {len(jobs)} codecs{at_once}"
     with context.terminal.working(text, len(missing), "trainings") as advance:
         engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
         tasks = [(job, begun.get(job.ancestor), i) for i, job in enumerate(missing)]
         each = [names[job] for job in missing]
         place = Place(workers, context.job_timeout, each, config.scheduler)
-        outcomes = engine(_train, shared, tasks, place)
+        outcomes = engine(_train, shared, tasks, place) if tasks else ()
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
             job = missing[index]
@@ -242,6 +245,8 @@ class _Named:
         """The images, opened once in a process. Raises DataError for those of another identity."""
         asked = pickle.dumps(self)
         if asked not in _opened:
+            _opened.clear()
+            opened.forget()  # the files may have changed since another run
             places = sources.default_places(self.data.dir, self.offline)
             images = datasets.load(self.data, places, lambda _: None, self.scale)
             found = _identity(images)
@@ -251,7 +256,6 @@ class _Named:
                     f"{self.data.dataset} is another dataset here: {key} {found[key]}, where the"
                     f" run has {self.identity.get(key)}"
                 )
-            _opened.clear()
             _opened[asked] = images
         return _opened[asked]
 
@@ -272,9 +276,12 @@ def _shared(
     those of other machines and the images are those of the run, not some of them."""
     if config.engine == "local" or run_dir.noted("dataset") != images.provenance():
         return _Shared(images.shape, images.train, images.val, threads, where)
-    data = config.data
+    data, paths = config.data, {}
     if data.is_own:
-        data = with_values(data, {"dataset": str(Path(data.dataset).resolve())})
+        paths["dataset"] = str(Path(data.dataset).resolve())
+    if data.dir is not None:
+        paths["dir"] = str(Path(data.dir).resolve())
+    data = with_values(data, paths)
     offline = context.places.offline
     return _Named(images.shape, data, images.scale, _identity(images), offline, threads, where)
 
@@ -315,6 +322,11 @@ def _train(
     return _state(codec), records
 
 
+def _work(job: Job, shape: ImageShape) -> int:
+    """A number that grows with the seconds of a training on images of a shape."""
+    return sum(job.codec.size(shape)) * job.fit.epochs
+
+
 def _jobs_at_once(kind: str) -> int:
     """The number of jobs at a time, where none is given."""
     cores = machine.usable_cores()
@@ -322,12 +334,14 @@ def _jobs_at_once(kind: str) -> int:
 
 
 def _device(kind: str, turn: int) -> torch.device:
-    """The device of a job: of several GPUs each in its turn."""
-    return (
-        torch.device(kind, turn % torch.cuda.device_count())
-        if kind == "cuda"
-        else torch.device(kind)
-    )
+    """The device of a job: of several GPUs each in its turn. Raises UsageError where there is
+    none, as on a machine that another one gave the job to."""
+    if kind != "cuda":
+        return torch.device(kind)
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        raise UsageError("device=cuda: there is no GPU")
+    return torch.device(kind, turn % gpus)
 
 
 def _state(codec: Codec) -> State:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import secrets
 import threading
 import time
 import warnings
@@ -24,10 +25,14 @@ from aecli.training.workers import (
 
 _PATIENCE = 30  # seconds that a scheduler may take to answer
 _LOOK = 0.01  # seconds between looks for outcomes
+_BLAMED = 1  # times that a task is taken for one that only waited on a worker that died
 _STARTED = "aecli-started"
+_GONE = "the connection to Dask's scheduler is lost"
 _one_at_a_time = threading.Lock()
 
 Versions = tuple[tuple[str, str], ...]
+Started = dict[str, tuple[float, str]]
+"""Key of a task -> when it was started, on the monotonic clock, and the worker."""
 
 
 def do_on_dask(
@@ -49,35 +54,46 @@ def do_on_dask(
         cluster = _cluster(distributed, place, stack)
         client = stack.enter_context(_client(distributed, cluster))
         _require_alike(client)
-        started: dict[str, tuple[float, str]] = {}
+        started: Started = {}
         client.subscribe_topic(_STARTED, _Noting(started))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")  # it may be images
             # Sent once, and kept by the scheduler: a worker that is lost takes nothing with it.
             common = client.submit(_as_it_is, shared, pure=False)
-        index_of = {f"aecli-{name}": i for i, name in enumerate(place.names)}
-        futures = [
-            client.submit(_do, work, common, task, key, _versions(), key=key, pure=False, retries=0)
-            for key, task in zip(index_of, tasks, strict=True)
-        ]
-        coming = distributed.as_completed(futures, loop=client.loop, raise_errors=False)
-        left = {future.key: future for future in futures}
-        del futures
+        coming = distributed.as_completed(loop=client.loop, raise_errors=False)
+        call = secrets.token_hex(4)  # another run's task of that name is another one
+        index_of: dict[str, int] = {}
+        left: dict[str, Any] = {}
+
+        def submit(index: int, attempts: int = 1) -> None:
+            key = f"aecli-{place.names[index]}-{call}-{attempts}"
+            arguments = (work, common, tasks[index], key, _versions())
+            left[key] = client.submit(_do, *arguments, key=key, pure=False)
+            index_of[key] = index
+            coming.add(left[key])
+
+        for index in range(len(tasks)):
+            submit(index)
         while left:
             if client.status not in ("running", "connecting", "newly-created"):
                 break
             ready = coming.next_batch(block=False) if coming.has_ready() else []
             for future in ready:
-                if left.pop(future.key, None) is not None:
-                    yield index_of[future.key], _outcome(distributed, future)
-                    future.release()
-            for key in _too_late(left, started, place.timeout):
-                _end(client, left.pop(key), started[key][1])
+                if left.pop(future.key, None) is None:
+                    continue
+                index, attempts = index_of[future.key], int(future.key.rpartition("-")[2])
+                if attempts <= _BLAMED and _is_blamed(distributed, future, started):
+                    submit(index, attempts + 1)
+                    continue
+                yield index, _outcome(distributed, client, future)
+                future.release()
+            for key in _too_late(client, left, started, place.timeout):
+                stack.callback(_end(client, left.pop(key), started[key][1]).join, _PATIENCE)
                 yield index_of[key], Failure(f"took longer than {place.timeout:g} s")
             if not ready:
                 time.sleep(_LOOK)
         for key in left:
-            yield index_of[key], Failure("the scheduler is gone")
+            yield index_of[key], Failure(_GONE)
 
 
 def _as_it_is(shared: Any) -> Any:
@@ -87,7 +103,7 @@ def _as_it_is(shared: Any) -> Any:
 class _Noting:
     """A handler of what workers tell: when each task was started, and by whom."""
 
-    def __init__(self, started: dict[str, tuple[float, str]]) -> None:
+    def __init__(self, started: Started) -> None:
         self._started = started
 
     def __call__(self, event: tuple[float, Any]) -> None:
@@ -102,43 +118,75 @@ def _do(
     process's."""
     worker = importlib.import_module("distributed").get_worker()
     with _one_at_a_time:
-        worker.log_event(_STARTED, (key, worker.address))
         if _versions() != versions:
             return Failure(_differ(worker.address, _versions(), versions), UsageError)
         try:
             _ = shared.train  # opened here, where it is not sent
-        except AecliError as error:
+        except (AecliError, OSError) as error:
             kind = UsageError if isinstance(error, UsageError) else DataError
             return Failure(f"worker {worker.address}: {error}", kind)
-        return attempt(work, shared, task)
+        worker.log_event(_STARTED, (key, worker.address))
+        outcome = attempt(work, shared, task)
+        if isinstance(outcome, Failure) and outcome.ends is not None:
+            return Failure(f"worker {worker.address}: {outcome.reason}", outcome.ends)
+        return outcome
 
 
-def _outcome(distributed: Any, future: Any) -> Any:
+def _outcome(distributed: Any, client: Any, future: Any) -> Any:
     """What a future came to, as an outcome or a failure."""
-    if future.status == "finished":
-        return future.result()
-    if future.status != "error":
-        return Failure(f"Dask has lost it: it is {future.status}")
-    error = future.exception()
+    try:
+        if future.status == "finished":
+            return future.result()
+        error = future.exception()
+    except (distributed.client.FutureCancelledError, OSError) as lost:
+        gone = client.status != "running"
+        return Failure(_GONE if gone else f"Dask has lost it: {lost}")
     if isinstance(error, distributed.KilledWorker):
         return Failure(f"workers died of it: the last was {error.last_worker.address}")
     return Failure(f"{type(error).__name__}: {error}")
 
 
+def _is_blamed(distributed: Any, future: Any, started: Started) -> bool:
+    """True for a task that died with workers on which it only waited: Dask blames all that a worker
+    had been given."""
+    if future.status != "error":
+        return False
+    error = future.exception()
+    if not isinstance(error, distributed.KilledWorker):
+        return False
+    _, worker = started.get(future.key, (0.0, ""))
+    return bool(worker != error.last_worker.address)
+
+
 def _too_late(
-    left: dict[str, Any], started: dict[str, tuple[float, str]], timeout: float | None
+    client: Any, left: dict[str, Any], started: Started, timeout: float | None
 ) -> list[str]:
+    """The keys of the tasks that take longer than they may. Starts on workers that are lost since
+    are forgotten: such a task waits for another one."""
     if timeout is None:
         return []
-    now = time.monotonic()
-    return [key for key in left if key in started and now - started[key][0] > timeout]
+    before = time.monotonic() - timeout
+    pending = (key for key, future in left.items() if future.status == "pending")
+    late = [key for key in pending if key in started and started[key][0] < before]
+    there = client.nthreads() if late else {}
+    for key in late:
+        if started[key][1] not in there:
+            del started[key]
+    return [key for key in late if key in started]
 
 
-def _end(client: Any, future: Any, worker: str) -> None:
-    """Give a task up, and start its worker anew, which may be frozen and has no use until then."""
+def _end(client: Any, future: Any, worker: str) -> threading.Thread:
+    """Give a task up, and start its worker anew, which may be frozen and has no use until then; the
+    thread that sees to it."""
+
+    def start_anew() -> None:
+        with contextlib.suppress(Exception):  # nobody can where a worker has no nanny
+            client.restart_workers([worker], timeout=_PATIENCE, raise_for_error=False)
+
     client.cancel([future], force=True)
-    with contextlib.suppress(Exception):  # a worker without a nanny cannot be started by anybody
-        client.restart_workers([worker], timeout=_PATIENCE, raise_for_error=False)
+    thread = threading.Thread(target=start_anew, daemon=True)  # it takes as long as a start
+    thread.start()
+    return thread
 
 
 def _cluster(distributed: Any, place: Place, stack: contextlib.ExitStack) -> dict[str, Any]:
@@ -150,11 +198,12 @@ def _cluster(distributed: Any, place: Place, stack: contextlib.ExitStack) -> dic
                 n_workers=place.workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=":0",
+                dashboard_address="127.0.0.1:0",
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             )
-        return {"address": stack.enter_context(cluster)}
+            stack.enter_context(cluster)
+        return {"address": cluster}
     if "://" in given:
         return {"address": given}
     if not Path(given).is_file():

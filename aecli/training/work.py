@@ -96,5 +96,5 @@ class Replayed(Work):
 def _tensors(inputs: Tensor, batch: Batch, kept: Tensor | None) -> list[Tensor]:
     """All tensors that a step reads, each once."""
     apart = None if inputs is batch.images else inputs
-    every = (apart, batch.images, batch.mask, batch.noise, kept)
+    every = (apart, batch.images, batch.mask, batch.labels, batch.noise, kept)
     return [tensor for tensor in every if tensor is not None]

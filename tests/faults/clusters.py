@@ -12,15 +12,18 @@ from pathlib import Path
 
 import psutil
 
+from aecli.training.on_dask import do_on_dask
+from aecli.training.workers import Place
 from tests.conftest import FEW_IMAGES, Finished, environment
 from tests.faults.outcome import Outcome
 from tests.faults.program import COMMAND, inside
+from tests.tasks import work
 from tests.twins import left_behind
 
 _SWEEP = ("sweep-codedim", "2", "3", *FEW_IMAGES, "--epochs", "150", "--seeds", "2")
 _JOBS = 4
 _PATIENCE = 120  # seconds; a worker has torch to import
-_LONGEST = 20  # seconds that a job may take, where one is frozen
+_LONGEST = 30  # seconds that a job may take, where one is frozen
 
 
 def lost(scratch: Path, thorough: bool) -> Outcome:
@@ -59,6 +62,10 @@ def lost(scratch: Path, thorough: bool) -> Outcome:
         assert (whole.code, whole.run) == (0, partial.run), whole.stderr
         assert 1 <= done == _JOBS - whole.stderr.count("\ntrained "), whole.stderr
         assert _left(whole) == twin
+    with outcome.fault("a task that kills its worker takes none that waits there with it"):
+        outcomes = dict(do_on_dask(work, _Shared(), ["die late", "a"], Place(1, names=("x", "y"))))
+        assert outcomes[0].reason.startswith("workers died of it"), outcomes
+        assert outcomes[1][1] == "a", outcomes
     with outcome.fault("our own process killed: its cluster ends too"):
         folder = scratch / "own"
         folder.mkdir()
@@ -71,6 +78,10 @@ def lost(scratch: Path, thorough: bool) -> Outcome:
         assert len(children) > 1
         assert not alive
     return outcome
+
+
+class _Shared:
+    train = None
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,11 @@ def opened(config: DataConfig, cache: Path, workers: int, working: Working = not
     return _opened[key]
 
 
+def forget() -> None:
+    """Have `opened` look anew at every path: files may have changed."""
+    _opened.clear()
+
+
 def every(
     config: DataConfig,
     cache: Path,
