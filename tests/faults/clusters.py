@@ -42,7 +42,7 @@ def lost(scratch: Path, thorough: bool) -> Outcome:
             done = _swept(cluster, befall)
             assert done.code == 0, done.stderr
             assert done.stderr.count("\ntrained ") == _JOBS, done.stderr
-            assert _left(done) == twin
+            _require_equal(_left(done), twin)
     with outcome.fault("a worker frozen in a job"), _cluster(scratch, "frozen") as cluster:
         late = ("--job-timeout", str(_LONGEST))
         partial = _swept(cluster, lambda cluster: _worker(cluster).suspend(), *late)
@@ -51,7 +51,7 @@ def lost(scratch: Path, thorough: bool) -> Outcome:
         whole = _swept(cluster, None, "--continue")
         assert (whole.code, whole.run) == (0, partial.run), whole.stderr
         assert whole.stderr.count("\ntrained ") == 1, whole.stderr
-        assert _left(whole) == twin
+        _require_equal(_left(whole), twin)
     with outcome.fault("the scheduler killed and started again"):
         with _cluster(scratch, "scheduler") as cluster:
             partial = _swept(cluster, lambda cluster: _end(cluster.scheduler))
@@ -61,7 +61,7 @@ def lost(scratch: Path, thorough: bool) -> Outcome:
             whole = _swept(cluster, None, "--continue")
         assert (whole.code, whole.run) == (0, partial.run), whole.stderr
         assert 1 <= done == _JOBS - whole.stderr.count("\ntrained "), whole.stderr
-        assert _left(whole) == twin
+        _require_equal(_left(whole), twin)
     with outcome.fault("a task that kills its worker takes none that waits there with it"):
         outcomes = dict(do_on_dask(work, _Shared(), ["die late", "a"], Place(1, names=("x", "y"))))
         assert outcomes[0].reason.startswith("workers died of it"), outcomes
@@ -135,6 +135,11 @@ def _left(done: Finished) -> dict[str, object]:
     left = left_behind(done.run)
     del left["config.yaml"]
     return left
+
+
+def _require_equal(left: dict[str, object], twin: dict[str, object]) -> None:
+    names = left.keys() | twin.keys()
+    assert left == twin, [name for name in names if left.get(name) != twin.get(name)]
 
 
 def _start(folder: Path, *command: str) -> "subprocess.Popen[bytes]":
