@@ -272,7 +272,7 @@ def _shared(
     threads: int,
     where: str,
 ) -> _Shared | _Named:
-    """What all jobs have in common: the images, or their name where the engine's processes may be
+    """All that jobs have in common: the images, or their name where the engine's processes may be
     those of other machines and the images are those of the run, not some of them."""
     if config.engine == "local" or run_dir.noted("dataset") != images.provenance():
         return _Shared(images.shape, images.train, images.val, threads, where)

@@ -49,7 +49,7 @@ def do_on_dask(
     its scheduler, and for workers with another aecli or torch.
     """
     distributed = _distributed()
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told by aecli
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # aecli tells what matters
     with contextlib.ExitStack() as stack:
         cluster = _cluster(distributed, place, stack)
         client = stack.enter_context(_client(distributed, cluster))
@@ -74,9 +74,16 @@ def do_on_dask(
 
         for index in range(len(tasks)):
             submit(index)
+        manned = looked = time.monotonic()
+        reason = _GONE
         while left:
             if client.status not in ("running", "connecting", "newly-created"):
                 break
+            if (now := time.monotonic()) > looked + 1:
+                looked, manned = now, now if _has_workers(client) else manned
+                if now > manned + 2 * _PATIENCE:
+                    reason = f"Dask has had no worker for {2 * _PATIENCE} s"
+                    break
             ready = coming.next_batch(block=False) if coming.has_ready() else []
             for future in ready:
                 if left.pop(future.key, None) is None:
@@ -93,7 +100,16 @@ def do_on_dask(
             if not ready:
                 time.sleep(_LOOK)
         for key in left:
-            yield index_of[key], Failure(_GONE)
+            yield index_of[key], Failure(reason)
+
+
+def _has_workers(client: Any) -> bool:
+    """True unless the scheduler says that it has no worker; one that does not answer says
+    nothing."""
+    try:
+        return bool(client.nthreads())
+    except (OSError, TimeoutError):
+        return True
 
 
 def _as_it_is(shared: Any) -> Any:
@@ -133,7 +149,7 @@ def _do(
 
 
 def _outcome(distributed: Any, client: Any, future: Any) -> Any:
-    """What a future came to, as an outcome or a failure."""
+    """The outcome that a future came to, or the failure."""
     try:
         if future.status == "finished":
             return future.result()

@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Place:
-    """Where many tasks are done, and how."""
+    """Place where many tasks are done, and the way."""
 
     workers: int
     """Number of tasks at a time, where the engine is asked to start workers."""

@@ -158,8 +158,8 @@ OTHERS = {
     ),
     "a device for many trainings": (
         "sweep-codedim",
-        "device: cuda",
-        "c.yaml:1:1: device='cuda': many trainings run on the CPU",
+        "device: mps",
+        "c.yaml:1:1: device='mps': many trainings run on the CPU or on CUDA's GPUs",
     ),
     "checkpoints of many trainings": (
         "pca-compare",
