@@ -21,6 +21,7 @@ from aecli.data import datasets, sources
 from aecli.training import jobs, workers
 from aecli.training.jobs import Job
 from aecli.training.on_dask import do_on_dask
+from aecli.training.shared import Shared
 from aecli.training.workers import Place
 
 WORKERS = 2
@@ -66,7 +67,7 @@ def trainings(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of as many trainings by both engines, medians over rounds in turns."""
     config = DataConfig(dataset="mnist", val=0, limit_train=options.images)
     images = datasets.load(config, sources.default_places(), lambda _: None)
-    shared = jobs._Shared(images.shape, images.train, images.val, 1, "cpu")
+    shared = Shared(images.shape, images.train, images.val, 1, "cpu")
     fit = FitConfig(epochs=options.epochs)
     tasks = [(Job(MlpConfig(), fit, seed), None, 0) for seed in range(options.trainings)]
     seconds: dict[str, list[float]] = {"local": [], "dask": [], "dask, workers there": []}

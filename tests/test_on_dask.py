@@ -16,8 +16,9 @@ from aecli.config.resolve import resolve, set_layer
 from aecli.errors import UsageError
 from aecli.experiments import sweep_reading
 from aecli.runs import provenance
-from aecli.training import jobs, on_dask
+from aecli.training import on_dask, shared
 from aecli.training.on_dask import do_on_dask
+from aecli.training.shared import identity_of
 from aecli.training.workers import Failure, Place
 from tests.conftest import FEW_IMAGES, environment
 from tests.tasks import work
@@ -137,8 +138,8 @@ def test_a_sweep_whose_jobs_are_kept_needs_no_cluster(inside, scheduler):
 
 
 def test_another_dataset_on_a_worker_is_exit_3(inside, scheduler, monkeypatch):
-    identity = jobs._identity
-    monkeypatch.setattr(jobs, "_identity", lambda images: identity(images) | {"sha256": "0" * 64})
+    other = {"sha256": "0" * 64}
+    monkeypatch.setattr(shared, "identity_of", lambda images: identity_of(images) | other)
     done = inside(*SWEEP, "--engine", "dask", "--scheduler", scheduler)
     assert done.code == 3
     assert "worker tcp://" in done.stderr

@@ -71,8 +71,8 @@ def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
         if config.engine != "dask":
             idle["scheduler"] = Idle(f"engine is {config.engine}; this is for dask", ("engine",))
         elif config.scheduler is not None:
-            own = "the workers of the scheduler are as many as they are"
-            idle["jobs"] = Idle(own, ("scheduler",))
+            as_many = "the workers of the scheduler are as many as they are"
+            idle["jobs"] = Idle(as_many, ("scheduler",))
     if isinstance(config, NetworkConfig):
         idle |= _idle_in_training(config)
     if isinstance(config, EvaluateConfig):

@@ -50,6 +50,14 @@ class Binarised(Source):
     def to(self, device: torch.device) -> Source:
         return Binarised(self.grey.to(device), self._split, self._numbers)
 
+    @property
+    def device(self) -> torch.device:
+        return self.grey.device
+
+    @property
+    def nbytes(self) -> int:
+        return self.grey.nbytes
+
 
 def sha256_of(grey: str) -> str:
     """SHA-256 of a dataset in black and white, by that of the grey images."""

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +11,10 @@ from numpy.typing import NDArray
 
 from aecli import codecs, machine
 from aecli.codecs.base import Codec
-from aecli.config import CodecConfig, DataConfig, FitConfig, ManyConfig, with_values
+from aecli.config import CodecConfig, FitConfig, ManyConfig
 from aecli.config.experiments import JOB_ENGINES
 from aecli.counts import count
-from aecli.data import datasets, sources
-from aecli.data.images import Images, ImageShape, Source
-from aecli.data.own import opened
-from aecli.data.own.scaling import Scale
+from aecli.data.images import Images, ImageShape
 from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.lazily import named
 from aecli.runs import provenance
@@ -29,6 +24,7 @@ from aecli.training import device
 from aecli.training.inheritance import inherit
 from aecli.training.loop import fit
 from aecli.training.records import EpochRecord
+from aecli.training.shared import Named, Shared, shared_by_all
 from aecli.training.workers import Failure, Place
 
 State = dict[str, NDArray[Any]]
@@ -124,7 +120,7 @@ def train_all(
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
     missing = [job for job, found in done.items() if found is None]
     missing.sort(key=lambda job: _work(job, images.shape), reverse=True)  # no long one comes last
-    shared = _shared(images, config, run_dir, context, threads, where)
+    shared = shared_by_all(images, config, run_dir, context, threads, where)
     workers = min(config.jobs or _jobs_at_once(where), len(missing))
     failed: dict[Job, str] = {}
     at_once = f", {max(workers, 1)} at a time" if config.scheduler is None else ""
@@ -208,92 +204,8 @@ def _name(job: Job, images: Images, threads: int, where: str) -> str:
     return f"{job.codec.name}{job.codec.code_dim}-s{job.seed}-{digest}"
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """Everything that all jobs of a run have in common."""
-
-    image_shape: ImageShape
-    train: Source
-    val: Source
-    threads: int
-    device: str
-    """Kind of device that trains."""
-
-
-@dataclass(frozen=True)
-class _Named:
-    """The same for a process of another machine: it opens the dataset there, by its identity."""
-
-    image_shape: ImageShape
-    data: DataConfig
-    scale: Scale | None
-    identity: Mapping[str, Any]
-    """Facts of the images, as the run has them; others are refused."""
-    offline: bool
-    threads: int
-    device: str
-
-    @property
-    def train(self) -> Source:
-        return self._images().train
-
-    @property
-    def val(self) -> Source:
-        return self._images().val
-
-    def _images(self) -> Images:
-        """The images, opened once in a process. Raises DataError for those of another identity."""
-        asked = pickle.dumps(self)
-        if asked not in _opened:
-            _opened.clear()
-            opened.forget()  # the files may have changed since another run
-            places = sources.default_places(self.data.dir, self.offline)
-            images = datasets.load(self.data, places, lambda _: None, self.scale)
-            found = _identity(images)
-            if found != self.identity:
-                key = next(key for key in found if found[key] != self.identity.get(key))
-                raise DataError(
-                    f"{self.data.dataset} is another dataset here: {key} {found[key]}, where the"
-                    f" run has {self.identity.get(key)}"
-                )
-            _opened[asked] = images
-        return _opened[asked]
-
-
-_opened: dict[bytes, Images] = {}
-"""The dataset that this process has opened last, by who asked for it."""
-
-
-def _shared(
-    images: Images,
-    config: ManyConfig,
-    run_dir: RunDir,
-    context: Context,
-    threads: int,
-    where: str,
-) -> _Shared | _Named:
-    """All that jobs have in common: the images, or their name where the engine's processes may be
-    those of other machines and the images are those of the run, not some of them."""
-    if config.engine == "local" or run_dir.noted("dataset") != images.provenance():
-        return _Shared(images.shape, images.train, images.val, threads, where)
-    data, paths = config.data, {}
-    if data.is_own:
-        paths["dataset"] = str(Path(data.dataset).resolve())
-    if data.dir is not None:
-        paths["dir"] = str(Path(data.dir).resolve())
-    data = with_values(data, paths)
-    offline = context.places.offline
-    return _Named(images.shape, data, images.scale, _identity(images), offline, threads, where)
-
-
-def _identity(images: Images) -> dict[str, Any]:
-    """Facts that tell images from others, wherever they lie."""
-    facts = images.provenance()
-    return {key: fact for key, fact in facts.items() if key not in ("name", "source")}
-
-
 def _train(
-    shared: _Shared | _Named, task: tuple[Job, State | None, int]
+    shared: Shared | Named, task: tuple[Job, State | None, int]
 ) -> tuple[State, list[EpochRecord]]:
     """Train a job, in a worker process or in this one where there is but one job at a time.
 

@@ -25,7 +25,7 @@ from aecli.training.workers import (
 
 _PATIENCE = 30  # seconds that a scheduler may take to answer
 _LOOK = 0.01  # seconds between looks for outcomes
-_BLAMED = 1  # times that a task is taken for one that only waited on a worker that died
+_AGAIN = "-again"  # ending of the key of a task that only waited on a worker that died
 _STARTED = "aecli-started"
 _GONE = "the connection to Dask's scheduler is lost"
 _one_at_a_time = threading.Lock()
@@ -62,11 +62,11 @@ def do_on_dask(
             common = client.submit(_as_it_is, shared, pure=False)
         coming = distributed.as_completed(loop=client.loop, raise_errors=False)
         call = secrets.token_hex(4)  # another run's task of that name is another one
-        index_of: dict[str, int] = {}
         left: dict[str, Any] = {}
+        index_of: dict[str, int] = {}
 
-        def submit(index: int, attempts: int = 1) -> None:
-            key = f"aecli-{place.names[index]}-{call}-{attempts}"
+        def submit(index: int, again: str = "") -> None:
+            key = f"aecli-{place.names[index]}-{call}{again}"
             arguments = (work, common, tasks[index], key, _versions())
             left[key] = client.submit(_do, *arguments, key=key, pure=False)
             index_of[key] = index
@@ -88,9 +88,9 @@ def do_on_dask(
             for future in ready:
                 if left.pop(future.key, None) is None:
                     continue
-                index, attempts = index_of[future.key], int(future.key.rpartition("-")[2])
-                if attempts <= _BLAMED and _is_blamed(distributed, future, started):
-                    submit(index, attempts + 1)
+                index = index_of[future.key]
+                if not future.key.endswith(_AGAIN) and _is_blamed(distributed, future, started):
+                    submit(index, _AGAIN)
                     continue
                 yield index, _outcome(distributed, client, future)
                 future.release()

@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Place:
-    """Place where many tasks are done, and the way."""
+    """Place and way of doing many tasks."""
 
     workers: int
     """Number of tasks at a time, where the engine is asked to start workers."""
