@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
@@ -91,10 +92,15 @@ def test_other_versions_on_a_worker_are_named(scheduler, monkeypatch):
     ("address", "message"),
     [
         ("nowhere", "scheduler=nowhere: neither an address such as tcp://host:8786 nor a file"),
+        ("text.json", r"scheduler=text\.json: no file of a Dask scheduler: JSONDecodeError"),
+        ("list.json", r"scheduler=list\.json: no file of a Dask scheduler: TypeError"),
         ("tcp://127.0.0.1:9", "scheduler=tcp://127.0.0.1:9: no Dask scheduler answers there"),
     ],
 )
-def test_a_scheduler_that_is_not_there_is_named(address, message, monkeypatch):
+def test_a_scheduler_that_is_not_there_is_named(address, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("text.json").write_text("hello")
+    Path("list.json").write_text("[]")
     monkeypatch.setattr(on_dask, "_PATIENCE", 1)
     with pytest.raises(UsageError, match=message):
         list(do_on_dask(work, Shared(), ["a"], place(address, 1)))

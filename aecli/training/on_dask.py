@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import json
 import logging
 import secrets
 import threading
@@ -51,8 +52,8 @@ def do_on_dask(
     distributed = _distributed()
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # aecli tells what matters
     with contextlib.ExitStack() as stack:
-        cluster = _cluster(distributed, place, stack)
-        client = stack.enter_context(_client(distributed, cluster))
+        scheduler = _scheduler(distributed, place, stack)
+        client = stack.enter_context(_client(distributed, scheduler))
         _require_alike(client)
         started: Started = {}
         client.subscribe_topic(_STARTED, _Noting(started))
@@ -205,8 +206,8 @@ def _end(client: Any, future: Any, worker: str) -> threading.Thread:
     return thread
 
 
-def _cluster(distributed: Any, place: Place, stack: contextlib.ExitStack) -> dict[str, Any]:
-    """The scheduler, as a client takes it."""
+def _scheduler(distributed: Any, place: Place, stack: contextlib.ExitStack) -> Any:
+    """The scheduler's address, or a cluster that was started for this."""
     given = place.scheduler
     if given is None:
         with withheld_signals():  # its processes then never get the terminal's
@@ -219,22 +220,26 @@ def _cluster(distributed: Any, place: Place, stack: contextlib.ExitStack) -> dic
                 silence_logs=logging.CRITICAL,
             )
             stack.enter_context(cluster)
-        return {"address": cluster}
+        return cluster
     if "://" in given:
-        return {"address": given}
+        return given
     if not Path(given).is_file():
         raise UsageError(
             f"scheduler={given}: neither an address such as tcp://host:8786 nor a file"
         )
-    return {"scheduler_file": given}
-
-
-def _client(distributed: Any, cluster: dict[str, Any]) -> Any:
     try:
-        return distributed.Client(**cluster, timeout=_PATIENCE, set_as_default=False)
+        return str(json.loads(Path(given).read_bytes())["address"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UsageError(f"scheduler={given}: no file of a Dask scheduler: {error!r}") from None
+
+
+def _client(distributed: Any, scheduler: Any) -> Any:
+    try:
+        return distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        where = cluster.get("address") or cluster["scheduler_file"]
-        raise UsageError(f"scheduler={where}: no Dask scheduler answers there: {error}") from None
+        raise UsageError(
+            f"scheduler={scheduler}: no Dask scheduler answers there: {error}"
+        ) from None
 
 
 def _require_alike(client: Any) -> None:
