@@ -29,7 +29,7 @@ LEVELS = [
     {"codecs.grid_settings"},
     {"data.files"},
     {"terminal", "interrupts", "fields"},
-    {"pathnames"},
+    {"pathnames", "processes"},
     {"errors", "comparing", "strictjson", "bars", "counts", "lazily", "locks", "machine"},
 ]
 

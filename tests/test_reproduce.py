@@ -1,7 +1,8 @@
 """The ledger: every claim judged from one run, on few images; what --quick means."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from functools import partial
 
 import pytest
@@ -17,9 +18,10 @@ from aecli.config import (
     effects,
     yaml_layer,
 )
-from aecli.errors import StorageError
-from aecli.experiments import reproduce, reproduce_latent, sweep_reading
+from aecli.errors import JobsFailedError, StorageError
+from aecli.experiments import reproduce_latent, reproduce_parts, sweep_reading
 from aecli.experiments.wording import recipe_in_words, settings_in_words
+from aecli.training.jobs import failure_text
 from tests.test_claims import AS_PRINTED, BY_CONSTRUCTION
 
 FIVE_K = ("--dataset", "mnist-5k", "--offline")
@@ -27,8 +29,8 @@ FIVE_K = ("--dataset", "mnist-5k", "--offline")
 
 def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
-    monkeypatch.setattr(reproduce, "InterpolateConfig", partial(InterpolateConfig, pairs=20))
-    monkeypatch.setattr(reproduce, "SampleConfig", partial(SampleConfig, samples=100))
+    monkeypatch.setattr(reproduce_parts, "InterpolateConfig", partial(InterpolateConfig, pairs=20))
+    monkeypatch.setattr(reproduce_parts, "SampleConfig", partial(SampleConfig, samples=100))
     for name, value in {"_IMAGES": 128, "_EPOCHS": 1, "WEIGHTS": (1e-6, 1.0)}.items():
         monkeypatch.setattr(reproduce_latent, name, value)
     done = inside(
@@ -51,7 +53,7 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     assert verdicts["sanity-check"] == "not judged (mnist-5k)"
     unseen = [entry["claim"] for entry in ledger if not entry["figure"]]
     of_numbers = {"fast-retrieval", "cheap-storage", "cheap-decoding", "cheaper-diffusion"}
-    of_numbers |= {"published-weight", "harder-to-train"}
+    of_numbers |= {"published-weight", "harder-to-train", "adds-up", "closed-form", "three-lines"}
     # 300 images are too few to cut a class
     assert set(unseen) == {*BY_CONSTRUCTION, "scarce-class", *of_numbers}
     metrics = done.metrics()
@@ -61,6 +63,14 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
     assert metrics["claims_by_construction"] == len(BY_CONSTRUCTION)
     markdown = (done.run / "claims.md").read_text()
     assert markdown.count("\n| ") == len(CLAIMS) + 2
+    assert markdown.count("\n### ") == len(CLAIMS)
+    for section in ("1. The bottleneck", "4. A code space full of holes"):
+        assert f"\n## {section}\n" in markdown
+    for number in (1, 2, 3):
+        page = (done.run / f"exercise-{number}.md").read_text()
+        assert page.startswith(f"# Exercise {number}: ")
+        for figure in re.findall(r"\]\((.+\.png)\)", page):
+            assert (done.run / figure).is_file(), figure
     assert "quick" not in markdown
     assert "weights_sha256" in json.loads((done.run / "run.json").read_text())["classifier"]
     assert "The numbers under `chapter` are MNIST's." in markdown
@@ -73,11 +83,12 @@ def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
 def judged_only(monkeypatch):
     """The evidence as if it had been measured; nothing is trained."""
 
-    def gather(config, images, run_dir, context):
+    def gather(gathering):
+        config, images = gathering._config, gathering._images
         facts = {"dataset": images.name, "train_images": len(images.train), "quick": config.quick}
         return replace(AS_PRINTED, **facts)
 
-    monkeypatch.setattr(reproduce, "_gather", gather)
+    monkeypatch.setattr(reproduce_parts.Gathering, "evidence", gather)
 
 
 def ran(path):
@@ -112,7 +123,7 @@ def test_a_dry_quick_look_says_what_would_run(inside, judged_only):
     told = json.loads(inside(*look, "--dry-run", "--json").stdout)
     assert told["training_images"] == told["config"]["data"]["limit_train"] == 4_000
     assert told["config"]["train"]["epochs"] == 3
-    assert "3 epochs in batches of 128" in inside(*look).stderr
+    assert "3 epochs in batches of 256" in inside(*look).stderr
     given = ("--set", "data.limit_train=300", "--set", "train.epochs=2")
     told = json.loads(inside(*look, *given, "--dry-run", "--json").stdout)
     assert (told["training_images"], told["config"]["train"]["epochs"]) == (300, 2)
@@ -132,7 +143,7 @@ def test_a_quick_look_says_what_it_cannot_judge(inside, judged_only):
         assert "does not hold" not in said
         assert "a look, not a result" in said
     assert "how low an error gets depends on how long" in text
-    assert done.metrics()["claims_not_judged"] == 35
+    assert done.metrics()["claims_not_judged"] == 44
     assert "mnist-5k, quick look: the chapter's claims" in done.stdout
 
 
@@ -149,7 +160,7 @@ def test_an_unfinished_quick_look_is_gone_on_with(inside, judged_only, monkeypat
         raise StorageError("the disk went")
 
     with monkeypatch.context() as patch:
-        patch.setattr(reproduce, "_gather", fail)
+        patch.setattr(reproduce_parts.Gathering, "evidence", fail)
         assert inside("reproduce", "--quick", *FIVE_K).code == 6
     [first] = (tmp_path / "runs").glob("*Z-*")
     other = inside("reproduce", "--quick", *FIVE_K, "--set", "train.epochs=4", "--continue")
@@ -176,3 +187,39 @@ def test_an_unfinished_quick_look_is_gone_on_with(inside, judged_only, monkeypat
 )
 def test_settings_are_said_in_words(fit, words):
     assert recipe_in_words(fit, None) == words
+
+
+def test_a_training_that_failed_costs_its_claims_alone(inside, monkeypatch, tmp_path):
+    facts = {"dataset": "mnist-5k", "quick": True}
+    found = {field.name: getattr(AS_PRINTED, field.name) for field in fields(AS_PRINTED)} | facts
+    conversions = found.pop("conversions")
+    parts = [name for name, part in vars(reproduce_parts.Gathering).items() if callable(part)]
+    for name in set(parts) - {"__init__", "evidence", "_tried", "_noted", "_subject"}:
+        monkeypatch.setattr(reproduce_parts.Gathering, name, lambda gathering: {})
+    monkeypatch.setattr(reproduce_parts.Gathering, "_as_the_chapter", lambda gathering: found)
+
+    def fail(gathering):
+        raise JobsFailedError(failure_text(["mlp code 32, seed 1: out of memory"]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce_parts.Gathering, "_conversions", fail)
+        stopped = inside("reproduce", "--quick", *FIVE_K, "--fail-fast")
+        assert (stopped.code, "claims.json" in listed(tmp_path)) == (5, False)
+        done = inside("reproduce", "--quick", *FIVE_K, "--continue")
+    assert done.code == 5
+    assert "mlp code 32, seed 1: out of memory" in done.stderr
+    verdicts = {e["claim"]: e for e in json.loads((done.run / "claims.json").read_text())}
+    assert verdicts["softer"]["verdict"] == "not judged (failed)"
+    assert verdicts["softer"]["reason"].endswith("mlp code 32, seed 1: out of memory")
+    assert verdicts["falling-mse"]["verdict"] == "holds"
+    assert json.loads((done.run / "run.json").read_text())["status"] == "failed"
+    monkeypatch.setattr(
+        reproduce_parts.Gathering, "_conversions", lambda gathering: {"conversions": conversions}
+    )
+    again = inside("reproduce", "--quick", *FIVE_K, "--continue")
+    assert (again.code, again.run) == (0, done.run), again.stderr
+    assert "not judged (failed)" not in (again.run / "claims.md").read_text()
+
+
+def listed(folder):
+    return {path.name for path in folder.rglob("*")}

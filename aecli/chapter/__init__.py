@@ -1,19 +1,26 @@
 """The chapter's claims, and how a measurement is judged against each."""
 
 from aecli.chapter import ledger
-from aecli.chapter.claims import CLAIMS, Claim, judge_all
+from aecli.chapter.claim import Claim, Rule
+from aecli.chapter.claims import CLAIMS, judge_all
 from aecli.chapter.codes import CodeReading, describe_code
 from aecli.chapter.evidence import (
     AtFactor,
     Conversion,
+    Deleted,
     Drawn,
     Evidence,
+    InRange,
     LatentDiffusion,
+    Listings,
     Midpoints,
     NoiseTraining,
+    OnePiece,
     ScarceClass,
     Search,
+    Step,
     Storage,
+    Turn,
     Work,
 )
 from aecli.chapter.linear import (
@@ -59,17 +66,24 @@ __all__ = [
     "Claim",
     "CodeReading",
     "Conversion",
+    "Deleted",
     "Drawn",
     "Evidence",
+    "InRange",
     "Judgement",
     "LatentDiffusion",
     "LinearCheck",
+    "Listings",
     "Midpoints",
     "NoiseTraining",
+    "OnePiece",
+    "Rule",
     "ScarceClass",
     "Search",
+    "Step",
     "Storage",
     "Trend",
+    "Turn",
     "Verdict",
     "Work",
     "compare_linear",

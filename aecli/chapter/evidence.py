@@ -1,13 +1,52 @@
 """The measurements that the chapter's claims are judged by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any, Generic, TypeVar
 
+from aecli.chapter.codes import CodeReading
 from aecli.chapter.linear import Advantage, LinearCheck
+
+K = TypeVar("K")
+V = TypeVar("V")
+U = TypeVar("U")
 
 FULL = 50_000
 """Number of training images below which a training says little of what the chapter's would give."""
+SELDOM = 0.2
+"""Share of codes or of paths in holes up to which they are seldom there: one in five."""
+ALMOST_SURELY = 0.9
+"""Share of codes in holes above which a code almost surely is in one."""
+
+
+class LostEvidenceError(Exception):
+    """Evidence was asked for that could not be gathered; the message says why."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """In the place of evidence that could not be gathered, and why."""
+
+    reason: str
+
+
+class Partial(dict[K, V], Generic[K, V]):
+    """Evidence by key, some of which could not be gathered: asking for it raises LostEvidenceError.
+
+    reason: why it could not.
+    """
+
+    reason = ""
+
+    def __missing__(self, key: K) -> V:
+        raise LostEvidenceError(self.reason)
+
+    def mapped(self, change: Callable[[V], U]) -> "Partial[K, U]":
+        """The same with every value changed; what is missing stays so."""
+        changed = Partial[K, U]({key: change(value) for key, value in self.items()})
+        changed.reason = self.reason
+        return changed
 
 
 @dataclass(frozen=True)
@@ -165,16 +204,95 @@ class LatentDiffusion:
 
 
 @dataclass(frozen=True)
+class OnePiece:
+    """Shares of images whose ink is one connected piece (`measure.ink`), in [0, 1]."""
+
+    real: float
+    decoded: Mapping[int, Sequence[float]]
+    """Code dimension -> of what the codec of each seed decodes test images to."""
+    pca: Mapping[int, float]
+    """The same of PCA's images."""
+
+
+@dataclass(frozen=True)
+class Listings:
+    """The linear case of one code dimension by the two listings of `chapter.listings`."""
+
+    code_dim: int
+    closed_lines: int
+    gradient_lines: int
+    closed_seconds: float
+    gradient_seconds: float
+    """Until the error was within 1% of PCA's, or until it was given up."""
+    gradient_epochs: int
+    excess_percent: float
+    """Excess of the training error over PCA's then."""
+    angle_degrees: float
+    """The largest angle between both subspaces then."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The path of an image that is turned, mean over images."""
+
+    chord: float
+    """The distance between the ends of a quarter turn over the length of the path; 1 of a line."""
+    dimension: float
+    """The effective dimension of the whole turn (`measure.paths`); 1 of a line."""
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Error on test images after one unit of a code of 32 was set to its mean; of one seed."""
+
+    mse: Sequence[float]
+    """By unit."""
+    whole_mse: float
+    """With all units."""
+
+    @property
+    def rank(self) -> int:
+        """The place of unit 0 among the units, 1 for the one whose loss costs most."""
+        return 1 + sum(error > self.mse[0] for error in self.mse)
+
+
+@dataclass(frozen=True)
+class InRange:
+    """Codes of one seed, drawn evenly from the range that each unit has over training images: the
+    middle 99% of its values."""
+
+    in_holes: float
+    """The share of them in a hole, in [0, 1]."""
+    turning: float
+    """Number by which the distance at which holes begin would have to be multiplied, for a share of
+    `SELDOM` of them to be in holes."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Straight paths between two images' codes at one place, means over many paths, in [0, 1]."""
+
+    t: float
+    in_hole: float
+    incoherent: float
+    """The share whose decoded image the classifier gives no class more than an even chance."""
+    both: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that was measured; a sequence has a value per seed.
 
-    Numbers called `chapter_*` come from the chapter's own recipe, the others from aecli's.
+    A field may be `Lost` instead: reading it raises LostEvidenceError with the reason. Numbers
+    called `chapter_*` come from the chapter's own recipe, the others from aecli's.
     """
 
     dataset: str
     train_images: int
     classes: int
     quick: bool
+    digits: bool
+    """True if the images are handwritten digits."""
     chapter_recipe: str
     """The chapter's training, in words."""
     recipe: str
@@ -237,6 +355,36 @@ class Evidence:
     """None of images that JPEG does not hold: of other channels than 1 or 3, or with masks."""
     latent_diffusion: LatentDiffusion | str
     """The reason in words where nothing was measured."""
+    readings: Mapping[int, CodeReading]
+    """Code dimension -> what simple readers find in the codes, mean over seeds."""
+    one_piece: OnePiece | None
+    """None of images that are no digits."""
+    variance_gaps: Mapping[str, float]
+    """Linear codec of 32 numbers -> by how much the variance it keeps and the squared error it
+    leaves miss the whole variance of the test images, as a share of it."""
+    listings: Listings
+    turn_of_pixels: Turn
+    turn_of_pca: Turn
+    turns_of_codes: Sequence[Turn]
+    """Paths of codes of 32, as PCA's is."""
+    deleted: Sequence[Deleted]
+    pca_deleted: Deleted
+    largest_correlation: Sequence[float]
+    """Code 32: the largest absolute correlation of two units."""
+    in_range: Mapping[int, Sequence[InRange]]
+    """By code dimension."""
+    empty: Sequence[float]
+    """Code 2: the share of the area between the codes, their convex hull, that is a hole."""
+    normal_turning: float
+    """The same as `InRange.turning`, of N(0, I) codes of 32, for a share of `ALMOST_SURELY`."""
+    steps: Mapping[int, Sequence[Step]]
+    """Code dimension -> places of the paths, from t = 0 to 1."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if isinstance(value, Lost):
+            raise LostEvidenceError(value.reason)
+        return value
 
     @property
     def short(self) -> str:

@@ -65,10 +65,7 @@ def shortcuts_help(found: LatentDiffusion) -> Judgement:
 
 
 def usable_far(found: LatentDiffusion) -> Judgement:
-    lost = {
-        factor: [10 * math.log10(r) for r in _ratios(each.test_mse, found.finest.test_mse)]
-        for factor, each in found.factors.items()
-    }
+    lost = lost_db(found)
     near, far = min(lost), max(lost)
     words = f"PSNR falls by {over_seeds(lost[far], 2)} dB from f{near} to f{far}"
     if max(lost[far]) > USABLE_DB:
@@ -79,6 +76,14 @@ def usable_far(found: LatentDiffusion) -> Judgement:
         reason = f"f{far} leaves one place for the whole of such an image; more cannot be tried"
         return Judgement(f"{NOT_JUDGED} (images too small for f{FARTHEST})", words, reason)
     return Judgement(HOLDS, words, f"by at most {USABLE_DB:g} dB {in_all(len(lost[far]))}")
+
+
+def lost_db(found: LatentDiffusion) -> dict[int, list[float]]:
+    """Factor -> the PSNR in dB that is lost to the finest factor, by seed."""
+    return {
+        factor: [10 * math.log10(r) for r in _ratios(each.test_mse, found.finest.test_mse)]
+        for factor, each in found.factors.items()
+    }
 
 
 def not_samplable(found: LatentDiffusion) -> Judgement:

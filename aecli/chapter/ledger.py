@@ -4,30 +4,45 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from aecli.chapter.claims import Claim
+from aecli.chapter.claim import Claim
 from aecli.chapter.table import MNIST
 from aecli.chapter.verdict import BY_CONSTRUCTION, FAILS, HOLDS, NOT_JUDGED, ONLY_IF, Judgement
 
 Judged = Sequence[tuple[Claim, Judgement]]
 
 
+_SECTIONS = {
+    1: "The bottleneck",
+    2: "Why the code must be small",
+    3: "The linear case is PCA",
+    4: "A code space full of holes",
+}
+
+
 def table(judged: Judged) -> str:
-    """A markdown table with a row per claim; the README has it as it is."""
-    rows = [(str(c.section), c.says, c.printed, j.measured, f"**{j.verdict}**") for c, j in judged]
-    header = ("§", "claim", "chapter", "measured", "verdict")
+    """A markdown table with a row per claim, short; the README has it as it is."""
+    rows = [(str(c.section), c.says, c.printed, f"**{j.verdict}**") for c, j in judged]
+    header = ("§", "claim", "chapter", "verdict")
     cells = (header, ("---",) * len(header), *rows)
     return "\n".join("| " + " | ".join(map(_escaped, row)) + " |" for row in cells)
 
 
-def reasons(judged: Judged) -> str:
-    """A markdown list: why each verdict is what it is, and where it can be seen."""
-    lines = []
-    for claim, judgement in judged:
-        figure = f" [{claim.figure}]({claim.figure})" if claim.figure else ""
-        lines.append(
-            f"- {claim.says}: **{judgement.verdict}**: {judgement.reason.rstrip('.')}.{figure}"
-        )
-    return "\n".join(lines)
+def told(claim: Claim, judgement: Judgement) -> str:
+    """A claim as Markdown: its verdict and what to conclude, then measure, threshold and figure."""
+    rule = claim.rule
+    items = {
+        "The chapter": claim.printed,
+        "Measured": judgement.measured,
+        "Why": judgement.reason,
+        "Judged by": rule.measure,
+        "Threshold": f"{rule.threshold} ({rule.because})",
+        "The verdict would turn": judgement.turns,
+    }
+    lines = "\n".join(f"- {name}: {text.rstrip('.')}." for name, text in items.items() if text)
+    figure = f"\n\n![{claim.says}]({claim.figure})" if claim.figure else ""
+    head = f"### {claim.says[0].upper()}{claim.says[1:]}"
+    verdict = f"**{judgement.verdict[0].upper()}{judgement.verdict[1:]}.**"
+    return f"{head}\n\n{f'{verdict} {judgement.conclusion}'.rstrip()}\n\n{lines}{figure}"
 
 
 def entries(judged: Judged, dataset: str) -> list[dict[str, Any]]:
@@ -40,6 +55,7 @@ def entries(judged: Judged, dataset: str) -> list[dict[str, Any]]:
             "says": claim.says,
             "chapter": claim.printed,
             **asdict(judgement),
+            **asdict(claim.rule),
             "figure": claim.figure or None,
         }
         for claim, judgement in judged
@@ -79,12 +95,18 @@ def counts_in_words(judged: Judged) -> str:
 
 
 def markdown(judged: Judged, dataset: str, about: str) -> str:
-    """claims.md; about: sentences on the data and the training."""
+    """claims.md: a short table, then every claim by section; about: sentences on the data and the
+    training."""
     elsewhere = "" if dataset == MNIST else " The numbers under `chapter` are MNIST's."
-    return (
-        f"# The chapter's claims, measured\n\n{about}{elsewhere}\n{counts_in_words(judged)}\n\n"
-        f"{table(judged)}\n\n## Why\n\n{reasons(judged)}\n"
-    )
+    parts = [
+        f"# The chapter's claims, measured\n\n{about}{elsewhere}\n\n{counts_in_words(judged)}",
+        table(judged),
+        "Answers to the exercises: [1](exercise-1.md), [2](exercise-2.md), [3](exercise-3.md).",
+    ]
+    for section, title in _SECTIONS.items():
+        parts.append(f"## {section}. {title}")
+        parts += [told(claim, j) for claim, j in judged if claim.section == section]
+    return "\n\n".join(parts) + "\n"
 
 
 def _escaped(cell: str) -> str:

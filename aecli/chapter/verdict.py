@@ -25,3 +25,7 @@ class Judgement:
     verdict: str
     measured: str
     reason: str
+    turns: str = ""
+    """The threshold at which the verdict would be another; empty if it hangs on none."""
+    conclusion: str = ""
+    """A sentence on what follows; empty if nothing was judged."""

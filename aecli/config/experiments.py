@@ -460,6 +460,8 @@ class ReproduceConfig(ManyConfig):
     }
 
     experiment: Literal["reproduce"] = "reproduce"
+    train: FitConfig = FitConfig()
+    """Training of each codec that is aecli's and not the chapter's: as `aecli train` trains."""
     quick: bool = False
     """Use few images, epochs and pairs: a look in some minutes, marked as one."""
 

@@ -1,7 +1,7 @@
 """`aecli pca-compare`, the third exercise: a network beside PCA and transforms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 from aecli import chapter, figures
 from aecli.chapter import Advantage, LinearCheck
+from aecli.codecs.base import Codec
 from aecli.codecs.linear import Linear
 from aecli.codecs.pca import Pca
 from aecli.config import (
@@ -47,6 +48,8 @@ class Comparison:
     linear_checks: Sequence[LinearCheck]
     curve: Sequence[dict[str, Any]]
     """A row of curve.csv per code dimension."""
+    linear: Mapping[int, Codec]
+    """The linear autoencoder at each code dimension."""
 
     def numbers(self, seeds: int) -> dict[str, Any]:
         """metrics.json, flat."""
@@ -180,7 +183,8 @@ def measure_comparison(
     for advantage in advantages:
         worse = worse_than_constant(advantage.network_mse, constant)
         context.terminal.warn([f"code {advantage.code_dim}: {worse}"] if worse else [])
-    result = Comparison(images.name, advantages, checks, curve)
+    linear_codecs = {k: trained[job].codec for k, job in linears.items()}
+    result = Comparison(images.name, advantages, checks, curve, linear_codecs)
     run_dir.write_csv("curve.csv", curve)
     rows = [check.row() | {"dataset": images.name} for check in checks]
     run_dir.write_csv("eckart_young.csv", rows)

@@ -69,7 +69,7 @@ def measure_conversions(
     context: Context,
 ) -> list[Conversion]:
     """Each plain codec before and after it is made variational; a picture of the first."""
-    jobs = [_conversion_of(trained.job, conversion_fit(config)) for trained in plain]
+    jobs = conversion_jobs(plain, config)
     variational = _trained(jobs, scales.images, config, run_dir, context)
     found = []
     with context.terminal.working("measuring both codecs", len(jobs), "seeds") as advance:
@@ -139,11 +139,7 @@ def measure_noise(
     nothing where `config` has noise in every training. A picture of the first."""
     if config.train.noise.name != "none":
         return []
-    jobs = [
-        replace(trained.job, fit=trained.job.fit.model_copy(update={"noise": NOISE}))
-        for trained in plain
-    ]
-    noisy = _trained(jobs, images, config, run_dir, context)
+    noisy = _trained(noise_jobs(plain), images, config, run_dir, context)
     others = shuffled(images)
     found = [
         NoiseTraining(
@@ -173,11 +169,22 @@ def train_ordered(
     context: Context,
 ) -> list[Trained]:
     """The same codecs with codes that are ordered in training."""
-    jobs = [
-        replace(trained.job, fit=trained.job.fit.model_copy(update={"ordered": True}))
-        for trained in plain
-    ]
-    return _trained(jobs, images, config, run_dir, context)
+    return _trained(ordered_jobs(plain), images, config, run_dir, context)
+
+
+def conversion_jobs(plain: Sequence[Trained], config: ReproduceConfig) -> list[Job]:
+    """The trainings that make plain codecs variational."""
+    return [_conversion_of(trained.job, conversion_fit(config)) for trained in plain]
+
+
+def noise_jobs(plain: Sequence[Trained]) -> list[Job]:
+    """The same trainings with noise that a copy does not bring back."""
+    return [replace(t.job, fit=t.job.fit.model_copy(update={"noise": NOISE})) for t in plain]
+
+
+def ordered_jobs(plain: Sequence[Trained]) -> list[Job]:
+    """The same trainings with codes that are cut at random."""
+    return [replace(t.job, fit=t.job.fit.model_copy(update={"ordered": True})) for t in plain]
 
 
 def shuffled(images: Images) -> Source:

@@ -41,7 +41,7 @@ from aecli.measure.eight_bits import Pixels, in_bytes, mse, read, written
 from aecli.measure.seeds import spread
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
-from aecli.training.jobs import Trained, train_all
+from aecli.training.jobs import Job, Trained, train_all
 
 _MEASURES = {
     "probe_accuracy": "read by a linear classifier",
@@ -74,8 +74,7 @@ def measure_work(
     images as they are and on bent ones, by the better of two scores (`evaluate_anomaly.anomaly`),
     whoever's; left out where no class has enough images.
     """
-    noise = DeformationNoise()
-    jobs = [replace(each.job, fit=with_values(each.job.fit, {"noise": noise})) for each in plain]
+    jobs = deformed_jobs(plain)
     trainings = train_all(jobs, images, config, run_dir, context)
     trainings.require_all()
     ways: dict[str, Sequence[Codec | None]] = {
@@ -99,6 +98,12 @@ def measure_work(
     }
     _draw(work, pca.code_dim, images, run_dir)
     return work
+
+
+def deformed_jobs(plain: Sequence[Trained]) -> list[Job]:
+    """The same trainings with images deformed at the input."""
+    noise = DeformationNoise()
+    return [replace(each.job, fit=with_values(each.job.fit, {"noise": noise})) for each in plain]
 
 
 def _read_and_grouped(

@@ -1,7 +1,7 @@
 """`aecli sample`: what decodes from codes that no image was encoded to, and how real it is."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aecli import chapter, figures
 from aecli.codespace.region import codes_of, require_narrow
-from aecli.codespace.samplers import SAMPLERS, Drawn, class_samplers
+from aecli.codespace.samplers import SAMPLERS, Drawn, Sampler, class_samplers
 from aecli.config import SampleConfig
 from aecli.data import facts
 from aecli.data.images import Images, Source, with_held_out
@@ -92,12 +92,13 @@ def measure_samples(
     judge: Judge,
     run_dir: RunDir,
     context: Context,
+    samplers: Mapping[str, Sampler] = SAMPLERS,
 ) -> tuple[list[Row], dict[str, Any]]:
     """A row per sampler and what metrics.json holds; tables and figures are left in `run_dir`."""
     with context.terminal.working("calibrating holes on held-out codes"):
         references = References.of(subject, judge)
     found: dict[str, float] = {}
-    sets = _sets(subject, references, config, found, run_dir, context)
+    sets = _sets(subject, references, config, samplers, found, run_dir, context)
     if config.per_class:
         sets += _sets_by_class(subject, references, config, run_dir, context)
     judged = []
@@ -112,7 +113,7 @@ def measure_samples(
     with context.terminal.working("drawing the figures"):
         _draw(judged, judge, ranges, subject, run_dir)
         _draw_best_by_class(judged, subject, run_dir)
-    numbers = _numbers(subject, judge, rows, found, ranges)
+    numbers = _numbers(subject, judge, rows, samplers, found, ranges)
     return rows, numbers | {"nearest_images_among": len(references.images)}
 
 
@@ -120,6 +121,7 @@ def _sets(
     subject: Subject,
     references: References,
     config: SampleConfig,
+    samplers: Mapping[str, Sampler],
     found: dict[str, float],
     run_dir: RunDir,
     context: Context,
@@ -134,7 +136,7 @@ def _sets(
         SampleSet(REAL, test, codec, occupying, labels=labels),
         SampleSet(DECODED, None, codec, codes, labels=labels),
     ]
-    for name, sampler in SAMPLERS.items():
+    for name, sampler in samplers.items():
         # A stream of its own for each, so that one more sampler changes no other's samples.
         generator = torch.Generator().manual_seed(config.seed)
         draw = partial(sampler, references.codes, n, generator)
@@ -201,6 +203,7 @@ def _numbers(
     subject: Subject,
     judge: Judge,
     rows: list[Row],
+    samplers: Iterable[str],
     found: dict[str, float],
     ranges: Tensor,
 ) -> dict[str, Any]:
@@ -216,12 +219,13 @@ def _numbers(
         "frechet_features": judge.features_name,
         "frechet_floor": by_name[REAL].frechet_distance,
         "frechet_decoded": by_name[DECODED].frechet_distance,
-        **{f"frechet_{_key(name)}": by_name[name].frechet_distance for name in SAMPLERS},
+        **{f"frechet_{_key(name)}": by_name[name].frechet_distance for name in samplers},
         "frechet_untrained": None if untrained is None else untrained.frechet_distance,
-        "mixture_components": found["mixture_components"],
-        "jitter_length": found["jitter_length"],
-        "flow_parts": found["flow_parts"],
-        "flow_steps": found["flow_steps"],
+        **{
+            name: found[name]
+            for name in ("mixture_components", "jitter_length", "flow_parts", "flow_steps")
+            if name in found
+        },
         "in_holes_standard_normal": normal.in_holes,
         "in_holes_real": by_name[REAL].in_holes,
         "smear_low_trained": normal.pixel_low,
@@ -233,7 +237,7 @@ def _numbers(
         **{
             f"{column}_{_key(name)}": getattr(by_name[row], column)
             for column in ("nearest_image_rms", "channel_distance", "spectrum_db")
-            for name, row in {"real": REAL, **{name: name for name in SAMPLERS}}.items()
+            for name, row in {"real": REAL, **{name: name for name in samplers}}.items()
         },
         **_numbers_by_class(by_name),
     }

@@ -22,7 +22,7 @@ from aecli.figures.training import (
     reconstructions,
     training_curve,
 )
-from aecli.figures.units import code_units, kl_units, ordered
+from aecli.figures.units import code_units, deleted_units, kl_units, ordered
 from aecli.figures.work import LabelCurve, Shares, class_scores, label_curves, share_bars
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "curves",
     "decoded_grid",
     "decoder_grid",
+    "deleted_units",
     "downsampling",
     "hole_rates",
     "interpolation_row",

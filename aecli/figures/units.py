@@ -114,6 +114,37 @@ def kl_units(divergences: Array, active: NDArray[np.bool_], title: str) -> Figur
         return figure
 
 
+def deleted_units(
+    mse: Sequence[float],
+    whole_mse: float,
+    pca_mse: Sequence[float],
+    pca_whole_mse: float,
+    title: str,
+) -> Figure:
+    """Test mse, log, without each unit of a code, beside PCA's without each component.
+
+    mse, pca_mse: (k,) by unit. whole_mse, pca_whole_mse: with all of them, as a line.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(9, 4.8)
+        axes = figure.subplots()
+        handles: list[Any] = []
+        for errors, whole, colour, mark, name in (
+            (mse, whole_mse, NETWORK, "o", "this codec, without a unit"),
+            (pca_mse, pca_whole_mse, BASELINE, "s", "PCA, without a component"),
+        ):
+            handles += axes.plot(errors, mark, color=colour, ms=6, label=name)
+            line = axes.axhline(whole, color=colour, lw=1.5, label="with all of them")
+            handles.append(line)
+            axes.vlines(range(len(errors)), whole, errors, color=colour, lw=1, alpha=0.4)
+        log_mse_axis(axes)
+        unit_axis(axes, len(mse))
+        axes.set(ylabel="test mse per pixel")
+        heading(figure, title)
+        legend_below(figure, handles)
+        return figure
+
+
 def ordered(units: Sequence[int], mse: Array, pca_mse: Array, title: str) -> Figure:
     """Test mse over the number of first units, both log, of one ordered code and of PCA.
 

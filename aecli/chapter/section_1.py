@@ -1,0 +1,106 @@
+"""Claims of section 1: the bottleneck, the chapter's own training, and what a code is good for."""
+
+from aecli.chapter import judges, turning, work
+from aecli.chapter.claim import LEARNED, NUMBER, Claim, Rule
+
+_BETTER = (
+    "better than PCA's 32 numbers and than the pixels, in every seed",
+    "a code that reads no better than they do is no feature of its own",
+)
+
+CLAIMS = (
+    Claim(
+        "shapes",
+        1,
+        "8 images give 8 codes of 32 and 8 reconstructions of 784",
+        "(8, 32) and (8, 784)",
+        judges.shapes,
+        Rule("the shapes that the trained network gives", "the chapter's", "they are printed"),
+        so="The shapes follow from the layers, and tell nothing of the training.",
+        otherwise="The network is not the chapter's.",
+    ),
+    Claim(
+        "training-mse",
+        1,
+        "training mse at epochs 0, 1 and 4",
+        "0.0461, 0.0292, 0.0204",
+        judges.training,
+        Rule(
+            "the running mean that the chapter's loop prints, its own training repeated",
+            "within 3 standard deviations over seeds, or 2% of the printed number",
+            "another seed or another torch changes no more",
+        ),
+        so="Who runs the printed loop may expect these numbers.",
+        otherwise="Who runs the printed loop will see other numbers, and has made no mistake.",
+        turns=turning.training,
+        figure="chapter_training.png",
+        needs_full_training=NUMBER,
+        of_mnist=True,
+    ),
+    Claim(
+        "falling-mse",
+        1,
+        "the training error falls from epoch to epoch",
+        "falling",
+        judges.falling,
+        Rule(
+            "the same running means",
+            "each below the one before, in every seed",
+            "one that rises would not be falling",
+        ),
+        so="A training error that rises is a fault to look for.",
+        otherwise="A training error that rises for an epoch is no fault yet.",
+        figure="chapter_training.png",
+    ),
+    Claim(
+        "codes-classify",
+        1,
+        "a code is a feature for a small classifier",
+        "useful",
+        work.serves("probe_accuracy", "a linear classifier reads"),
+        Rule("test accuracy of a linear classifier of the codes", *_BETTER),
+        so="Train the classifier on codes.",
+        otherwise="For a linear classifier, an autoencoder's code is not worth its training.",
+        figure="work.png",
+        needs_full_training=LEARNED,
+    ),
+    Claim(
+        "codes-cluster",
+        1,
+        "a code is a feature for clustering",
+        "useful",
+        work.serves("kmeans_accuracy", "k-means without labels finds the classes of"),
+        Rule("test accuracy of k-means, each group called by its best class", *_BETTER),
+        so="Cluster codes rather than pixels.",
+        otherwise="Clusters of codes are no nearer to the classes than those of PCA or pixels.",
+        figure="work.png",
+        needs_full_training=LEARNED,
+    ),
+    Claim(
+        "codes-retrieve",
+        1,
+        "a code is a feature for retrieval",
+        "useful",
+        work.serves("retrieval_map", "mean average precision of a class's images"),
+        Rule("mean average precision of a test image's class among training images", *_BETTER),
+        so="Search by codes: they find more of the same class.",
+        otherwise="Codes find no more of the same class than PCA or pixels do.",
+        figure="work.png",
+        needs_full_training=LEARNED,
+    ),
+    Claim(
+        "codes-tell-odd-ones",
+        1,
+        "a code is a feature for anomaly detection",
+        "useful",
+        work.serves("anomaly_auroc", "AUROC of images of other classes among one class"),
+        Rule(
+            "AUROC of other classes' images among one class's, by a codec of that class alone",
+            *_BETTER,
+        ),
+        so="A codec of what is usual tells what is not.",
+        otherwise="PCA or pixels tell what is odd as well; begin with them.",
+        figure="work.png",
+        needs_full_training=LEARNED,
+    ),
+)
