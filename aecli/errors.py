@@ -53,6 +53,16 @@ class Interrupted(BaseException):
         super().__init__(signal_number)
         self.exit_code = 128 + signal_number
         self.signal_name = signal.Signals(signal_number).name
+        self.reason = ""
+        """Words on its cause, if that was no signal to this process."""
+
+
+class ProcessLost(Interrupted):
+    """Another process of the same training is gone, and with it the rest of every batch."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(signal.SIGTERM)
+        self.reason = f"another process of this training is gone ({reason})"
 
 
 def left_in(error: BaseException, run: Path) -> None:

@@ -68,7 +68,7 @@ def main() -> NoReturn:
             terminal.error(f"the run's folder: {run}")
         code = error.exit_code
     except Interrupted as interrupt:
-        terminal.error("interrupted")
+        terminal.error(f"interrupted: {interrupt.reason}" if interrupt.reason else "interrupted")
         if (run := run_of(interrupt)) is not None:
             terminal.error(f"go on with: aecli resume {shlex.quote(str(run))}")
         code = interrupt.exit_code

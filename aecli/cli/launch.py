@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aecli import processes
 from aecli.cli import expect
 from aecli.cli.expect import Expectation
 from aecli.cli.options import Options
@@ -59,20 +60,36 @@ def launch(
     expectations = expect.parse_all(options.expectations or (), experiment)
     logs.require(options.log)
     config = _resolve(experiment, options, flags)
-    terminal = Terminal(options.quiet, options.as_json)
+    place = processes.place()
+    follows = place is not None and place.rank > 0
+    terminal = Terminal(options.quiet or follows, options.as_json)
     if isinstance(config, ToVaeConfig):  # whose codec and data are those of its run
         from aecli.runs.subject import converted
 
         config = converted(config, options.runs_dir)
     config = _with_pretrained(_looked(config, terminal))
     expect.require_there(expectations, config)
-    config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
-    terminal.warn(warnings)
-    if options.dry_run:
+    writes = not (options.dry_run or follows)
+    config, warnings = preflight.check(config, options.runs_dir if writes else None)
+    terminal.warn([] if follows else warnings)
+    if options.dry_run and not follows:
         _dry_run(config, options, terminal)
         return
+    if place is not None:
+        processes.require_one_training(config.experiment, config.codec.solved)
+        if place.rank:
+            _follow(place, options)
+            return
+        options = replace(options, continued=options.continued or place.restarts > 0)
     config, resumed = _continued(config, options, terminal)
     _carry_out(config, options, terminal, expectations, argv, resumed)
+
+
+def _follow(place: processes.Place, options: Options) -> None:
+    """Take part in the training that the first of torchrun's processes leads."""
+    from aecli.training import follower
+
+    follower.follow(place, options.offline)
 
 
 def resume(run: str, options: Options, argv: list[str]) -> None:
@@ -83,19 +100,29 @@ def resume(run: str, options: Options, argv: list[str]) -> None:
     """
     from aecli.runs.folder import tidy
     from aecli.runs.record import recorded_config
-    from aecli.runs.registry import find_unfinished
+    from aecli.runs.registry import LATEST, find_unfinished
 
     logs.require(options.log)
     terminal = Terminal(options.quiet, options.as_json)
+    place = processes.place()
+    if place is not None and place.rank and run == LATEST:  # which the first process finds
+        _follow(place, options)
+        return
     found = find_unfinished(run, options.runs_dir)
     path = found.path
-    if run == "latest":
+    if run == LATEST:
         terminal.say(f"latest unfinished run: {path.name}")
     config = recorded_config(path)
     assert isinstance(config, NetworkConfig)
     expectations = expect.parse_all(options.expectations or (), config.experiment)
     record = found.record
     is_done = record["status"] == "completed"
+    if place is not None and not is_done:
+        processes.require_one_training(config.experiment, config.codec.solved)
+    if place is not None and place.rank:
+        if not is_done:
+            _follow(place, options)
+        return
     if not is_done:
         _looked(config, terminal)
     if not (is_done and config.data.is_own):  # whose images may be gone
@@ -282,7 +309,7 @@ def _print_failure(error: BaseException, terminal: Terminal) -> None:
         return
     text = str(error) if isinstance(error, AecliError) else f"{type(error).__name__}: {error}"
     if isinstance(error, Interrupted):
-        text = f"interrupted by {error.signal_name}"
+        text = f"interrupted by {error.reason or error.signal_name}"
     code = getattr(error, "exit_code", 1)
     terminal.json({"run": str(path), "error": text, "exit_code": code})
 

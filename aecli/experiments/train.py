@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aecli import chapter, codecs, figures
+from aecli import chapter, codecs, figures, processes
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codespace.region import WIDEST
@@ -59,7 +59,9 @@ def run(config: TrainConfig, context: Context) -> Result:
     codec = codecs.build(config.codec, image_shape(config.data)).to(where)
     slug = config.name or f"{config.codec.name}{config.codec.code_dim}"
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
+        place = processes.place()
         facts = device.facts(where, config.train)
+        facts["processes"] = 1 if place is None else place.size
         context.terminal.warn(run_dir.note(**facts))
         context.tell_machine(run_dir.path, facts)
         images, config = load_images(config, context, run_dir)

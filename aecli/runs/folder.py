@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from aecli.data.own.scaling import Scale
 
 # Facts that decide the last bits of the numbers, and nothing more.
-_COSTS_BITS = ("torch", "threads", "precision", "muon_precision", "device")
+_COSTS_BITS = ("torch", "threads", "precision", "muon_precision", "device", "processes")
 # Facts of the process that is in the folder; all others are the run's.
 _OF_ONE_PROCESS = {
     *("status", "pid", "versions", "program_sha256", "git_commit", "git_dirty", "platform"),

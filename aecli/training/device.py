@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from aecli import processes
 from aecli.config import (
     ExperimentConfig,
     FitConfig,
@@ -31,7 +32,9 @@ def decided(config: Config) -> Config:
     looked_into = isinstance(config, TrainedConfig) and config.run is not None
     solved = isinstance(config, NetworkConfig) and config.codec.solved
     where = _device("cpu" if looked_into or solved else config.device)
-    threads = config.threads or (1 if many else usable_cores())
+    place = processes.place()
+    sharing = 1 if place is None else place.here
+    threads = config.threads or (1 if many else max(usable_cores() // sharing, 1))
     decisions: dict[str, Any] = {"device": where.type, "threads": threads}
     if isinstance(config, NetworkConfig):
         fit = config.train

@@ -13,7 +13,8 @@ from aecli.config import AdamConfig, DeformationNoise, FitConfig, GaussianNoise,
 from aecli.config.sections import NoiseConfig
 from aecli.data.binary import Binarised, binarised
 from aecli.data.images import Batch, Source, sent
-from aecli.errors import DataError, DivergedError
+from aecli.errors import DataError, DivergedError, ProcessLost
+from aecli.processes import Place
 from aecli.training import closed_form, device
 from aecli.training.augmentation import deformed, elastic, mirrored, moved
 from aecli.training.autograd import Autograd
@@ -71,8 +72,10 @@ class Training:
         config: FitConfig,
         generator: torch.Generator,
         warm: bool = False,
+        place: Place | None = None,
     ) -> None:
-        """warm: True for a codec that has been trained already, whose numbers are kept."""
+        """warm: True for a codec that has been trained already, whose numbers are kept. place: this
+        process's among those that train it together; None if it does so alone."""
         self._codec, self._config, self._generator = codec, config, generator
         self._val = device.held(val, codec.device)
         self._is_binary = isinstance(train, Binarised)
@@ -95,7 +98,12 @@ class Training:
         self._optimizers = _build_optimizers(self._parameters, config, codec.device)
         self._feed = Feed(seen, codec.device, batch_size)
         self._work = Work(self._engine, self._optimizers)
-        if codec.device.type == "cuda":
+        if place is not None:
+            from aecli.training.together import Together  # torch.distributed takes a moment
+
+            gradient = self._parameters.gradient
+            self._work = Together(self._engine, self._optimizers, gradient, place)
+        elif codec.device.type == "cuda":
             self._work = Replayed(self._engine, self._optimizers, batch_size, codec.device)
         self._terms = torch.zeros(
             (self.steps_per_epoch, len(self._engine.terms)), device=codec.device
@@ -122,8 +130,17 @@ class Training:
     def take_step(self) -> None:
         """Take one step: a batch in, its gradient, and the weights moved by it.
 
-        Raises DivergedError, though not before the loss is looked at, every 32 steps.
+        Raises DivergedError, though not before the loss is looked at, every 32 steps; ProcessLost,
+        before the step is taken, where several train together and one is gone.
         """
+        before = self._generator.get_state()
+        try:
+            self._take_step()
+        except ProcessLost:
+            self._generator.set_state(before)
+            raise
+
+    def _take_step(self) -> None:
         started, config = time.perf_counter(), self._config
         i = self.step % self.steps_per_epoch
         if self._batches is None:

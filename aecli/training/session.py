@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from aecli import interrupts
+from aecli import interrupts, processes
 from aecli.codecs import store
 from aecli.codecs.base import Codec
 from aecli.config import NetworkConfig
 from aecli.counts import count
 from aecli.data.images import Images
-from aecli.errors import DataError, DivergedError, Interrupted
+from aecli.errors import DataError, DivergedError, Interrupted, ProcessLost
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.runs.run import Run
@@ -37,15 +37,23 @@ def train_codec(
         run_dir.write_csv("history.csv", [])
         return []
     images.require_batch(config.train.batch_size)
+    place = processes.place()
+    if place is not None:
+        from aecli.training import follower, together  # torch.distributed takes a moment
+
+        together.join(place)
+        follower.lead(config, images)
     order = torch.Generator().manual_seed(config.seed)
     is_warm = config.train.init_from is not None
     if is_warm:
         _inherit(codec, images, config, context, run_dir)
     begun_with = None if is_warm else codec.settings.begins_with
     with context.terminal.working(f"solving for {begun_with}") if begun_with else nullcontext():
-        training = Training(codec, images.train, images.val, config.train, order, is_warm)
+        training = Training(codec, images.train, images.val, config.train, order, is_warm, place)
     _note_pretrained(codec, run_dir)
     records = _go_on_from_checkpoint(training, config, context, run_dir)
+    if place is not None:
+        follower.set_out(training)
     rows = [record.row() for record in records]
     saved = time.monotonic()
     with (
@@ -70,6 +78,9 @@ def train_codec(
                     saved = time.monotonic()
                 if signal is not None:
                     raise Interrupted(signal)
+        except ProcessLost:
+            run_dir.save_checkpoint(training.state(), rows)
+            raise
         except DivergedError as error:
             run_dir.save_model(codec, config, images.scale)
             raise DivergedError(

@@ -1,0 +1,68 @@
+"""The part of a training that torchrun's other processes take: the first one leads."""
+
+import signal
+
+import torch
+
+from aecli import codecs
+from aecli.config import NetworkConfig
+from aecli.data import datasets
+from aecli.data.facts import image_shape
+from aecli.data.images import Images
+from aecli.data.sources import default_places
+from aecli.errors import DataError
+from aecli.processes import Place
+from aecli.training import device
+from aecli.training.loop import Training
+from aecli.training.together import from_the_first, join
+
+
+def lead(config: NetworkConfig, images: Images) -> None:
+    """Tell the others the config as it runs, and which images it learns from."""
+    from_the_first({"config": config, "sha256": images.sha256})
+
+
+def set_out(training: Training) -> None:
+    """Give every process the leader's state of the training, which may be in its midst."""
+    training.restore(from_the_first(training.state()))
+
+
+def follow(place: Place, offline: bool) -> None:
+    """Take this process's part in the training that the first one leads, to its end.
+
+    Raises DataError if this process reads other images, ProcessLost if the leader ends before
+    the training does. offline: True to load none from elsewhere.
+    """
+    _heed(signal.SIG_DFL)  # nothing is lost by an end at once, while it waits for the others
+    join(place)
+    told = from_the_first(None)
+    _heed(signal.SIG_IGN)  # the leader ends the training, in order
+    config = told["config"]
+    where = device.prepare(config)
+    places = default_places(config.data.dir, offline)
+    images = datasets.load(config.data, places, _unsaid)
+    if images.sha256 != told["sha256"]:
+        raise DataError(
+            f"process {place.rank} of {place.size} reads other images: their sha256 is"
+            f" {images.sha256}, and the first process's {told['sha256']}"
+        )
+    codec = codecs.build(config.codec, image_shape(config.data)).to(where)
+    order = torch.Generator().manual_seed(config.seed)
+    is_warm = config.train.init_from is not None
+    nothing = images.val.first(0)
+    training = Training(codec, images.train, nothing, config.train, order, is_warm, place)
+    set_out(training)
+    while not training.is_done:
+        training.take_step()
+        if training.is_epoch_over:
+            training.end_epoch()
+
+
+def _heed(how: signal.Handlers) -> None:
+    """Take the signals that end a process in one way."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, how)
+
+
+def _unsaid(text: str) -> None:
+    """Say nothing: the first process has said it."""

@@ -1,0 +1,94 @@
+"""One training by several processes, data-parallel: each takes its part of every batch, and all
+move the same weights by the gradient of the whole one.
+
+torch.distributed carries gradients, by gloo between CPUs and by NCCL between GPUs. The order of the
+images, their augmentation and their noise come from one generator in every process, so that the
+batches are those of a training by a single one; its sums are rounded in another order.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from aecli.data.images import Batch
+from aecli.errors import ProcessLost
+from aecli.processes import Place
+from aecli.training.engine import Engine
+from aecli.training.work import Optimizers, Work
+
+_LONGEST = timedelta(hours=12)  # between two sums: the first process measures, saves and draws
+
+
+class Together(Work):
+    """The work of a step, with the gradient of the whole batch.
+
+    The gradient is the mean over all its images, or valid pixels, however few of them one process
+    has; the last, short batch may leave one none. gradient: that of all parameters, flat, which the
+    engine fills.
+    """
+
+    def __init__(
+        self, engine: Engine, optimizers: Optimizers, gradient: Tensor, place: Place
+    ) -> None:
+        super().__init__(engine, optimizers)
+        self._gradient, self._place = gradient, place
+
+    def __call__(
+        self, inputs: Tensor, batch: Batch, loss: Any, kept: Tensor | None, factor: float
+    ) -> Tensor:
+        part = slice(*_bounds(len(batch), self._place))
+        sums = self._gradient.new_zeros(len(self._gradient) + len(self._engine.terms))
+        if part.start < part.stop:
+            own = batch.each(lambda tensor: tensor[part])
+            terms = self._engine(inputs[part], own, loss, None if kept is None else kept[part])
+            shares = self._shares(batch, own, loss)
+            torch.mul(self._gradient, shares[0], out=sums[: len(self._gradient)])
+            sums[len(self._gradient) :] = terms * shares
+        _told_if_lost(lambda: dist.all_reduce(sums))
+        self._gradient.copy_(sums[: len(self._gradient)])
+        for optimizer, highest_rate in self._optimizers.values():
+            optimizer.step(highest_rate * factor)
+        return sums[len(self._gradient) :]
+
+    def _shares(self, batch: Batch, own: Batch, loss: Any) -> Tensor:
+        """The weight of this process's part in the mean of each term over the batch."""
+        of_images = torch.tensor(len(own) / len(batch), device=self._gradient.device)
+        if batch.mask is None or own.mask is None:
+            return of_images.expand(len(self._engine.terms))
+        of_pixels = own.mask.sum() / batch.mask.sum().clamp_min(1)
+        by_image = loss.name == "elbo"  # all its terms but the mse are means over images
+        return torch.stack(
+            [of_images if by_image and name != "mse" else of_pixels for name in self._engine.terms]
+        )
+
+
+def _bounds(n: int, place: Place) -> tuple[int, int]:
+    """The first and the last index, exclusive, of a process's part of n images."""
+    return n * place.rank // place.size, n * (place.rank + 1) // place.size
+
+
+def join(place: Place) -> None:
+    """Meet the other processes; torchrun has told each where. Raises ProcessLost."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place.number_here % torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    _told_if_lost(lambda: dist.init_process_group(backend, timeout=_LONGEST))
+
+
+def from_the_first(value: Any) -> Any:
+    """The first process's value, in every one. Raises ProcessLost."""
+    holder = [value]
+    _told_if_lost(lambda: dist.broadcast_object_list(holder, src=0, device=torch.device("cpu")))
+    return holder[0]
+
+
+def _told_if_lost(act: Callable[[], Any]) -> None:
+    """Do what takes every process. Raises ProcessLost if one is no longer there."""
+    try:
+        act()
+    except (dist.DistError, RuntimeError) as error:  # gloo tells a closed connection by the latter
+        raise ProcessLost(str(error).splitlines()[0].split("] ", 1)[-1]) from error
