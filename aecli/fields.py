@@ -124,6 +124,8 @@ class LossSection(Section):
     """Module and function of the loss, imported where it is used."""
     terms: ClassVar[tuple[str, ...]]
     """Names of its terms; the first is minimised."""
+    by_image: ClassVar[frozenset[str]] = frozenset()
+    """Those that are means over images, where the others are means over valid pixels."""
 
     name: str
 

@@ -9,7 +9,7 @@ from types import FrameType
 
 from aecli.errors import Interrupted
 
-_SIGNALS = [
+SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 
@@ -26,7 +26,7 @@ def install(say: Callable[[str], None]) -> None:
 
     A signal that is ignored already, as under nohup or in a script's background, stays ignored.
     """
-    heeded = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
     def handle(number: int, _frame: FrameType | None) -> None:
         for each in heeded:

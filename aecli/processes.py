@@ -37,7 +37,7 @@ def place() -> Place | None:
     )
 
 
-def require_one_training(experiment: str, solved: bool) -> None:
+def require_one_training(experiment: str, solved: bool, device: str) -> None:
     """Raises UsageError for what several processes cannot do together."""
     if experiment != "train":
         raise UsageError(
@@ -46,3 +46,5 @@ def require_one_training(experiment: str, solved: bool) -> None:
         )
     if solved:
         raise UsageError("torchrun: this codec is solved for, not trained; one process does it")
+    if device == "mps":
+        raise UsageError("torchrun: device=mps: processes train together on the CPU or on CUDA")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from aecli import processes
+from aecli.data.images import Batch
 from aecli.errors import DataError, UsageError
 from aecli.processes import Place
 from aecli.training import follower, together
@@ -168,6 +169,10 @@ def test_other_commands_and_codecs_are_for_one_process(inside, monkeypatch):
         " ".join(swept.stderr.split())
     )
     solved = inside("train", *FEW_IMAGES, "--codec", "pca")
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        dry = inside(*TRAIN, "--dry-run")
+        assert (dry.code, bool(dry.stdout)) == (0, rank == 0), dry.stderr
     assert solved.code == 2
     assert "torchrun: this codec is solved for" in solved.stderr
 
@@ -180,7 +185,9 @@ def test_a_process_knows_its_place(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert processes.place() is None
     with pytest.raises(UsageError, match="`aecli reproduce` is not one"):
-        processes.require_one_training("reproduce", solved=False)
+        processes.require_one_training("reproduce", solved=False, device="cpu")
+    with pytest.raises(UsageError, match="on the CPU or on CUDA"):
+        processes.require_one_training("train", solved=False, device="mps")
 
 
 def test_every_image_of_a_batch_is_in_one_part():
@@ -205,3 +212,40 @@ def test_a_process_that_reads_other_images_says_so(monkeypatch):
     assert str(error.value) == (
         "process 1 of 2 reads other images: their sha256 is bb, and the first process's aa"
     )
+
+
+class Engine:
+    """An engine that gives means over the images or the valid pixels that it is given."""
+
+    terms = ("loss", "mse")
+
+    def __init__(self, gradient):
+        self.gradient = gradient
+
+    def __call__(self, inputs, batch, loss, kept):
+        errors = inputs.flatten(1).square()
+        valid = torch.ones_like(errors) if batch.mask is None else batch.mask.flatten(1).float()
+        by_pixel = (errors * valid).sum() / valid.sum().clamp_min(1)
+        by_image = errors.sum(dim=1).mean()
+        first = by_image if "loss" in loss.by_image else by_pixel
+        self.gradient[:] = first
+        return torch.stack([first, by_pixel])
+
+
+@pytest.mark.parametrize("by_image", [frozenset(), frozenset({"loss"})], ids=["pixels", "images"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_parts_add_up_to_the_mean_over_the_whole_batch(monkeypatch, by_image, masked):
+    images = torch.rand((5, 1, 2, 2), generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([0, 0, 1, 1, 1], dtype=torch.bool).view(5, 1, 1, 1).expand(5, 1, 2, 2)
+    batch = Batch(images, mask=mask if masked else None)  # the first part has no valid pixel
+    loss = SimpleNamespace(by_image=by_image)
+    whole = Engine(torch.zeros(3))
+    expected = whole(images, batch, loss, None)
+    sums = []
+    monkeypatch.setattr(together.dist, "all_reduce", sums.append)
+    for rank in (0, 1):
+        engine = Engine(torch.zeros(3))
+        work = together.Together(engine, {}, engine.gradient, Place(rank, 2, 2, rank, 0))
+        work(images, batch, loss, None, 1.0)
+    assert torch.allclose(sum(sums)[:3], whole.gradient, rtol=1e-6)
+    assert torch.allclose(sum(sums)[3:], expected, rtol=1e-6)

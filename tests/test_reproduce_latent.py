@@ -50,7 +50,7 @@ def test_operations_are_those_that_torch_counts():
     [
         ({"quick": True}, "quick"),
         ({"diffusers": None}, "without aecli[diffusion]"),
-        ({}, "fewer than 2,000 training images"),
+        ({}, "fewer than 1,000 training images"),
     ],
 )
 def test_what_cannot_be_measured_is_said(asked, why, images, monkeypatch):

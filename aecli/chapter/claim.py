@@ -59,7 +59,7 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
     try:
         judgement = claim.judge(evidence)
     except LostEvidenceError as lost:
-        return Judgement(f"{NOT_JUDGED} (failed)", "nothing", f"a training failed: {lost}")
+        return Judgement(f"{NOT_JUDGED} (failed)", "nothing", f"trainings failed: {lost}")
     if claim.of_mnist and evidence.dataset != MNIST:
         reason = "the chapter's number is MNIST's"
         return Judgement(f"{NOT_JUDGED} ({evidence.dataset})", judgement.measured, reason)
@@ -86,5 +86,12 @@ def _conclusion(claim: Claim, verdict: str) -> str:
         return claim.so
     if verdict == FAILS:
         return claim.otherwise
-    condition, otherwise = verdict.removeprefix("holds only "), claim.otherwise
-    return f"{claim.so.rstrip('.')}, {condition}. Else: {otherwise[0].lower()}{otherwise[1:]}"
+    condition = verdict.removeprefix("holds only ")
+    both = f"{_within(claim.so)} Else: {_within(claim.otherwise)}"
+    return f"{condition[0].upper()}{condition[1:]}: {both}"
+
+
+def _within(sentence: str) -> str:
+    """A sentence as it goes on after a colon: its first letter small, but for names."""
+    is_word = sentence[1].islower() or sentence[1] == " "
+    return sentence[0].lower() + sentence[1:] if is_word else sentence

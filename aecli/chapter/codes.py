@@ -2,6 +2,15 @@
 
 from dataclasses import dataclass
 
+READ = 0.5
+"""Share of labels, or of the variance of slant or thickness, from which on they are in a code: more
+is read than is not."""
+MOST = 0.8
+"""Share of labels from which on a code has more than a coarse identity."""
+BLURRED, SHARP = 0.75, 0.9
+"""Sharpness of decoded images, beside real ones', below which they are blurred, and from which on
+they are sharp."""
+
 
 @dataclass(frozen=True)
 class CodeReading:
@@ -26,7 +35,7 @@ def describe_code(reading: CodeReading, raw_probe_accuracy: float | None) -> str
     raw_probe_accuracy: accuracy of the same linear probe on the pixels themselves, in [0, 1]; None
     if it was not measured. Without labels the sentence says how much of the images is kept.
     """
-    look = _grade(reading.sharpness, (0.9, "sharp"), (0.75, "slightly soft"), (0.0, "blurred"))
+    look = _grade(reading.sharpness, (SHARP, "sharp"), (BLURRED, "slightly soft"), (0.0, "blurred"))
     if reading.probe_accuracy is None or reading.knn_accuracy is None:
         if reading.copies:
             return "a near copy"
@@ -44,16 +53,16 @@ def describe_code(reading: CodeReading, raw_probe_accuracy: float | None) -> str
             f"a near copy; the label is read from it {abs(gain):.1f} points"
             f" {'better' if gain > 0 else 'worse'} than from the pixels"
         )
-    identity = _grade(best, (0.95, "the label"), (0.80, "most labels"), (0.50, "coarse identity"))
+    identity = _grade(best, (0.95, "the label"), (MOST, "most labels"), (READ, "coarse identity"))
     style = [
         name
         for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
-        if r2 is not None and r2 >= 0.5
+        if r2 is not None and r2 >= READ
     ]
     hints = [
         f"a hint of {name}"
         for name, r2 in (("slant", reading.slant_r2), ("thickness", reading.thickness_r2))
-        if r2 is not None and 0.2 <= r2 < 0.5
+        if r2 is not None and 0.2 <= r2 < READ
     ]
     held = ", ".join([identity, *style, *hints])
     return f"{held} ({100 * best:.0f}% read right); decoded {look}"

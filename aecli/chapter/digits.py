@@ -2,20 +2,12 @@
 
 from collections.abc import Callable
 
-from aecli.chapter.codes import CodeReading
-from aecli.chapter.evidence import Evidence, in_all, over_seeds
+from aecli.chapter.codes import BLURRED, MOST, READ, SHARP, CodeReading
+from aecli.chapter.evidence import DIMS, Evidence, in_all, over_seeds
 from aecli.chapter.verdict import FAILS, HOLDS, ONLY_IF, Judgement
 
 ROUGHLY = 0.05
 """Share of digits by which fewer decoded than real ones may be one piece."""
-READ = 0.5
-"""Share of the variance of slant or thickness, or of the labels, that is read from a code in which
-they are there: more than is not."""
-MOST = 0.8
-"""Share of labels from which on a code has more than a coarse identity."""
-BLURRED, SHARP = 0.75, 0.9
-"""Sharpness of decoded images, beside real ones, below which they are blurred, and from which on
-sharp: the grades of the table."""
 SWEET = 32
 TRIED = 2, 8, 16, 32, 64
 
@@ -23,17 +15,18 @@ TRIED = 2, 8, 16, 32, 64
 def one_piece(e: Evidence) -> Judgement:
     found = e.one_piece
     assert found is not None  # else the claim is not about these images
+    decoded = {k: found.decoded[k] for k in DIMS}
     measured = f"one connected piece of ink: {_percent(found.real)} of test digits;" + ",".join(
         f" {over_seeds([100 * share for share in shares], 1)}% decoded from codes of {k}"
         f" ({_percent(found.pca[k])} from PCA's)"
-        for k, shares in found.decoded.items()
+        for k, shares in decoded.items()
     )
-    low = [k for k, shares in found.decoded.items() if min(shares) < found.real - ROUGHLY]
-    seeds = len(next(iter(found.decoded.values())))
+    low = [k for k, shares in decoded.items() if min(shares) < found.real - ROUGHLY]
+    seeds = len(decoded[DIMS[0]])
     if not low:
         reason = f"hardly fewer than of the real ones, at every code, {in_all(seeds)}"
         return Judgement(HOLDS, measured, reason)
-    there = [str(k) for k in found.decoded if k not in low]
+    there = [str(k) for k in DIMS if k not in low]
     if there:
         reason = "at the others, in one seed at least, more digits fall to pieces"
         return Judgement(f"{ONLY_IF} the code is {' or '.join(there)}", measured, reason)

@@ -14,6 +14,8 @@ U = TypeVar("U")
 
 FULL = 50_000
 """Number of training images below which a training says little of what the chapter's would give."""
+DIMS = 2, 8, 32
+"""Code dimensions of the table that are smaller than the image."""
 SELDOM = 0.2
 """Share of codes or of paths in holes up to which they are seldom there: one in five."""
 ALMOST_SURELY = 0.9
@@ -37,16 +39,16 @@ class Partial(dict[K, V], Generic[K, V]):
     reason: why it could not.
     """
 
-    reason = ""
+    def __init__(self, there: Mapping[K, V] | None = None, reason: str = "") -> None:
+        super().__init__(there or {})
+        self.reason = reason
 
     def __missing__(self, key: K) -> V:
         raise LostEvidenceError(self.reason)
 
     def mapped(self, change: Callable[[V], U]) -> "Partial[K, U]":
         """The same with every value changed; what is missing stays so."""
-        changed = Partial[K, U]({key: change(value) for key, value in self.items()})
-        changed.reason = self.reason
-        return changed
+        return Partial({key: change(value) for key, value in self.items()}, self.reason)
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,15 @@ def _tried(number: int, page: Page, e: Evidence, by_name: Mapping[str, Judgement
     try:
         return page(e, by_name)
     except LostEvidenceError as lost:
-        return f"# Exercise {number}\n\nNot answered: a training failed: {lost}.\n"
+        return f"# Exercise {number}\n\nNot answered: trainings failed: {lost}.\n"
 
 
 def _first(e: Evidence, by_name: Mapping[str, Judgement]) -> str:
     paragraphs = [
         "# Exercise 1: why an overcomplete code learns nothing",
-        "With as many numbers in the code as pixels in the image, the identity is among the maps"
-        " that encoder and decoder can form together, and no other has a lower error: the loss"
-        " falls to zero by copying, and asks for nothing else.",
+        "With as many numbers in the code as pixels in the image, and no layer narrower than that,"
+        " the identity is among the maps that encoder and decoder can form together, and no other"
+        " has a lower error: the loss falls to zero by copying, and asks for nothing else.",
         f"**Does it copy?** {_said(by_name['identity'])}",
         f"**Is the copy worth anything?** {_said(by_name['meaningless'])}",
         "**A change of the training that forces it to learn:** spoil the input and ask for the"

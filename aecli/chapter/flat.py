@@ -6,7 +6,7 @@ from aecli.chapter.evidence import Evidence, Turn, in_all, over_seeds
 from aecli.chapter.verdict import FAILS, HOLDS, ONLY_IF, Judgement
 
 ROUNDING = 1e-4
-"""Share of the variance by which a sum in float32 may miss it."""
+"""Share of the variance by which a sum may miss it: what is decoded is in float32."""
 ARRIVED = 1.0
 """Percent above PCA's error within which gradient descent has arrived."""
 LINES, FORTY = 3, (20, 60)
@@ -26,9 +26,9 @@ def adds_up(e: Evidence) -> Judgement:
     )
     off = [name for name, gap in gaps.items() if gap > ROUNDING]
     if not off:
-        return Judgement(HOLDS, measured, "float32's rounding, whatever the projection")
+        return Judgement(HOLDS, measured, f"within {ROUNDING:g} of it, whatever the projection")
     if len(off) == len(gaps):
-        return Judgement(FAILS, measured, "more than float32's rounding, by every projection")
+        return Judgement(FAILS, measured, f"by more than {ROUNDING:g} of it, by every projection")
     there = " or ".join(name for name in gaps if name not in off)
     return Judgement(f"{ONLY_IF} the projection is {there}", measured, f"not by {' or '.join(off)}")
 
@@ -87,10 +87,8 @@ def first_is_not_largest(e: Evidence) -> Judgement:
     first = ranks.count(1)
     if not first:
         return Judgement(HOLDS, measured, f"another one is the largest {in_all(len(ranks))}")
-    if first == len(ranks):
-        return Judgement(FAILS, measured, f"unit 0 is the largest {in_all(len(ranks))}")
-    reason = f"unit 0 is the largest in {first} of {len(ranks)} seeds"
-    return Judgement(f"{ONLY_IF} the seed is right", measured, reason)
+    where = in_all(first) if first == len(ranks) else f"in {first} of {len(ranks)} seeds"
+    return Judgement(FAILS, measured, f"unit 0 is the largest {where}")
 
 
 def correlated(e: Evidence) -> Judgement:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import fmean
 
-from aecli.chapter.evidence import Evidence, agrees, over_seeds
+from aecli.chapter.evidence import ALMOST_SURELY, SELDOM, Evidence, agrees, over_seeds
 from aecli.chapter.linear import judge_advantage, judge_eckart_young
 from aecli.chapter.sampling import judge_grey_smear
 from aecli.chapter.table import PCA_32_MSE, TABLE_MSE, TABLE_RATIO, TRAINING_MSE
@@ -250,7 +250,7 @@ def cannot_sample(e: Evidence) -> Judgement:
 def normal_in_hole(e: Evidence) -> Judgement:
     measured = f"{100 * e.normal_in_hole:.0f}% of N(0, I) codes lie in a hole"
     reason = "by the rule under which 1% of held-out images do"
-    return Judgement(_plain(e.normal_in_hole > 0.9), measured, reason)
+    return Judgement(_plain(e.normal_in_hole > ALMOST_SURELY), measured, reason)
 
 
 def no_scale(e: Evidence) -> Judgement:
@@ -279,7 +279,7 @@ def holes(e: Evidence) -> Judgement:
         f"{100 * e.leaving_2:.0f}% of straight paths at code 2 and {100 * e.leaving_32:.0f}% at"
         f" code 32 pass a hole; {100 * e.leaving_pca_2:.0f}% of PCA's at 2"
     )
-    where = [k for k, share in ((2, e.leaving_2), (32, e.leaving_32)) if share > 0.2]
+    where = [k for k, share in ((2, e.leaving_2), (32, e.leaving_32)) if share > SELDOM]
     if len(where) == 2:
         reason = "more than one path in five leaves the region, at both code dimensions"
         return Judgement(HOLDS, measured, reason)

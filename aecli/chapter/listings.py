@@ -14,7 +14,7 @@ from torch import Tensor, nn
 def by_closed_form(images: Tensor, code_dim: int) -> tuple[Tensor, Tensor]:
     """The mean (pixels,) and the axes (code_dim, pixels) of scikit-learn's PCA of images
     (N, pixels)."""
-    pca = PCA(n_components=code_dim).fit(images.numpy())
+    pca = PCA(n_components=code_dim, svd_solver="covariance_eigh").fit(images.numpy())
     return torch.from_numpy(pca.mean_), torch.from_numpy(pca.components_)
 
 

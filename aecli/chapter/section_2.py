@@ -6,19 +6,20 @@ from aecli.chapter.claim import CODES, DECODED, ERROR, LEARNED, NUMBER, Claim, R
 _LEARNS = {
     2: (
         "coarse identity, blurry averages",
-        "labels read in part, no style, blurred images",
+        "half to 80% of the labels, less than half of slant and of thickness, images below 0.75 of"
+        " the real ones' sharpness",
         "A code of 2 is for looking at, not for keeping images.",
         "A code of 2 holds something else than the table says.",
     ),
     8: (
         "identity, rough slant and thickness",
-        "most labels, and half of the variance of slant and of thickness",
+        "80% of the labels, half of the variance of slant and of thickness",
         "A code of 8 keeps which digit it is, and roughly how it was written.",
-        "A code of 8 keeps which digit it is or how it was written, but not both.",
+        "A code of 8 keeps less of identity, slant and thickness than the table says.",
     ),
     32: (
         "sharp digits with style",
-        "the same, and images at least 0.9 times as sharp as the real ones",
+        "the same, and images at 0.9 of the real ones' sharpness",
         "A code of 32 keeps digits and their style, and decodes them sharply.",
         "A code of 32 keeps less than the table says.",
     ),
@@ -57,13 +58,14 @@ CLAIMS = (
                 "labels, slant and thickness as linear readers and neighbours read them from the"
                 " code; sharpness of decoded images as a share of the real ones'",
                 threshold,
-                "half is where more is read than is not; 0.75 and 0.9 are the table's own grades",
+                "half is where more is read than is not; the others are the grades by which `aecli"
+                " sweep-codedim` words its table",
             ),
             so=so,
             otherwise=otherwise,
             turns=turning.learns(code_dim),
             figure="sweep/decoded.png",
-            needs_full_training=LEARNED,
+            needs_full_training=CODES,
             of_digits=True,
         )
         for code_dim, (printed, threshold, so, otherwise) in _LEARNS.items()
@@ -99,7 +101,7 @@ CLAIMS = (
             "roughly one: real digits are not always in one piece either",
         ),
         so="What is decoded has strokes that hang together.",
-        otherwise="A bottleneck alone does not keep strokes together.",
+        otherwise="Decoded digits fall to pieces more often than real ones.",
         turns=turning.one_piece,
         figure="one_piece.png",
         needs_full_training=DECODED,

@@ -102,13 +102,13 @@ _HOLES = (
         "large",
         region.empty_between,
         Rule(
-            "the share of the area that codes of 2 span, their convex hull, that is a hole:"
-            f" {_HOLE}",
+            "the share of the convex hull of codes of 2, of those within the middle 99% of each"
+            f" unit's values, that is a hole: {_HOLE}",
             "at least a fifth, in every seed",
             "a fifth of a map is a large part of it",
         ),
         so="Clusters leave gaps that no image has filled.",
-        otherwise="By this rule two numbers are filled nearly everywhere between the codes.",
+        otherwise="By this rule no large part of two numbers stays empty, not with every seed.",
         turns=turning.empty_between,
         figure="interpolate/latent_map.png",
         needs_full_training=CODES,
@@ -139,8 +139,8 @@ _HOLES = (
         Rule(
             "the share in a hole of codes on straight paths whose decoded image the classifier"
             " gives no class more than an even chance",
-            "more than half, at 2 and at 32",
-            "else most incoherence is elsewhere",
+            "more than half, and more than of all codes on the paths, at 2 and at 32",
+            "else most incoherence is elsewhere, or no more there than anywhere",
         ),
         so="Look for holes where a path decodes badly.",
         otherwise="A path decodes badly between classes even where codes are dense: holes are not"

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from aecli.chapter import latent, region
+from aecli.chapter import digits, latent, region
 from aecli.chapter.digits import SWEET, TRIED
-from aecli.chapter.evidence import Evidence, LatentDiffusion
+from aecli.chapter.evidence import DIMS, Evidence, LatentDiffusion
+from aecli.chapter.flat import FORTY
 from aecli.chapter.table import PCA_32_MSE, TABLE_MSE, TRAINING_MSE
 from aecli.codecs.grid_settings import BETA_OF_LATENT_DIFFUSION as PUBLISHED
 
@@ -79,7 +80,7 @@ def one_piece(e: Evidence) -> str:
     assert e.one_piece is not None
     gaps = (
         f"{100 * max(e.one_piece.real - share for share in shares):.1f} points at a code of {k}"
-        for k, shares in e.one_piece.decoded.items()
+        for k, shares in ((k, e.one_piece.decoded[k]) for k in DIMS)
     )
     return f"at {', '.join(gaps)}"
 
@@ -91,14 +92,17 @@ def sweet_spot(e: Evidence) -> str:
 
 
 def learns(code_dim: int) -> Turns:
-    """The turning of the table's last column."""
+    """The turning of the table's last column: of what its row is judged by."""
 
     def turns(e: Evidence) -> str:
         reading = e.readings[code_dim]
-        assert reading.slant_r2 is not None
-        assert reading.thickness_r2 is not None
-        style = ", ".join(f"{100 * r2:.0f}%" for r2 in (reading.slant_r2, reading.thickness_r2))
-        return f"at {style} of slant and thickness, at {100 * reading.sharpness:.0f}% of sharpness"
+        read = {
+            "labels": digits.labels_read(reading),
+            "slant": reading.slant_r2,
+            "thickness": reading.thickness_r2,
+            **({} if code_dim == 8 else {"sharpness": reading.sharpness}),
+        }
+        return "at " + ", ".join(f"{100 * (v or 0.0):.0f}% of {name}" for name, v in read.items())
 
     return turns
 
@@ -115,12 +119,16 @@ def adds_up(e: Evidence) -> str:
 
 def closed_form(e: Evidence) -> str:
     times = e.listings.gradient_seconds / e.listings.closed_seconds
-    return f"at {times:.0f} times as fast"
+    return f"at {times:.2g} times as fast"
 
 
 def three_lines(e: Evidence) -> str:
     found = e.listings
-    return f"if three were less than {found.closed_lines}, or forty were {found.gradient_lines}"
+    low, high = FORTY
+    end = f"began above {found.gradient_lines}"
+    if found.gradient_lines > sum(FORTY) / 2:
+        end = f"ended below {found.gradient_lines}"
+    return f"if roughly forty, {low} to {high} lines, {end}; or at {found.closed_lines} for three"
 
 
 def turned(e: Evidence) -> str:
@@ -174,7 +182,7 @@ def in_range(e: Evidence) -> str:
     return "; ".join(
         f"code {k}: at {100 * min(r.in_holes for r in found):.0f}%, or if holes began at"
         f" {min(r.turning for r in found):.2f} times the distance"
-        for k, found in e.in_range.items()
+        for k, found in ((k, e.in_range[k]) for k in DIMS)
     )
 
 
@@ -183,12 +191,18 @@ def empty_between(e: Evidence) -> str:
 
 
 def incoherent(e: Evidence) -> str:
-    shares = (f"{100 * both:.0f}% (code {k})" for k, both in region.incoherent_in_hole(e).items())
-    return f"at {', '.join(shares)}"
+    shares = {k: region.between(e.steps[k]) for k in region.WALKED}
+    words = (
+        f"{100 * both / incoherent:.0f}% (code {k})"
+        for k, (incoherent, _, both) in shares.items()
+        if incoherent
+    )
+    return f"at {', '.join(words)}"
 
 
 def softer(e: Evidence) -> str:
-    return f"at {max(c.test_mse / c.plain_test_mse for c in e.conversions):.2f} times"
+    ratios = [c.test_mse / c.plain_test_mse for c in e.conversions]
+    return f"at {max(ratios):.2f} times for slightly, at {min(ratios):.2f} for softer"
 
 
 def samplable(e: Evidence) -> str:
@@ -205,7 +219,9 @@ def fast(e: Evidence) -> str:
 
 
 def cheap_storage(e: Evidence) -> str:
-    return f"at {max(s.error_ratio for s in e.storage):.2f} times the error"
+    ratio = max(s.error_ratio for s in e.storage)
+    share = max(s.bits / s.jpeg_bits for s in e.storage)
+    return f"at {ratio:.2f} times the error, or at {share:.2f} of JPEG's bits"
 
 
 def cheap_decoding(found: LatentDiffusion) -> str:

@@ -72,11 +72,12 @@ def launch(
     writes = not (options.dry_run or follows)
     config, warnings = preflight.check(config, options.runs_dir if writes else None)
     terminal.warn([] if follows else warnings)
-    if options.dry_run and not follows:
-        _dry_run(config, options, terminal)
+    if options.dry_run:
+        if not follows:
+            _dry_run(config, options, terminal)
         return
     if place is not None:
-        processes.require_one_training(config.experiment, config.codec.solved)
+        processes.require_one_training(config.experiment, config.codec.solved, config.device)
         if place.rank:
             _follow(place, options)
             return
@@ -118,7 +119,7 @@ def resume(run: str, options: Options, argv: list[str]) -> None:
     record = found.record
     is_done = record["status"] == "completed"
     if place is not None and not is_done:
-        processes.require_one_training(config.experiment, config.codec.solved)
+        processes.require_one_training(config.experiment, config.codec.solved, config.device)
     if place is not None and place.rank:
         if not is_done:
             _follow(place, options)

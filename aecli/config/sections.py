@@ -298,6 +298,7 @@ class ElboLoss(LossSection):
 
     made_by: ClassVar[str] = "aecli.training.losses:elbo"
     terms: ClassVar[tuple[str, ...]] = ("loss", "mse", "pixels_nats", "kl_nats")
+    by_image: ClassVar[frozenset[str]] = frozenset({"loss", "pixels_nats", "kl_nats"})
 
     name: Literal["elbo"] = "elbo"
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"

@@ -205,14 +205,13 @@ def _check_linear(linear: Linear, pca: Pca, beyond: float, images: Images) -> Li
     k = linear.code_dim
     mix = _mix(linear, pca)
     norms = mix.norm(dim=0).clamp_min(1e-30)
-    columns, _ = torch.linalg.qr(linear.decoder.weight.detach().double())
-    cosines = torch.linalg.svdvals(columns.T @ pca.components[:k].double().T).clamp(max=1)
+    columns = linear.decoder.weight.detach()
     return LinearCheck(
         code_dim=k,
         tail_mse=None if images.train.masked else _tail(pca, k, beyond, len(images.train)),
         train_mse=metrics.mse(linear, images.train),
         pca_train_mse=metrics.mse(pca.truncated(k), images.train),
-        angle_degrees=math.degrees(math.acos(cosines.min().item())),
+        angle_degrees=metrics.largest_angle_degrees(columns, pca.components[:k].T),
         mix_condition=torch.linalg.cond(mix).item(),
         own_axes=((mix.abs().max(dim=0).values / norms) ** 2).mean().item(),
     )

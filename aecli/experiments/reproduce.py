@@ -21,6 +21,7 @@ from aecli.training.jobs import facts_of_jobs, failure_text
 _CHAPTERS = ("the chapter's own networks", CHAPTER_FIT)
 # Every figure's title and every printed table of a quick run says that it is a quick look.
 _QUICK_LOOK = ", quick look"
+_QUICK_TESTED = 2_000  # test images that it measures on, at most
 
 
 def check(config: ReproduceConfig, images: int | None) -> None:
@@ -36,7 +37,9 @@ def run(config: ReproduceConfig, context: Context) -> Result:
     with new_run(context.runs_dir, config, slug, context.argv, context.resumed) as run_dir:
         context.tell_machine(run_dir.path, facts_of_jobs(config), " for each training")
         images, config = load_images(config, context, run_dir, quick_images(config))
-        images = replace(images, aside=_QUICK_LOOK if config.quick else "")
+        if config.quick:
+            test = images.test.first(_QUICK_TESTED)
+            images = replace(images, test=test, aside=_QUICK_LOOK)
         run_dir.note(quick=config.quick)
         check(config, len(images.train))
         _check_images(images)

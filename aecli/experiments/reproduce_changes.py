@@ -53,8 +53,11 @@ Rows = Sequence[tuple[str, Tensor, str]]
 
 def conversion_fit(config: ReproduceConfig) -> FitConfig:
     """Training of the codecs that are made variational: that of `to-vae`, in the precision that
-    the config has decided for the others, so that the run repeats on another CPU."""
+    the config has decided for the others, so that the run repeats on another CPU; in a quick look
+    for as few epochs as the others."""
     fit, of_others = ToVaeConfig().train, config.train
+    if config.quick:
+        fit = with_values(fit, {"epochs": of_others.epochs})
     decided: dict[str, object] = {"precision": of_others.precision}
     if isinstance(of_others.optimizer, MuonConfig):
         decided["optimizer.precision"] = of_others.optimizer.precision
@@ -94,9 +97,11 @@ def measure_scarce_class(
     images: Images, config: ReproduceConfig, run_dir: RunDir, context: Context
 ) -> list[ScarceClass]:
     """Recall of a class with FEW training images, filled up in three ways, by a classifier of each
-    seed; nothing where there are too few images for it. A picture of the first."""
+    seed, of the first one in a quick look; nothing where there are too few images for it. A picture
+    of the first."""
     found: list[ScarceClass] = []
-    for seed in range(config.seed, config.seed + config.seeds):
+    seeds = 1 if config.quick else config.seeds
+    for seed in range(config.seed, config.seed + seeds):
         few = _with_few(images, seed, _QUICK_OTHERS if config.quick else OTHERS)
         if few is None or len(few.images.train) < config.train.batch_size:
             return []

@@ -1,7 +1,6 @@
 """Evidence on what a code learns and what its axes are, for `aecli reproduce`: ink in one piece,
 variance kept and lost, the linear case by hand, turned images, and units that are deleted."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from aecli import codecs, figures
 from aecli.chapter import Deleted, Listings, OnePiece, Turn
+from aecli.chapter.evidence import Partial
 from aecli.chapter.flat import ARRIVED
 from aecli.chapter.listings import Linear, by_closed_form, by_gradient, lines_of
 from aecli.codecs.base import Codec
@@ -27,8 +27,6 @@ from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training.jobs import Trained
 
-DIMS = 2, 8, 32
-"""Code dimensions of the table that are smaller than the image."""
 _DRAWINGS = 2000  # test digits whose pieces are counted, at most
 _TURNED = 100  # test images that are turned, at most
 _DEGREES = 5  # of a step of a turn
@@ -37,18 +35,17 @@ _SHOWN = 12  # images in a row of a picture
 
 
 def measure_one_piece(
-    networks: Mapping[int, Sequence[Trained]], pca: Pca, images: Images, run_dir: RunDir
+    networks: Partial[int, Sequence[Trained]], pca: Pca, images: Images, run_dir: RunDir
 ) -> OnePiece | None:
     """Shares of digits in one piece, and a picture of some that are decoded in more; None of images
     that are no digits."""
     if not images.digits:
         return None
     test = images.test.first(_DRAWINGS)
-    decoded = {
-        k: [_share_of_one_piece(_decoded(trained.codec, test)) for trained in networks[k]]
-        for k in DIMS
-    }
-    of_pca = {k: _share_of_one_piece(_decoded(pca.truncated(k), test)) for k in DIMS}
+    decoded = networks.mapped(
+        lambda trained: [_share_of_one_piece(_decoded(each.codec, test)) for each in trained]
+    )
+    of_pca = {k: _share_of_one_piece(_decoded(pca.truncated(k), test)) for k in networks}
     found = OnePiece(_share_of_one_piece(test.all().images), decoded, of_pca)
     _draw_pieces(found, networks, pca, images, run_dir)
     return found
@@ -74,7 +71,7 @@ def _draw_pieces(
     rows: list[tuple[str, Tensor, str]] = [
         ("test images", some.all().images, f"{100 * found.real:.1f}%")
     ]
-    for k in DIMS:
+    for k in networks:
         rows += [
             (
                 f"code {k}",
@@ -144,19 +141,12 @@ def measure_listings(images: Images, config: ReproduceConfig, context: Context) 
         gradient_seconds=gradient_seconds,
         gradient_epochs=epochs,
         excess_percent=excess,
-        angle_degrees=_largest_angle(model.decoder.weight.detach(), axes.T),
+        angle_degrees=metrics.largest_angle_degrees(model.decoder.weight.detach(), axes.T),
     )
 
 
 def _error(images: Tensor, decoded: Tensor) -> float:
     return (images - decoded).square().mean(dtype=torch.float64).item()
-
-
-def _largest_angle(columns: Tensor, others: Tensor) -> float:
-    """The largest principal angle in degrees between the spans of columns (pixels, k)."""
-    a, b = (torch.linalg.qr(each.double())[0] for each in (columns, others))
-    cosine = torch.linalg.svdvals(a.T @ b).min().clamp(max=1)
-    return math.degrees(math.acos(cosine.item()))
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ CHANNELS = 4
 WEIGHTS = PUBLISHED, 1.0, 3.0
 """Weights of the divergence that are tried."""
 _IMAGES, _EPOCHS, _BATCH = 1000, 5, 32  # of each training
-_TESTED = 1000  # test images, at most
+_TESTED = 500  # test images, and codes drawn, at most
 _TURNED = 15.0  # degrees to either side of the image between
 _TURNED_IMAGES = 500  # test images, at most
 _WIDTH, _HEADS = 384, 6  # of a transformer block: DiT-S of Peebles and Xie, ICCV 2023, table 1
@@ -168,7 +168,8 @@ def _drawn(codecs: Sequence[Codec], images: Images, scales: Scales) -> Drawn:
     for codec in codecs:
         (codes, _), occupying = codes_of(codec, (images.train, held_out))
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn((len(scales.noise), codec.code_dim), generator=generator)
+        drawn = min(len(scales.noise), _TESTED)
+        noise = torch.randn((drawn, codec.code_dim), generator=generator)
         noise = noise * codes.std()
         region = OccupiedRegion.calibrated(*occupying)
         in_holes.append(region.in_hole(noise).double().mean().item())

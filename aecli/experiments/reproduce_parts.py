@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from aecli import chapter, codecs, figures
-from aecli.chapter import Evidence
-from aecli.chapter.evidence import Lost, LostEvidenceError, Partial
+from aecli.chapter import Evidence, Step
+from aecli.chapter.evidence import DIMS, Lost, LostEvidenceError, Partial
 from aecli.codecs.base import Codec
 from aecli.codecs.pca import Pca
 from aecli.codespace.samplers import SAMPLERS
@@ -40,7 +40,6 @@ from aecli.experiments.reproduce_changes import (
     train_ordered,
 )
 from aecli.experiments.reproduce_codes import (
-    DIMS,
     measure_deleted,
     measure_listings,
     measure_one_piece,
@@ -105,7 +104,7 @@ class Gathering:
         that failed under --fail-fast."""
         stages: dict[str, Sequence[Callable[[], Found]]] = {
             "the chapter's own training": [self._as_the_chapter, self._overcomplete],
-            "the table": [self._table, self._wide],
+            "the table": [self._table, self._code_2, self._wide],
             "PCA": [self._compared, self._pca_errors],
             "paths": [self._paths, self._in_range],
             "samples": [self._samples],
@@ -117,15 +116,23 @@ class Gathering:
             ],
             "codes at work": [self._work, self._search],
             "autoencoders of latent diffusion": [self._latent_diffusion],
-            "codes and their axes": [self._axes, self._scale, self._pieces, self._linear_case],
+            "codes and their axes": [
+                self._axes,
+                self._scale,
+                self._pieces,
+                self._variance,
+                self._listings,
+            ],
         }
         found: dict[str, Any] = dict(self._facts())
         for number, (title, parts) in enumerate(stages.items(), start=1):
             self._context.terminal.say(f"reproduce {number}/{len(stages)}: {title}")
             for part in parts:
                 found |= self._tried(part)
-        lost = Lost("; ".join(self.failures))
-        return Evidence(**{field.name: lost for field in fields(Evidence)} | found)
+        if self.failures:
+            lost = Lost("; ".join(self.failures))
+            found = {field.name: lost for field in fields(Evidence)} | found
+        return Evidence(**found)
 
     def _tried(self, part: Callable[[], Found]) -> Found:
         """The part's fields; none if a training that it needs failed."""
@@ -156,8 +163,9 @@ class Gathering:
         return self._networks["32"].trained
 
     @property
-    def _by_width(self) -> dict[int, Sequence[Trained]]:
-        return {k: self._networks[str(k)].trained for k in DIMS}
+    def _by_width(self) -> Partial[int, Sequence[Trained]]:
+        there = {k: self._networks[str(k)].trained for k in DIMS if str(k) in self._networks}
+        return Partial(there, self._networks.reason)
 
     @cached_property
     def _halves(self) -> Images:
@@ -246,10 +254,8 @@ class Gathering:
         self._networks.reason = "; ".join(sweep.failures)
         self._networks |= {row.spec.key: row for row in sweep.rows}
         self._noted(sweep.failures)
-        by_width = Partial[int, Row](
-            {int(key): row for key, row in self._networks.items() if key.isdigit()}
-        )
-        by_width.reason = self._networks.reason
+        numbered = {int(key): row for key, row in self._networks.items() if key.isdigit()}
+        by_width = Partial(numbered, self._networks.reason)
         return {
             "test_mse": by_width.mapped(lambda row: row.test_mse),
             "readings": by_width.mapped(lambda row: row.reading),
@@ -257,6 +263,9 @@ class Gathering:
             "raw_knn_accuracy": _measured(sweep.raw_knn_accuracy),
             "mean_image_test_mse": sweep.mean_image_test_mse,
         }
+
+    def _code_2(self) -> Found:
+        return {"code2_knn_accuracy": _measured(self._networks["2"].reading.knn_accuracy)}
 
     def _wide(self) -> Found:
         wide = self._networks["784_wide"]
@@ -280,21 +289,22 @@ class Gathering:
     def _paths(self) -> Found:
         config = self._config
         pairs = _QUICK_PAIRS if config.quick else InterpolateConfig().pairs
-        walked, steps = {}, {}
+        found: dict[str, Any] = {}
+        steps = Partial[int, Sequence[Step]](reason=self._networks.reason)
         for key in ("2", "32"):
+            if key not in self._networks:
+                continue
             codec = config.codec.model_copy(update={"code_dim": int(key)})
             walk = InterpolateConfig(seed=config.seed, pairs=pairs, codec=codec)
             section = self._run_dir.section("interpolate" if key == "2" else f"interpolate-{key}")
             outcome = measure_paths(
                 walk, self._subject(key), self._classifier, section, self._context
             )
-            walked[key], steps[int(key)] = outcome.numbers(), steps_of(outcome.many)
-        return {
-            "leaving_2": walked["2"]["pairs_leaving"] / pairs,
-            "leaving_32": walked["32"]["pairs_leaving"] / pairs,
-            "leaving_pca_2": walked["2"]["pca_pairs_leaving"] / pairs,
-            "steps": steps,
-        }
+            walked, steps[int(key)] = outcome.numbers(), steps_of(outcome.many)
+            found[f"leaving_{key}"] = walked["pairs_leaving"] / pairs
+            if key == "2":
+                found["leaving_pca_2"] = walked["pca_pairs_leaving"] / pairs
+        return found | {"steps": steps}
 
     def _subject(self, key: str) -> Subject:
         """The first seed's codec of a row, with half of the test images held out for holes."""
@@ -307,10 +317,7 @@ class Gathering:
 
     def _in_range(self) -> Found:
         seed = self._config.seed
-        in_range, empty, normal_turning = measure_region(
-            self._by_width, self._halves, seed, self._run_dir, self._context
-        )
-        return {"in_range": in_range, "empty": empty, "normal_turning": normal_turning}
+        return measure_region(self._by_width, self._halves, seed, self._run_dir, self._context)
 
     def _samples(self) -> Found:
         draw = SampleConfig(seed=self._config.seed, samples=self._samples_drawn)
@@ -405,12 +412,11 @@ class Gathering:
         found = measure_one_piece(self._by_width, self._pca, self._images, self._run_dir)
         return {"one_piece": found}
 
-    def _linear_case(self) -> Found:
-        linear = self._linear[32]
-        return {
-            "variance_gaps": measure_variance(self._pca, linear, self._images),
-            "listings": measure_listings(self._images, self._config, self._context),
-        }
+    def _variance(self) -> Found:
+        return {"variance_gaps": measure_variance(self._pca, self._linear[32], self._images)}
+
+    def _listings(self) -> Found:
+        return {"listings": measure_listings(self._images, self._config, self._context)}
 
 
 def _recipe(config: ReproduceConfig) -> str:

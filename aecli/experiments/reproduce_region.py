@@ -1,14 +1,15 @@
 """Evidence on the region that codes occupy, for `aecli reproduce`: codes drawn from within its
 range, the area between codes that is empty, and where paths become incoherent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aecli.chapter import InRange, Step
-from aecli.chapter.evidence import ALMOST_SURELY, SELDOM
+from aecli.chapter.evidence import ALMOST_SURELY, SELDOM, Partial
 from aecli.codecs.base import Codec
 from aecli.codespace.lines import Paths
 from aecli.codespace.region import OccupiedRegion
@@ -26,19 +27,19 @@ _SHOWN = 12  # images in a row of a picture
 
 
 def measure_region(
-    networks: Mapping[int, Sequence[Trained]],
+    networks: Partial[int, Sequence[Trained]],
     halves: Images,
     seed: int,
     run_dir: RunDir,
     context: Context,
-) -> tuple[dict[int, list[InRange]], list[float], float]:
-    """By code dimension, codes drawn evenly from within the range, a value for each codec; shares
-    of the area between codes of 2 that are holes; and the turning of N(0, I) codes of 32. Holes
-    are calibrated on `halves.val`. A picture of what the first ones are decoded to."""
-    found: dict[int, list[InRange]] = {}
+) -> dict[str, Any]:
+    """Fields of the evidence: `in_range`, by code dimension, a value for each codec; `empty`, from
+    codes of 2; `normal_turning`, from those of 32. Holes are calibrated on `halves.val`. A picture
+    of what the first codes drawn are decoded to."""
+    found = Partial[int, list[InRange]](reason=networks.reason)
+    others: dict[str, Any] = {}
     empty: list[float] = []
     rows = []
-    normal_turning = 0.0
     total = sum(map(len, networks.values()))
     with context.terminal.working("drawing codes from the occupied range", total, "codecs") as done:
         for k, trained in networks.items():
@@ -51,16 +52,17 @@ def measure_region(
                 found.setdefault(k, []).append(_in_range(region, drawn))
                 if k == 2:
                     empty.append(_empty(region, codes, generator))
+                    others["empty"] = empty
                 if k == 32 and not number:
                     normal = torch.randn((_DRAWN, k), generator=generator)
-                    normal_turning = _turning(region, normal, ALMOST_SURELY)
+                    others["normal_turning"] = _turning(region, normal, ALMOST_SURELY)
                 if not number:
                     rows.append(_row(each.codec, drawn, found[k][0]))
                 done()
     note = "The first codes drawn, each unit evenly from the middle 99% of its values."
     title = f"Decoded from within the occupied range ({halves.title})"
     draw_rows("in_range", rows, title, note, halves, run_dir, "in holes")
-    return found, empty, normal_turning
+    return {"in_range": found, **others}
 
 
 def _range(codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -129,13 +129,14 @@ def deleted_units(
         figure = new_figure(9, 4.8)
         axes = figure.subplots()
         handles: list[Any] = []
-        for errors, whole, colour, mark, name in (
-            (mse, whole_mse, NETWORK, "o", "this codec, without a unit"),
-            (pca_mse, pca_whole_mse, BASELINE, "s", "PCA, without a component"),
+        for errors, whole, colour, mark, name, parts in (
+            (mse, whole_mse, NETWORK, "o", "this codec", "unit"),
+            (pca_mse, pca_whole_mse, BASELINE, "s", "PCA", "component"),
         ):
-            handles += axes.plot(errors, mark, color=colour, ms=6, label=name)
-            line = axes.axhline(whole, color=colour, lw=1.5, label="with all of them")
-            handles.append(line)
+            label = f"{name}, without a {parts}"
+            handles += axes.plot(errors, mark, color=colour, ms=6, label=label)
+            label = f"{name}, with all {parts}s"
+            handles.append(axes.axhline(whole, color=colour, lw=1.5, label=label))
             axes.vlines(range(len(errors)), whole, errors, color=colour, lw=1, alpha=0.4)
         log_mse_axis(axes)
         unit_axis(axes, len(mse))

@@ -57,6 +57,12 @@ def correlations(codes: Tensor) -> Tensor:
     return scaled.T @ scaled
 
 
+def largest_angle_degrees(columns: Tensor, others: Tensor) -> float:
+    """The largest principal angle, in degrees, between what columns (pixels, k) and others span."""
+    a, b = (torch.linalg.qr(each.double())[0] for each in (columns, others))
+    return math.degrees(math.acos(torch.linalg.svdvals(a.T @ b).min().clamp(max=1).item()))
+
+
 def mean_abs_correlation(matrix: Tensor) -> float:
     """The mean absolute correlation between two different units; 0 of a single unit."""
     k = len(matrix)

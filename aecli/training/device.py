@@ -65,12 +65,20 @@ def of_jobs(config: ManyConfig) -> torch.device:
 
 def _device(asked: str) -> torch.device:
     """The device that `asked` means. Raises UsageError if it is not on this machine."""
+    place = processes.place()
+    if place is not None and place.here > torch.cuda.device_count() and asked == "auto":
+        asked = "cpu"  # one process to a GPU, or none
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
     if asked == "auto":
         return torch.device("cuda" if available["cuda"] else "cpu")
     if not available[asked]:
         there = ", ".join(name for name, is_there in available.items() if is_there)
         raise UsageError(f"device={asked}: not on this machine, which has {there}")
+    if place is not None and asked == "cuda" and place.here > torch.cuda.device_count():
+        raise UsageError(
+            f"torchrun: {place.here} processes here, and {torch.cuda.device_count()} of CUDA's"
+            " GPUs: each process takes one"
+        )
     return torch.device(asked)
 
 

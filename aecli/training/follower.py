@@ -4,7 +4,8 @@ import signal
 
 import torch
 
-from aecli import codecs
+from aecli import codecs, interrupts
+from aecli.codecs.base import Codec
 from aecli.config import NetworkConfig
 from aecli.data import datasets
 from aecli.data.facts import image_shape
@@ -22,8 +23,10 @@ def lead(config: NetworkConfig, images: Images) -> None:
     from_the_first({"config": config, "sha256": images.sha256})
 
 
-def set_out(training: Training) -> None:
-    """Give every process the leader's state of the training, which may be in its midst."""
+def set_out(codec: Codec, training: Training) -> None:
+    """Give every process the leader's numbers, of layers that are not trained too, and its state of
+    the training, which may be in its midst."""
+    codec.load_state_dict(from_the_first(codec.state_dict()))
     training.restore(from_the_first(training.state()))
 
 
@@ -51,7 +54,7 @@ def follow(place: Place, offline: bool) -> None:
     is_warm = config.train.init_from is not None
     nothing = images.val.first(0)
     training = Training(codec, images.train, nothing, config.train, order, is_warm, place)
-    set_out(training)
+    set_out(codec, training)
     while not training.is_done:
         training.take_step()
         if training.is_epoch_over:
@@ -60,7 +63,7 @@ def follow(place: Place, offline: bool) -> None:
 
 def _heed(how: signal.Handlers) -> None:
     """Take the signals that end a process in one way."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in interrupts.SIGNALS:
         signal.signal(number, how)
 
 

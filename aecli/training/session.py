@@ -53,7 +53,7 @@ def train_codec(
     _note_pretrained(codec, run_dir)
     records = _go_on_from_checkpoint(training, config, context, run_dir)
     if place is not None:
-        follower.set_out(training)
+        follower.set_out(codec, training)
     rows = [record.row() for record in records]
     saved = time.monotonic()
     with (

@@ -60,9 +60,8 @@ class Together(Work):
         if batch.mask is None or own.mask is None:
             return of_images.expand(len(self._engine.terms))
         of_pixels = own.mask.sum() / batch.mask.sum().clamp_min(1)
-        by_image = loss.name == "elbo"  # all its terms but the mse are means over images
         return torch.stack(
-            [of_images if by_image and name != "mse" else of_pixels for name in self._engine.terms]
+            [of_images if name in loss.by_image else of_pixels for name in self._engine.terms]
         )
 
 
@@ -90,5 +89,7 @@ def _told_if_lost(act: Callable[[], Any]) -> None:
     """Do what takes every process. Raises ProcessLost if one is no longer there."""
     try:
         act()
-    except (dist.DistError, RuntimeError) as error:  # gloo tells a closed connection by the latter
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # gloo tells a closed connection by one of no other class
         raise ProcessLost(str(error).splitlines()[0].split("] ", 1)[-1]) from error
