@@ -249,7 +249,7 @@ def test_pca_compare_where_pca_leaves_no_error(inside):
         (["sample", "--codec", "dct", "--code-dim", "900"], "must be at most 784"),
         (["interpolate", "--codec", "pca", "--code-dim", "900"], "must be at most 784"),
         (
-            ["reproduce", "--set", "data.limit_train=255", "--batch-size", "100"],
+            ["reproduce", "--set", "data.limit_train=255", "--set", "train.batch_size=100"],
             "data.limit_train=255 must be at least 256",
         ),
         (["reproduce", "--set", "codec.name=linear"], "reproduce judges codec.name=mlp only"),
