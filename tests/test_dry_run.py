@@ -137,3 +137,35 @@ def test_the_command_line_is_one_layer(inside):
     idle = inside("train", "--codec", "pca", "--set", "train.epochs=7", "--dry-run")
     assert idle.code == 2
     assert "--set train.epochs=7: train.epochs=7 has no effect" in idle.stderr
+
+
+def test_a_dry_sweep_tells_its_jobs_and_their_seconds_by_earlier_ones(inside, jobs_here):
+    sweep = ("sweep-codedim", "2", "3", *FEW_IMAGES, "--seeds", "2", "--jobs", "2")
+    look = json.loads(inside(*sweep, "--dry-run", "--json").stdout)
+    assert (look["jobs"], look["jobs_at_a_time"], look["jobs_seconds"]) == (4, 2, None)
+    assert look["jobs_longest_first"][0] == "mlp code 3 (256-64), seed 0"
+    assert look["jobs_longest_first"][-1] == "mlp code 2 (256-64), seed 1"
+    assert 1e6 < look["bytes_of_a_job"] < 1e9
+    done = inside(*sweep)
+    assert done.code == 0, done.stderr
+    kept = [json.loads(path.read_text()) for path in done.run.glob("jobs/*/history.json")]
+    seconds = sum(row["seconds"] for job in kept for row in job["history"])
+    told = json.loads(inside(*sweep, "--dry-run", "--json").stdout)
+    assert told["jobs_seconds"] == pytest.approx(seconds / 2, rel=0.5, abs=0.1)
+    twice = json.loads(inside(*sweep, "--set", "train.epochs=10", "--dry-run", "--json").stdout)
+    assert twice["jobs_seconds"] == pytest.approx(2 * told["jobs_seconds"], abs=0.2)
+    other = inside(*sweep, "--recipe", "chapter", "--dry-run")
+    assert "\n# jobs_seconds: unknown\n" in other.stdout
+    assert "\n# jobs_longest_first: mlp code 3 (256-64), seed 0; mlp" in other.stdout
+    [first, *_] = done.run.glob("jobs/*/history.json")
+    first.write_text("[]")  # a job that cannot be read tells nothing
+    assert json.loads(inside(*sweep, "--dry-run", "--json").stdout)["jobs_seconds"]
+
+
+@pytest.mark.parametrize(("command", "jobs"), [("pca-compare", 4), ("sweep-downsampling", 6)])
+def test_every_sweep_foresees_its_jobs(inside, command, jobs):
+    dims = ("2", "3") if command == "pca-compare" else ("8",)
+    told = inside(command, *dims, *FEW_IMAGES, "--seeds", "1", "--dry-run", "--json")
+    assert told.code == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["jobs"] == len(found["jobs_longest_first"]) == jobs

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from aecli.config import SweepConfig
 from aecli.config.effects import idle_settings
@@ -174,3 +175,33 @@ def test_train_imports_nothing_of_dask(tmp_path):
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        ([{}, {}], {}),
+        ([{"threads": 2.0}, {}], {"resources": {"threads": 2.0}}),
+        ([{"gpu": 1.0, "threads": 8.0}], {"resources": {"threads": 2.0, "gpu": 0.25}}),
+    ],
+)
+def test_a_task_takes_the_resources_that_workers_offer(offered, taken):
+    client = SimpleNamespace(run=lambda _: dict(enumerate(offered)))
+    place = Place(1, resources={"threads": 2.0, "gpu": 0.25})
+    assert on_dask._taken(client, place) == taken
+
+
+def test_resources_that_no_worker_has_are_named():
+    client = SimpleNamespace(run=lambda _: {"a": {"threads": 1.0}, "b": {"gpu": 1.0}})
+    with pytest.raises(UsageError, match=r"no worker .* of one training: threads=2, gpu=0\.25"):
+        on_dask._taken(client, Place(1, resources={"threads": 2.0, "gpu": 0.25}))
+
+
+def test_a_worker_tells_what_it_offers():
+    cluster = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    offered = {"threads": 2}
+    with (
+        LocalCluster(**cluster, resources=offered, dashboard_address=None) as there,
+        Client(there, set_as_default=False) as client,
+    ):
+        assert list(client.run(on_dask._resources).values()) == [offered]

@@ -1,6 +1,7 @@
 """`--dry-run`: what a run would meet before its first step, without writing or downloading."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ import torch
 
 from aecli import codecs
 from aecli.config import (
+    ManyConfig,
     NetworkConfig,
     TrainedConfig,
     quick_images,
@@ -17,8 +19,11 @@ from aecli.data import datasets, facts, sources
 from aecli.errors import StorageError
 from aecli.experiments.subject import require_shape
 from aecli.runs import preflight
+from aecli.runs.pace import paces
 from aecli.runs.run import Run
 from aecli.terminal import Terminal
+from aecli.training import device
+from aecli.training.jobs import Job, amount_of, at_a_time, longest_first
 
 Config = TypeVar("Config", bound=NetworkConfig)
 
@@ -48,6 +53,33 @@ def foresee(
         "training_images": n_train,
         "validation_images": images.n_val,
         "parameters": parameters,
+    }
+
+
+def foresee_jobs(
+    config: ManyConfig, jobs: Sequence[Job], images: int, runs_dir: Path
+) -> dict[str, Any]:
+    """Facts on the trainings of a run on so many images, in the order in which they are begun.
+
+    Seconds are those that the kept jobs of runs in `runs_dir` tell: None if none of the same kind
+    is there.
+    """
+    shape = facts.image_shape(config.data)
+    ordered, workers = longest_first(jobs, shape), at_a_time(config, len(jobs))
+    threads, where = config.threads or 1, device.of_jobs(config).type
+    known = paces(runs_dir)
+    seconds = []
+    for job in ordered:
+        amount = amount_of(job, shape, images, threads, where)
+        if amount.kind in known:
+            seconds.append(known[amount.kind] * amount.work)
+    is_known = len(seconds) == len(ordered)
+    return {
+        "jobs": len(ordered),
+        "jobs_at_a_time": workers,
+        "jobs_longest_first": [job.title for job in ordered],
+        "jobs_seconds": round(max(sum(seconds) / workers, *seconds), 1) if is_known else None,
+        "bytes_of_a_job": round(preflight.memory_of_a_job(config)),
     }
 
 

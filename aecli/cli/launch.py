@@ -422,18 +422,29 @@ def _experiment(config: NetworkConfig) -> Any:
     return importlib.import_module(f"aecli.experiments.{config.experiment.replace('-', '_')}")
 
 
+def _in_words(fact: Any) -> str:
+    """A fact of a dry run as a comment has it."""
+    if isinstance(fact, list):
+        return "; ".join(fact)
+    return "unknown" if fact is None else str(fact)
+
+
 def _dry_run(config: NetworkConfig, options: Options, terminal: Terminal) -> None:
     """Check all that can be known of a run before it; print its config; write nothing."""
-    from aecli.cli.dryrun import foresee
+    from aecli.cli.dryrun import foresee, foresee_jobs
 
     config, resumed = _continued(config, options, terminal)
     config = _decided(config, options.runs_dir)
     if resumed is not None:
         terminal.say(f"would go on in {resumed}")
     config, facts = foresee(config, options.runs_dir, options.offline, terminal)
-    _experiment(config).check(config, facts["training_images"])
+    experiment = _experiment(config)
+    experiment.check(config, facts["training_images"])
+    if isinstance(config, ManyConfig) and hasattr(experiment, "jobs"):
+        jobs = experiment.jobs(config)
+        facts |= foresee_jobs(config, jobs, facts["training_images"], options.runs_dir)
     if terminal.as_json:
         terminal.json({"config": settings_of(config), **facts})
     else:
-        comments = "".join(f"# {name}: {fact}\n" for name, fact in facts.items())
+        comments = "".join(f"# {name}: {_in_words(fact)}\n" for name, fact in facts.items())
         terminal.data(to_yaml(config) + comments.rstrip("\n"))

@@ -128,23 +128,37 @@ def linear_fit(config: PcaCompareConfig) -> FitConfig:
     return with_values(LINEAR_FIT, {"optimizer.precision": config.train.optimizer.precision})
 
 
-def measure_comparison(
-    config: PcaCompareConfig, images: Images, run_dir: RunDir, context: Context
-) -> Comparison:
-    """The comparison that `config` asks for; its tables and figures are left in `run_dir`."""
-    check(config, len(images.train))
+def jobs(config: PcaCompareConfig) -> list[Job]:
+    """The trainings of a comparison."""
+    networks = (job for of_dim in _networks(config).values() for job in of_dim)
+    return [*_linears(config).values(), *networks]
+
+
+def _networks(config: PcaCompareConfig) -> dict[int, list[Job]]:
+    """The trainings of the codec at each code dimension, one for each seed."""
     seeds = range(config.seed, config.seed + config.seeds)
-    networks = {
+    return {
         k: [
             Job(config.codec.model_copy(update={"code_dim": k}), config.train, seed)
             for seed in seeds
         ]
         for k in config.code_dims
     }
+
+
+def _linears(config: PcaCompareConfig) -> dict[int, Job]:
+    """The training of a linear autoencoder at each code dimension."""
     fit = linear_fit(config)
-    linears = {k: Job(LinearConfig(code_dim=k), fit, config.seed) for k in config.code_dims}
-    jobs = [*linears.values(), *(job for of_dim in networks.values() for job in of_dim)]
-    trainings = train_all(jobs, images, config, run_dir, context)
+    return {k: Job(LinearConfig(code_dim=k), fit, config.seed) for k in config.code_dims}
+
+
+def measure_comparison(
+    config: PcaCompareConfig, images: Images, run_dir: RunDir, context: Context
+) -> Comparison:
+    """The comparison that `config` asks for; its tables and figures are left in `run_dir`."""
+    check(config, len(images.train))
+    networks, linears = _networks(config), _linears(config)
+    trainings = train_all(jobs(config), images, config, run_dir, context)
     trainings.require_all()
     trained = trainings.done
     with context.terminal.working("PCA of all components"):

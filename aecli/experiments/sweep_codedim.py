@@ -185,6 +185,16 @@ def _order_in_words(sweep: Sweep) -> list[str]:
     return [f"Rank correlation of unit and variance, -1 if in order, by seed: {each}."]
 
 
+def jobs(config: SweepConfig) -> list[Job]:
+    """The trainings of a sweep, each once."""
+    return list(dict.fromkeys(job for of_row in _by_row(config).values() for job in of_row))
+
+
+def _by_row(config: SweepConfig) -> dict[RowSpec, list[Job]]:
+    specs = row_specs(config)
+    return {spec: _jobs(specs[-1] if spec.is_ordered else spec, config) for spec in specs}
+
+
 def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context: Context) -> Sweep:
     """The measured table of `config`; its tables and figures are left in `run_dir`."""
     check(config, len(images.train))
@@ -194,9 +204,8 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
             " the probes of a table learn nothing; take more"
         )
     specs = row_specs(config)
-    jobs = {spec: _jobs(specs[-1] if spec.is_ordered else spec, config) for spec in specs}
-    every = dict.fromkeys(job for of_row in jobs.values() for job in of_row)
-    trainings = train_all(list(every), images, config, run_dir, context)
+    by_row = _by_row(config)
+    trainings = train_all(jobs(config), images, config, run_dir, context)
     with context.terminal.working("reading the images"):
         reader = Reader(images)
     with context.terminal.working("PCA of all components"):
@@ -205,10 +214,10 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
         baselines = Baselines(images, max(spec.codec.code_dim for spec in specs), pca)
     rows = []
     variance = pixel_variance(images.test)
-    whole = [spec for spec in specs if trainings.all(jobs[spec]) is not None]
+    whole = [spec for spec in specs if trainings.all(by_row[spec]) is not None]
     with context.terminal.working("measuring the rows", len(whole), "rows") as advance:
         for spec in whole:
-            trained = trainings.all(jobs[spec])
+            trained = trainings.all(by_row[spec])
             assert trained is not None
             if spec.is_ordered:
                 trained = [
@@ -221,7 +230,7 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     if not rows:
         trainings.require_all()
     constant = images.mean_image_mse()
-    largest = trainings.all(jobs[specs[-1]]) if config.ordered else None
+    largest = trainings.all(by_row[specs[-1]]) if config.ordered else None
     orders = [unit_order(metrics.encode(each.codec, images.test)) for each in largest or ()]
     sweep = Sweep(images.name, rows, *raw_accuracies, constant, trainings.failures(), orders)
     context.terminal.warn(

@@ -104,22 +104,30 @@ def fit_of(kind: str, config: SweepDownsamplingConfig) -> FitConfig:
     return config.train.model_copy(update={"loss": ElboLoss(beta=BETA_OF_LATENT_DIFFUSION)})
 
 
+def jobs(config: SweepDownsamplingConfig) -> list[Job]:
+    """The trainings of a sweep, each once."""
+    return list(dict.fromkeys(job for of_row in _by_row(config).values() for job in of_row))
+
+
+def _by_row(config: SweepDownsamplingConfig) -> dict[RowSpec, list[Job]]:
+    seeds = range(config.seed, config.seed + config.seeds)
+    return {
+        spec: [Job(spec.codec, fit_of(spec.kind, config), seed) for seed in seeds]
+        for spec in row_specs(config)
+    }
+
+
 def _measured(
     config: SweepDownsamplingConfig, images: Images, run_dir: RunDir, context: Context
 ) -> tuple[list[Row], list[dict[str, Any]], list[str]]:
     """The rows, the table of them and of the baselines, and a line for each training that failed;
     tables and figures are left in `run_dir`."""
-    specs = row_specs(config)
-    seeds = range(config.seed, config.seed + config.seeds)
-    jobs = {
-        spec: [Job(spec.codec, fit_of(spec.kind, config), seed) for seed in seeds] for spec in specs
-    }
-    every = list(dict.fromkeys(job for of_one in jobs.values() for job in of_one))
-    trainings = train_all(every, images, config, run_dir, context)
+    specs, by_row = row_specs(config), _by_row(config)
+    trainings = train_all(jobs(config), images, config, run_dir, context)
     rows = []
     with context.terminal.working("measuring the rows", len(specs), "rows") as advance:
         for spec in specs:
-            trained = trainings.all(jobs[spec])
+            trained = trainings.all(by_row[spec])
             if trained is not None:
                 rows.append(_row(spec, trained, images))
             advance()

@@ -158,13 +158,17 @@ class RunDir:
         self._write("model/model.safetensors", weights)
 
     def save_job(
-        self, name: str, state: Mapping[str, NDArray[Any]], records: Sequence[Mapping[str, Any]]
+        self,
+        name: str,
+        state: Mapping[str, NDArray[Any]],
+        records: Sequence[Mapping[str, Any]],
+        amount: Mapping[str, Any],
     ) -> None:
-        """jobs/`name`/: the weights of one training of many, and its history."""
+        """jobs/`name`/: the weights of one training of many, its history and its amount of work."""
         from safetensors.numpy import save
 
         arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}
-        history = _json({"format": _JOB_FORMAT, "history": records})
+        history = _json({"format": _JOB_FORMAT, "amount": amount, "history": records})
         files = {"model.safetensors": save(arrays), "history.json": history}
         storage.seal(self.jobs / name, files, self._root)
 

@@ -78,7 +78,7 @@ def _fitted(config: Config) -> tuple[Config, list[str]]:
     if isinstance(config, ManyConfig) and config.jobs is None and fitting:
         warning = (
             f"jobs={fitting} instead of {asked}: each needs about"
-            f" {storage.size(_memory(config, 3) - _memory(config, 2))} of memory, and there are"
+            f" {storage.size(memory_of_a_job(config))} of memory, and there are"
             f" {storage.size(memory)}"
         )
         return with_values(config, {"jobs": fitting}), [warning]
@@ -130,9 +130,10 @@ def trainings(config: NetworkConfig) -> int:
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
         case _:
-            # reproduce: five codes as the chapter trains, seven rows of the table, five changed
-            # trainings (a conversion, two of a scarce class, noise, order); linear ones
-            return config.seeds * (5 + 7 + 5) + 4
+            # reproduce: five codes as the chapter trains, seven rows of the table, six changed
+            # trainings (a conversion, two of a scarce class, noise, order, deformation), two of
+            # each class, nine grids; linear ones
+            return config.seeds * (5 + 7 + 6 + 2 * facts.n_classes(config.data) + 9) + 4
 
 
 def largest_codec(config: NetworkConfig) -> CodecConfig:
@@ -153,6 +154,11 @@ def largest_codec(config: NetworkConfig) -> CodecConfig:
         else None
     )
     return max((codec, wide or codec), key=lambda each: each.size(shape)[0])
+
+
+def memory_of_a_job(config: ManyConfig) -> float:
+    """Bytes that each training takes beside others."""
+    return _memory(config, 3) - _memory(config, 2)
 
 
 def _memory(config: NetworkConfig, at_a_time: int) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from aecli.lazily import named
 from aecli.runs import provenance
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
+from aecli.runs.pace import Amount
 from aecli.training import device
 from aecli.training.inheritance import inherit
 from aecli.training.loop import fit
@@ -120,9 +121,9 @@ def train_all(
     names = {job: _name(job, images, threads, where) for job in jobs}
     done = {job: _kept(job, name, images.shape, run_dir, context) for job, name in names.items()}
     missing = [job for job, found in done.items() if found is None]
-    missing.sort(key=lambda job: _work(job, images.shape), reverse=True)  # no long one comes last
+    missing = longest_first(missing, images.shape)
     shared = shared_by_all(images, config, run_dir, context, threads, where)
-    workers = min(config.jobs or _jobs_at_once(where), len(missing))
+    workers = at_a_time(config, len(missing))
     failed: dict[Job, str] = {}
     at_once = f", {max(workers, 1)} at a time" if config.scheduler is None else ""
     text = f"training {len(missing)} of {len(jobs)} codecs{at_once}"
@@ -130,7 +131,10 @@ def train_all(
         engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
         tasks = [(job, begun.get(job.ancestor), i) for i, job in enumerate(missing)]
         each = [names[job] for job in missing]
-        place = Place(workers, context.job_timeout, each, config.scheduler)
+        resources = {"threads": float(threads)}
+        if where == "cuda":
+            resources["gpu"] = 1 / _JOBS_OF_A_GPU
+        place = Place(workers, context.job_timeout, each, config.scheduler, resources)
         outcomes = engine(_train, shared, tasks, place) if tasks else ()
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
@@ -146,7 +150,8 @@ def train_all(
                 continue
             state, records = outcome
             rows = [record.row() for record in records]
-            run_dir.save_job(names[job], state, rows)
+            amount = amount_of(job, images.shape, len(images.train), threads, where)
+            run_dir.save_job(names[job], state, rows, amount.noted())
             if context.log is not None:
                 run_dir.log_scalars(rows, names[job])
                 run_dir.close_logs()
@@ -235,15 +240,33 @@ def _train(
     return _state(codec), records
 
 
+def longest_first(jobs: Iterable[Job], shape: ImageShape) -> list[Job]:
+    """The order in which jobs are begun: no long one comes last, beside idle cores."""
+    return sorted(jobs, key=lambda job: _work(job, shape), reverse=True)
+
+
 def _work(job: Job, shape: ImageShape) -> int:
     """A number that grows with the seconds of a training on images of a shape."""
     return sum(job.codec.size(shape)) * job.fit.epochs
 
 
-def _jobs_at_once(kind: str) -> int:
-    """The number of jobs at a time, where none is given."""
+def amount_of(job: Job, shape: ImageShape, images: int, threads: int, where: str) -> Amount:
+    """The amount of work in a training on so many images."""
+    fit = job.fit
+    words = [job.codec.name, *(["variational"] if job.codec.is_variational else [])]
+    if not job.codec.solved:
+        precision = device.facts(torch.device(where), fit)["precision"]
+        words += [f"by {fit.optimizer.name}", f"batch {fit.batch_size}", str(precision)]
+    words += [f"{threads} threads", where]
+    return Amount(", ".join(words), float(_work(job, shape) * images))
+
+
+def at_a_time(config: ManyConfig, jobs: int) -> int:
+    """The number of `jobs` that run at the same time on this machine."""
     cores = machine.usable_cores()
-    return min(cores, _JOBS_OF_A_GPU * torch.cuda.device_count()) if kind == "cuda" else cores
+    if device.of_jobs(config).type == "cuda":
+        cores = min(cores, _JOBS_OF_A_GPU * torch.cuda.device_count())
+    return min(config.jobs or cores, jobs)
 
 
 def _device(kind: str, turn: int) -> torch.device:

@@ -55,6 +55,7 @@ def do_on_dask(
         scheduler = _scheduler(distributed, place, stack)
         client = stack.enter_context(_client(distributed, scheduler))
         _require_alike(client)
+        resources = _taken(client, place)
         started: Started = {}
         client.subscribe_topic(_STARTED, _Noting(started))
         with warnings.catch_warnings():
@@ -69,7 +70,7 @@ def do_on_dask(
         def submit(index: int, again: str = "") -> None:
             key = f"aecli-{place.names[index]}-{call}{again}"
             arguments = (work, common, tasks[index], key, _versions())
-            left[key] = client.submit(_do, *arguments, key=key, pure=False)
+            left[key] = client.submit(_do, *arguments, key=key, pure=False, **resources)
             index_of[key] = index
             coming.add(left[key])
 
@@ -258,6 +259,26 @@ def _require_alike(client: Any) -> None:
     for address, versions in found.items():
         if versions != _versions():
             raise UsageError(_differ(address, versions, _versions()))
+
+
+def _taken(client: Any, place: Place) -> dict[str, Any]:
+    """The resources that each task takes, as Dask is told: those of `place.resources` that workers
+    offer (`--resources "threads=8 gpu=1"`); none where they offer none. Raises UsageError if no
+    worker has as much."""
+    offered = list(client.run(_resources).values())
+    taken = {
+        name: amount
+        for name, amount in place.resources.items()
+        if any(name in of_one for of_one in offered)
+    }
+    if not any(all(of_one.get(k, 0) >= n for k, n in taken.items()) for of_one in offered):
+        asked = ", ".join(f"{name}={amount:g}" for name, amount in taken.items())
+        raise UsageError(f"no worker of Dask's has the resources of one training: {asked}")
+    return {"resources": taken} if taken else {}
+
+
+def _resources(dask_worker: Any) -> dict[str, float]:
+    return dict(dask_worker.state.total_resources)
 
 
 def _versions() -> Versions:

@@ -9,8 +9,8 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
@@ -50,6 +50,8 @@ class Place:
     """A name for each task, the same only for the same task."""
     scheduler: str | None = None
     """Address of a scheduler, or a file that has it, for an engine that has one."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Threads and share of a GPU that each task takes, where an engine's workers offer such."""
 
 
 @dataclass(eq=False)
