@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from aecli.config import EXPERIMENTS, resolve, set_layer
+from aecli.config import EXPERIMENTS, ManyConfig, resolve, set_layer
 from aecli.training import device
 from tests.conftest import FEW_IMAGES, SMALL
 
@@ -83,7 +83,7 @@ def test_nothing_is_left_open(inside, small_run, experiment):
     )
     assert done.code == 0, done.stderr
     config = json.loads(done.stdout)["config"]
-    many = experiment in ("sweep-codedim", "pca-compare", "evaluate", "reproduce")
+    many = issubclass(EXPERIMENTS[experiment], ManyConfig)
     assert config["device"] in ("cpu", "cuda")
     assert config["threads"] == (1 if many else device.usable_cores())
     assert config["train"]["precision"] in ("fp32", "bf16")

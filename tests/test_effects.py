@@ -41,7 +41,6 @@ IDLE = [
     ("sample", ["run=x", "checkpoint_seconds=1"], "checkpoint_seconds", "nothing is trained"),
     ("sample", ["run=x", "device=cuda"], "device", "on the CPU"),
     ("train", ["codec.name=pca", "device=cuda"], "device", "solved for, on the CPU"),
-    ("sweep-codedim", ["checkpoint_seconds=1"], "checkpoint_seconds", "when it is done"),
     ("sweep-codedim", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
     ("sweep-codedim", ["codec.name=dct", "variants=[sparse]"], "variants", "solved for"),
     ("sweep-codedim", ["variants=[masking]", "train.noise=gaussian"], "train.noise", "variants="),
@@ -50,7 +49,7 @@ IDLE = [
     ("sweep-codedim", ["ordered=true", "train.ordered=true"], "train.ordered", "sets it itself"),
     ("train", ["codec.code_dim=1", "train.ordered=true"], "train.ordered", "has no order"),
     ("pca-compare", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
-    ("evaluate", ["checkpoint_seconds=1"], "checkpoint_seconds", "when it is done"),
+    ("evaluate", ["run=x", "checkpoint_seconds=1"], "checkpoint_seconds", "nothing is trained"),
     ("evaluate", ["parts=retrieval", "anomaly.code_dim=8"], "anomaly.code_dim", "not among"),
     ("evaluate", ["run=x", "parts=retrieval", "jobs=2"], "jobs", "nothing is trained"),
     ("evaluate", ["run=x", "parts=retrieval", "seeds=2"], "seeds", "trained or drawn"),
@@ -225,7 +224,6 @@ def test_many_trainings_run_on_the_cpu_or_on_cuda():
 
 def test_the_schema_leaves_out_what_has_no_effect():
     schema = json_schema("sweep-codedim")
-    assert "checkpoint_seconds" not in schema["properties"]
     for codec in ("MlpConfig", "LinearConfig", "PcaConfig", "DctConfig"):
         assert "code_dim" not in schema["$defs"][codec]["properties"]
     assert "code_dim" in json_schema("train")["$defs"]["MlpConfig"]["properties"]

@@ -168,7 +168,6 @@ class ManyConfig(NetworkConfig):
     """
 
     NO_EFFECT: ClassVar[dict[str, str]] = {
-        "checkpoint_seconds": "each training is saved when it is done, not before",
         "codec.code_dim": "code_dims says which are trained",
     }
     """Keys of all experiments that change nothing here, with the reason."""
@@ -278,7 +277,6 @@ class SweepDownsamplingConfig(ManyConfig):
     """Settings of `aecli sweep-downsampling`: codes of as many numbers on ever coarser grids."""
 
     NO_EFFECT: ClassVar[dict[str, str]] = {
-        "checkpoint_seconds": "each training is saved when it is done, not before",
         "codec.downsampling": "downsamplings says which are trained",
         "codec.shortcuts": "codecs says if there are codecs without",
     }
@@ -420,9 +418,7 @@ class AnomalySection(Section):
 class EvaluateConfig(ManyConfig, TrainedConfig):
     """Settings of `aecli evaluate`: codes at work, beside PCA's and pixels."""
 
-    NO_EFFECT: ClassVar[dict[str, str]] = {
-        "checkpoint_seconds": ManyConfig.NO_EFFECT["checkpoint_seconds"],
-    }
+    NO_EFFECT: ClassVar[dict[str, str]] = {}
 
     experiment: Literal["evaluate"] = "evaluate"
     parts: Annotated[

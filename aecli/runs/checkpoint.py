@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _KEPT = 2
+OF_A_JOB = "checkpoint-"
+"""Beginning of the name of a folder in a run's with the checkpoints of one of its jobs."""
 FORMAT = 2
 """Number of the form in which a checkpoint is written; what had no number is of form 1."""
 
@@ -91,6 +93,13 @@ def remove(folder: Path) -> None:
         storage.remove_sealed(generation, folder.parent)
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def remove_all(run: Path) -> None:
+    """Remove every checkpoint in a run's folder, its own and those of its jobs."""
+    remove(run / "checkpoint")
+    for folder in run.glob(f"{OF_A_JOB}*"):
+        remove(folder)
 
 
 def _generations(folder: Path) -> list[Path]:

@@ -74,6 +74,11 @@ class RunDir:
         self._logs: dict[str, Scalars] = {}
 
     @property
+    def root(self) -> Path:
+        """The folder of the whole run, of which this may be a section."""
+        return self._root
+
+    @property
     def id(self) -> str:
         """The text that identifies this run, whatever its folder is called."""
         return str(self._record["id"])
@@ -225,7 +230,9 @@ class RunDir:
 
     def section(self, name: str) -> "RunDir":
         """The same run, with its own figures and tables in the folder `name`; jobs are shared."""
-        known = {key: self._record[key] for key in ("dataset",) if key in self._record}
+        known: dict[str, Any] = {
+            key: self._record[key] for key in ("dataset", "id") if key in self._record
+        }
         return RunDir(self.path / name, known, root=self._root)
 
     def fail(self, reason: str) -> None:
@@ -239,7 +246,7 @@ class RunDir:
         )
         if status == "completed":
             _point_latest_to(self.path)
-            checkpoint.remove(self.path / "checkpoint")
+            checkpoint.remove_all(self.path)
             with contextlib.suppress(OSError):  # others who wait for it see that it is gone
                 (self.path / LOCK).unlink()
 
@@ -340,7 +347,7 @@ def tidy(path: Path) -> None:
 
     The link `latest` moves to it only if it finished after the run that the link names.
     """
-    checkpoint.remove(path / "checkpoint")  # nothing is left to resume
+    checkpoint.remove_all(path)  # nothing is left to resume
     latest = path.parent / "latest"
     with contextlib.suppress(DataError):
         there = read_record(latest.resolve())

@@ -104,8 +104,9 @@ def require_room_beside(config: NetworkConfig, data: DataConfig) -> None:
 def estimate(config: NetworkConfig) -> Need:
     """Memory and disk that a run of `config` needs."""
     parameters, _ = largest_codec(config).size(facts.image_shape(config.data))
-    disk = 4.0 * parameters * trainings(config) + 2 * 20.0 * parameters + 10e6
-    return Need(_memory(config, _side_by_side(config)), disk)
+    at_a_time = _side_by_side(config)
+    disk = 4.0 * parameters * trainings(config) + at_a_time * 2 * 20.0 * parameters + 10e6
+    return Need(_memory(config, at_a_time), disk)
 
 
 def trainings(config: NetworkConfig) -> int:

@@ -22,8 +22,9 @@ from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.runs.pace import Amount
 from aecli.training import device
+from aecli.training.checkpoints import JobCheckpoint
 from aecli.training.inheritance import inherit
-from aecli.training.loop import fit
+from aecli.training.loop import Training
 from aecli.training.records import EpochRecord
 from aecli.training.shared import Named, Shared, shared_by_all
 from aecli.training.workers import Failure, Place
@@ -129,8 +130,11 @@ def train_all(
     text = f"training {len(missing)} of {len(jobs)} codecs{at_once}"
     with context.terminal.working(text, len(missing), "trainings") as advance:
         engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
-        tasks = [(job, begun.get(job.ancestor), i) for i, job in enumerate(missing)]
         each = [names[job] for job in missing]
+        tasks = [
+            (job, begun.get(job.ancestor), turn, name)
+            for turn, (job, name) in enumerate(zip(missing, each, strict=True))
+        ]
         resources = {"threads": float(threads)}
         if where == "cuda":
             resources["gpu"] = 1 / _JOBS_OF_A_GPU
@@ -148,10 +152,12 @@ def train_all(
                 if context.fail_fast:
                     raise JobsFailedError(failure_text([f"{job.title}: {outcome.reason}"]))
                 continue
-            state, records = outcome
+            state, records, faults = outcome
+            context.terminal.warn([f"{job.title}: {fault}" for fault in faults])
             rows = [record.row() for record in records]
             amount = amount_of(job, images.shape, len(images.train), threads, where)
             run_dir.save_job(names[job], state, rows, amount.noted())
+            shared.checkpoints.remove(names[job])
             if context.log is not None:
                 run_dir.log_scalars(rows, names[job])
                 run_dir.close_logs()
@@ -211,20 +217,23 @@ def _name(job: Job, images: Images, threads: int, where: str) -> str:
 
 
 def _train(
-    shared: Shared | Named, task: tuple[Job, State | None, int]
-) -> tuple[State, list[EpochRecord]]:
-    """Train a job, in a worker process or in this one where there is but one job at a time.
+    shared: Shared | Named, task: tuple[Job, State | None, int, str]
+) -> tuple[State, list[EpochRecord], list[str]]:
+    """Train a job, in a worker process or in this one where there is but one job at a time; from
+    its checkpoint, if an earlier process left one.
 
-    task: the job, the numbers that it starts from, its ancestor's, if it has one, and a number
-    that says which GPU's turn it is.
+    task: the job, the numbers that it starts from, its ancestor's, if it has one, a number that
+    says which GPU's turn it is, and the job's name. The last of what is returned are lines on
+    checkpoints that were of no use.
     """
-    job, begun, turn = task
+    job, begun, turn, name = task
     threads_before = torch.get_num_threads()
     device.seed_and_limit(job.seed, shared.threads)
     train, val = (part.of_class(job.label) for part in (shared.train, shared.val))
     try:
         codec = codecs.build(job.codec, shared.image_shape).to(_device(shared.device, turn))
         records: list[EpochRecord] = []
+        kept: JobCheckpoint | None = None
         if codec.settings.solved:
             codec.solve(train)
         else:
@@ -234,10 +243,18 @@ def _train(
                 inherit(codec, ancestor.to(codec.device), train)
             order = torch.Generator().manual_seed(job.seed)
             warm = job.ancestor is not None
-            records = list(fit(codec, train, val, job.fit, order, warm))
+            training = Training(codec, train, val, job.fit, order, warm)
+            kept = shared.checkpoints.of(name)
+            records = [] if kept is None else kept.restore(training, job.fit.loss)
+            while not training.is_done:
+                training.take_step()
+                if training.is_epoch_over:
+                    records.append(training.end_epoch())
+                if kept is not None:
+                    kept.save(training, records)
     finally:
         torch.set_num_threads(threads_before)
-    return _state(codec), records
+    return _state(codec), records, [] if kept is None else kept.faults
 
 
 def longest_first(jobs: Iterable[Job], shape: ImageShape) -> list[Job]:

@@ -14,6 +14,7 @@ from aecli.data.own.scaling import Scale
 from aecli.errors import DataError
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
+from aecli.training.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Shared:
     threads: int
     device: str
     """Kind of device that trains."""
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Named:
     offline: bool
     threads: int
     device: str
+    checkpoints: Checkpoints
 
     @property
     def train(self) -> Source:
@@ -83,8 +86,9 @@ def shared_by_all(
 ) -> Shared | Named:
     """All that jobs have in common: the images, or their name where the engine's processes may be
     those of other machines and the images are those of the run, not some of them."""
+    checkpoints = Checkpoints(run_dir.root.absolute(), run_dir.id, config.checkpoint_seconds)
     if config.engine == "local" or run_dir.noted("dataset") != images.provenance():
-        return Shared(images.shape, images.train, images.val, threads, where)
+        return Shared(images.shape, images.train, images.val, threads, where, checkpoints)
     data, paths = config.data, {}
     if data.is_own:
         paths["dataset"] = str(Path(data.dataset).resolve())
@@ -92,7 +96,8 @@ def shared_by_all(
         paths["dir"] = str(Path(data.dir).resolve())
     data = with_values(data, paths)
     offline = context.places.offline
-    return Named(images.shape, data, images.scale, identity_of(images), offline, threads, where)
+    identity, shape = identity_of(images), images.shape
+    return Named(shape, data, images.scale, identity, offline, threads, where, checkpoints)
 
 
 def identity_of(images: Images) -> dict[str, Any]:

@@ -161,11 +161,6 @@ OTHERS = {
         "device: mps",
         "c.yaml:1:1: device='mps': many trainings run on the CPU or on CUDA's GPUs",
     ),
-    "checkpoints of many trainings": (
-        "pca-compare",
-        "checkpoint_seconds: 1",
-        "c.yaml:1:1: checkpoint_seconds=1 has no effect",
-    ),
     "a codec that no claim is about": (
         "reproduce",
         "codec: {name: linear}",
