@@ -11,6 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,6 +20,7 @@ from distributed import LocalCluster
 from aecli.config import DataConfig, FitConfig, MlpConfig
 from aecli.data import datasets, sources
 from aecli.training import jobs, workers
+from aecli.training.checkpoints import Checkpoints
 from aecli.training.jobs import Job
 from aecli.training.on_dask import do_on_dask
 from aecli.training.shared import Shared
@@ -67,9 +69,10 @@ def trainings(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of as many trainings by both engines, medians over rounds in turns."""
     config = DataConfig(dataset="mnist", val=0, limit_train=options.images)
     images = datasets.load(config, sources.default_places(), lambda _: None)
-    shared = Shared(images.shape, images.train, images.val, 1, "cpu")
+    nowhere = Checkpoints(Path("nowhere"), "", 30.0)
+    shared = Shared(images.shape, images.train, images.val, 1, "cpu", nowhere)
     fit = FitConfig(epochs=options.epochs)
-    tasks = [(Job(MlpConfig(), fit, seed), None, 0) for seed in range(options.trainings)]
+    tasks = [(Job(MlpConfig(), fit, seed), None, 0, str(seed)) for seed in range(options.trainings)]
     seconds: dict[str, list[float]] = {"local": [], "dask": [], "dask, workers there": []}
     for _ in range(options.rounds):
         seconds["local"].append(_timed(workers.do_locally, jobs._train, shared, tasks))

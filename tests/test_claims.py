@@ -438,6 +438,10 @@ def test_the_other_ways_out(name, change, verdict):
 
 
 def test_a_reason_follows_the_evidence():
+    alike = {k: [Step(0.5, in_hole=0.8, incoherent=0.4, both=0.3)] for k in (2, 32)}
+    assert judged("incoherent-in-holes", steps=alike).reason == (
+        "no more of the incoherent ones are than of all codes on the paths"
+    )
     better = {"pca_test_mse": {32: 0.0168}, "test_mse": {32: [0.005]}}
     assert "(recipe chapter, 5 epochs) loses" in judged("sanity-check", **better).reason
     assert "recipe muon, 7 epochs beats it" in judged("sanity-check", **better).reason
@@ -637,7 +641,7 @@ def test_every_claim_says_how_it_is_judged_and_what_follows(claim):
         ("one-blob", "at 4.0 points at a code of 2, 1.0 points at a code of 8"),
         ("sweet-spot", "at 80.0% a smaller code is sharp; at 95.0% 32 is not"),
         ("in-range", "code 2: at 30%, or if holes began at 2.00 times the distance; code 8"),
-        ("incoherent-in-holes", "at 75% (code 2), 75% (code 32)"),
+        ("incoherent-in-holes", "at 75% (code 2; of all codes 40.0%), 75% (code 32; of all"),
         ("pca-32", "at 0.0% of the printed number"),
         ("empty-between", "at 21% of the area"),
         ("cheap-decoding", "at 1/200 of a block"),

@@ -49,7 +49,12 @@ IDLE = [
     ("sweep-codedim", ["ordered=true", "train.ordered=true"], "train.ordered", "sets it itself"),
     ("train", ["codec.code_dim=1", "train.ordered=true"], "train.ordered", "has no order"),
     ("pca-compare", ["codec.code_dim=8"], "codec.code_dim", "code_dims says"),
-    ("evaluate", ["run=x", "checkpoint_seconds=1"], "checkpoint_seconds", "nothing is trained"),
+    (
+        "evaluate",
+        ["run=x", "parts=retrieval", "checkpoint_seconds=1"],
+        "checkpoint_seconds",
+        "nothing is trained",
+    ),
     ("evaluate", ["parts=retrieval", "anomaly.code_dim=8"], "anomaly.code_dim", "not among"),
     ("evaluate", ["run=x", "parts=retrieval", "jobs=2"], "jobs", "nothing is trained"),
     ("evaluate", ["run=x", "parts=retrieval", "seeds=2"], "seeds", "trained or drawn"),

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from aecli.errors import StorageError
+from aecli.runs import checkpoint
 from aecli.training.checkpoints import Checkpoints
 from aecli.training.loop import Training
 from tests.conftest import FEW_IMAGES
@@ -65,9 +68,6 @@ def test_a_checkpoint_that_cannot_be_read_costs_time_and_is_told(inside, jobs_he
 
 
 def test_a_disk_that_takes_no_checkpoint_does_not_stop_a_job(inside, jobs_here, monkeypatch):
-    from aecli.errors import StorageError
-    from aecli.runs import checkpoint
-
     def full(*_):
         raise StorageError("no room")
 
@@ -81,7 +81,41 @@ def test_a_disk_that_takes_no_checkpoint_does_not_stop_a_job(inside, jobs_here, 
 
 def test_a_run_that_cannot_be_reached_has_no_checkpoint(tmp_path):
     assert Checkpoints(tmp_path / "gone", "a", 1.0).of("job") is None
-    (tmp_path / "run.json").write_text(json.dumps({"id": "another"}))
+    record = {"id": "another", "status": "running"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
     assert Checkpoints(tmp_path, "a", 1.0).of("job") is None
     there = Checkpoints(tmp_path, "another", 1.0).of("job")
     assert there.folder == Path(tmp_path / "checkpoint-job")
+    done = {"id": "another", "status": "completed"}
+    (tmp_path / "run.json").write_text(json.dumps(done))
+    assert Checkpoints(tmp_path, "another", 1.0).of("job") is None
+
+
+def test_a_state_that_does_not_fit_is_given_back_whole(inside, jobs_here, steps):
+    twin = inside(*SWEEP)
+    steps[:] = [7]
+    cut = inside(*SWEEP)
+    for folder in cut.run.glob("checkpoint-*"):
+        found, _ = checkpoint.load(folder, json.loads((cut.run / "run.json").read_text())["id"])
+        broken = found.state | {"generator": torch.zeros(3, dtype=torch.uint8)}
+        for _ in range(2):  # the older generation goes
+            checkpoint.save(
+                folder, json.loads((cut.run / "run.json").read_text())["id"], broken, []
+            )
+    steps[:] = [None]
+    done = inside(*SWEEP, "--continue")
+    assert (done.code, len(steps[1:])) == (0, 2 * STEPS), done.stderr
+    assert "begun anew: not the state of such a training" in " ".join(done.stderr.split())
+    assert left_behind(done.run) == left_behind(twin.run)
+
+
+def test_a_folder_that_cannot_be_read_costs_time(inside, jobs_here, monkeypatch):
+    def refused(*_):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(checkpoint, "_generations", refused)
+    done = inside(*SWEEP)
+    assert done.code == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "begun anew: not yours" in said
+    assert said.count("no checkpoint: not yours") == 2  # once for each job

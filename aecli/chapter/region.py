@@ -42,7 +42,7 @@ def empty_between(e: Evidence) -> Judgement:
 
 
 def incoherent_in_holes(e: Evidence) -> Judgement:
-    words, explained = [], []
+    words, explained, mostly = [], [], False
     for k in WALKED:
         incoherent, in_hole, both = between(e.steps[k])
         if not incoherent:
@@ -53,6 +53,7 @@ def incoherent_in_holes(e: Evidence) -> Judgement:
             f"codes of {k}: {100 * incoherent:.1f}% of images between are incoherent,"
             f" {100 * share:.0f}% of them in holes, where {100 * in_hole:.1f}% of all codes are"
         )
+        mostly |= share > IN_HOLES
         if share > IN_HOLES and share > in_hole:
             explained.append(k)
     measured = "; ".join(words)
@@ -65,6 +66,8 @@ def incoherent_in_holes(e: Evidence) -> Judgement:
         reason = "else holes do not explain most of the incoherent images"
         return Judgement(f"{ONLY_IF} the code dimension is {explained[0]}", measured, reason)
     reason = "most incoherent images are decoded from codes that are in no hole by our rule"
+    if mostly:
+        reason = "no more of the incoherent ones are than of all codes on the paths"
     return Judgement(FAILS, measured, reason)
 
 

@@ -193,8 +193,8 @@ def empty_between(e: Evidence) -> str:
 def incoherent(e: Evidence) -> str:
     shares = {k: region.between(e.steps[k]) for k in region.WALKED}
     words = (
-        f"{100 * both / incoherent:.0f}% (code {k})"
-        for k, (incoherent, _, both) in shares.items()
+        f"{100 * both / incoherent:.0f}% (code {k}; of all codes {100 * in_hole:.1f}%)"
+        for k, (incoherent, in_hole, both) in shares.items()
         if incoherent
     )
     return f"at {', '.join(words)}"

@@ -59,10 +59,10 @@ def foresee(
 def foresee_jobs(
     config: ManyConfig, jobs: Sequence[Job], images: int, runs_dir: Path
 ) -> dict[str, Any]:
-    """Facts on the trainings of a run on so many images, in the order in which they are begun.
+    """Facts on the trainings of a whole run on so many images, in the order of their beginning.
 
     Seconds are those that the kept jobs of runs in `runs_dir` tell: None if none of the same kind
-    is there.
+    is there, of codecs that are solved for, and on a cluster.
     """
     shape = facts.image_shape(config.data)
     ordered, workers = longest_first(jobs, shape), at_a_time(config, len(jobs))
@@ -73,10 +73,10 @@ def foresee_jobs(
         amount = amount_of(job, shape, images, threads, where)
         if amount.kind in known:
             seconds.append(known[amount.kind] * amount.work)
-    is_known = len(seconds) == len(ordered)
+    is_known = len(seconds) == len(ordered) and config.scheduler is None
     return {
         "jobs": len(ordered),
-        "jobs_at_a_time": workers,
+        "jobs_at_a_time": workers if config.scheduler is None else None,
         "jobs_longest_first": [job.title for job in ordered],
         "jobs_seconds": round(max(sum(seconds) / workers, *seconds), 1) if is_known else None,
         "bytes_of_a_job": round(preflight.memory_of_a_job(config)),

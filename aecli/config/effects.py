@@ -82,7 +82,8 @@ def idle_settings(config: ExperimentConfig) -> dict[str, Idle]:
         idle |= {"nll_samples": plain, "nll_images": plain}
     if isinstance(config, TrainedConfig) and config.run is not None:
         given = Idle("the model of a run is looked into, nothing is trained", ("run",))
-        idle["checkpoint_seconds"] = given
+        if not isinstance(config, EvaluateConfig):  # which trains others beside it
+            idle["checkpoint_seconds"] = given
         if config.device not in ("auto", "cpu"):
             idle["device"] = Idle("the model of a run is looked into on the CPU", ("run",))
     return idle
@@ -244,7 +245,7 @@ def _idle_in_evaluate(config: EvaluateConfig) -> dict[str, Idle]:
         idle |= {f"anomaly.{key}": without for key in type(config.anomaly).model_fields}
         if config.run is not None:
             none = Idle("the model of a run is looked into, nothing is trained", ("run", "parts"))
-            idle |= dict.fromkeys(("jobs", "engine", "threads"), none)
+            idle |= dict.fromkeys(("jobs", "engine", "threads", "checkpoint_seconds"), none)
             if config.parts == ("retrieval",):
                 idle["seeds"] = Idle("nothing is trained or drawn", ("run", "parts"))
     elif config.codec.solved:

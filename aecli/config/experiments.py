@@ -450,10 +450,7 @@ class EvaluateConfig(ManyConfig, TrainedConfig):
 class ReproduceConfig(ManyConfig):
     """Settings of `aecli reproduce`, which measures and judges every claim of the chapter."""
 
-    NO_EFFECT: ClassVar[dict[str, str]] = {
-        **ManyConfig.NO_EFFECT,
-        "codec.code_dim": "the claims say which are trained",
-    }
+    NO_EFFECT: ClassVar[dict[str, str]] = {"codec.code_dim": "the claims say which are trained"}
 
     experiment: Literal["reproduce"] = "reproduce"
     train: FitConfig = FitConfig()

@@ -143,6 +143,7 @@ class Gathering:
                 raise
             lines = [line.strip() for line in str(error).splitlines()]
             self._noted(lines[1:] or lines)  # the first one says how many
+            self._networks.reason = self._networks.reason or "; ".join(self.failures)
         except LostEvidenceError:
             pass  # a training that failed before, and was told then
         return {}

@@ -61,7 +61,8 @@ def measure_region(
                 done()
     note = "The first codes drawn, each unit evenly from the middle 99% of its values."
     title = f"Decoded from within the occupied range ({halves.title})"
-    draw_rows("in_range", rows, title, note, halves, run_dir, "in holes")
+    if rows:
+        draw_rows("in_range", rows, title, note, halves, run_dir, "in holes")
     return {"in_range": found, **others}
 
 

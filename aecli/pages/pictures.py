@@ -25,7 +25,7 @@ _MAX_BYTES = 16 * 2**20  # of a file
 _MAX_PIXELS = 32 * 10**6
 _MAX_FOLDERS, _MAX_ENTRIES, _MAX_NAMES = 12, 1000, 60  # that are looked at in one run
 _OF_SECTIONS = 2  # folders below one another, the run's own counted
-_NOT_PICTURES = {"jobs", "checkpoint", "model"}
+_NOT_PICTURES = ("jobs", "checkpoint", "model")  # beginnings of folders' names
 _COLOURS = 256
 _HALVINGS = 4
 
@@ -56,7 +56,7 @@ def names_in(root: Path) -> list[str]:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                is_section = depth < _OF_SECTIONS and entry.name not in _NOT_PICTURES
+                is_section = depth < _OF_SECTIONS and not entry.name.startswith(_NOT_PICTURES)
                 if is_section and len(folders) < _MAX_FOLDERS:
                     folders.append((Path(entry.path), f"{prefix}{entry.name}/", depth + 1))
             elif entry.name.lower().endswith(".png") and len(found) < _MAX_NAMES:

@@ -88,10 +88,11 @@ def load(folder: Path, run_id: str) -> tuple[Checkpoint | None, list[str]]:
 
 
 def remove(folder: Path) -> None:
-    """Remove every generation, and `folder` if nothing else is in it."""
-    for generation in _generations(folder):
-        storage.remove_sealed(generation, folder.parent)
+    """Remove every generation, and `folder` if nothing else is in it; one that cannot be removed
+    costs room only."""
     with contextlib.suppress(OSError):
+        for generation in _generations(folder):
+            storage.remove_sealed(generation, folder.parent)
         folder.rmdir()
 
 

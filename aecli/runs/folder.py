@@ -167,9 +167,10 @@ class RunDir:
         name: str,
         state: Mapping[str, NDArray[Any]],
         records: Sequence[Mapping[str, Any]],
-        amount: Mapping[str, Any],
+        amount: Mapping[str, Any] | None = None,
     ) -> None:
-        """jobs/`name`/: the weights of one training of many, its history and its amount of work."""
+        """jobs/`name`/: the weights of one training of many, its history and its amount of work,
+        if that is known."""
         from safetensors.numpy import save
 
         arrays = {key: np.ascontiguousarray(array) for key, array in state.items()}

@@ -25,12 +25,17 @@ class Checkpoints:
 
     def of(self, name: str) -> "JobCheckpoint | None":
         """That of the job of a name; None where the run's folder cannot be reached from here."""
+        return JobCheckpoint(self, self.folder(name)) if self.is_open else None
+
+    @property
+    def is_open(self) -> bool:
+        """True if the run's folder can be reached from here, and the run is not done: nobody writes
+        into one that is."""
         try:
             record = json.loads((self.run / "run.json").read_bytes())
-            there = record["id"] == self.run_id
+            return bool(record["id"] == self.run_id and record["status"] != "completed")
         except (OSError, ValueError, LookupError, TypeError):
-            return None
-        return JobCheckpoint(self, self.folder(name)) if there else None
+            return False
 
     def folder(self, name: str) -> Path:
         """The folder of the job of a name."""
@@ -53,6 +58,7 @@ class JobCheckpoint:
 
     def restore(self, training: Training, loss: LossSection) -> list[EpochRecord]:
         """Go on from what an earlier process saved; its records, none if there is nothing."""
+        begun = {name: tensor.clone() for name, tensor in training.state().items()}
         try:
             found, faults = checkpoint.load(self.folder, self.of_run.run_id)
             self.faults += faults
@@ -60,18 +66,20 @@ class JobCheckpoint:
                 return []
             records = [EpochRecord.from_row(row, loss.terms) for row in found.history]
             training.restore(found.state)
-        except DataError as error:
+        except (DataError, OSError) as error:
             self.faults.append(f"begun anew: {error}")
+            training.restore(begun)  # which may be half another one
             return []
         return records
 
     def save(self, training: Training, records: Sequence[EpochRecord]) -> None:
         """Save the training if it is time."""
-        if time.monotonic() - self._saved < self.of_run.seconds:
+        if time.monotonic() - self._saved < self.of_run.seconds or not self.of_run.is_open:
             return
         try:
             rows = [record.row() for record in records]
             checkpoint.save(self.folder, self.of_run.run_id, training.state(), rows)
-        except StorageError as error:
-            self.faults.append(f"no checkpoint: {error}")
+        except (StorageError, OSError) as error:
+            if (fault := f"no checkpoint: {error}") not in self.faults:
+                self.faults.append(fault)
         self._saved = time.monotonic()

@@ -62,9 +62,10 @@ def follow(place: Place, offline: bool) -> None:
 
 
 def _heed(how: signal.Handlers) -> None:
-    """Take the signals that end a process in one way."""
+    """Take the signals that end a process in one way; one that is ignored already stays so."""
     for number in interrupts.SIGNALS:
-        signal.signal(number, how)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, how)
 
 
 def _unsaid(text: str) -> None:

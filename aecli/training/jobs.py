@@ -155,8 +155,10 @@ def train_all(
             state, records, faults = outcome
             context.terminal.warn([f"{job.title}: {fault}" for fault in faults])
             rows = [record.row() for record in records]
-            amount = amount_of(job, images.shape, len(images.train), threads, where)
-            run_dir.save_job(names[job], state, rows, amount.noted())
+            amount = None
+            if job.label is None and not job.codec.solved:
+                amount = amount_of(job, images.shape, len(images.train), threads, where).noted()
+            run_dir.save_job(names[job], state, rows, amount)
             shared.checkpoints.remove(names[job])
             if context.log is not None:
                 run_dir.log_scalars(rows, names[job])
@@ -274,6 +276,8 @@ def amount_of(job: Job, shape: ImageShape, images: int, threads: int, where: str
     if not job.codec.solved:
         precision = device.facts(torch.device(where), fit)["precision"]
         words += [f"by {fit.optimizer.name}", f"batch {fit.batch_size}", str(precision)]
+        words += [fit.noise.name] if fit.noise.name != "none" else []
+        words += ["elastic"] if fit.elastic else []
     words += [f"{threads} threads", where]
     return Amount(", ".join(words), float(_work(job, shape) * images))
 

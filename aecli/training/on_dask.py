@@ -265,7 +265,10 @@ def _taken(client: Any, place: Place) -> dict[str, Any]:
     """The resources that each task takes, as Dask is told: those of `place.resources` that workers
     offer (`--resources "threads=8 gpu=1"`); none where they offer none. Raises UsageError if no
     worker has as much."""
-    offered = list(client.run(_resources).values())
+    try:
+        offered = list(client.run(_resources).values())
+    except Exception as error:
+        raise UsageError(f"Dask's workers do not tell their resources: {error}") from None
     taken = {
         name: amount
         for name, amount in place.resources.items()

@@ -120,7 +120,7 @@ def _writes(run: RunDir) -> Iterator:
     yield lambda: section.save_text("t.txt", "text")
     yield lambda: section.save_text("model/t.txt", "text")
     yield lambda: section.save_text("deep/er/t.txt", "text")
-    yield lambda: section.save_job("one", {}, [], {})
+    yield lambda: section.save_job("one", {}, [])
     yield lambda: run.save_checkpoint({}, [])
 
 
