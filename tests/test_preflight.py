@@ -16,7 +16,7 @@ from aecli.config import (
     TrainConfig,
 )
 from aecli.errors import JobsFailedError
-from aecli.experiments import pca_compare, reproduce, reproduce_changes, sweep_codedim
+from aecli.experiments import pca_compare, reproduce_changes, reproduce_parts, sweep_codedim
 from aecli.runs import preflight, storage
 from aecli.training.jobs import Trained
 
@@ -156,13 +156,13 @@ def test_reproduce_trains_as_many_as_are_counted(monkeypatch, images):
         asked.update(jobs, [job.ancestor for job in jobs if job.ancestor is not None])
         raise JobsFailedError
 
-    for module in (reproduce, reproduce_changes, sweep_codedim, pca_compare):
+    for module in (reproduce_parts, reproduce_changes, sweep_codedim, pca_compare):
         monkeypatch.setattr(module, "train_all", note)
     monkeypatch.setattr(reproduce_changes, "FEW", 5)
     config = ReproduceConfig(seeds=2)
     shared = {"seeds": 2, "train": config.train}
-    sweep = SweepConfig(code_dims=reproduce.CODE_DIMS, **shared)
-    compare = PcaCompareConfig(code_dims=reproduce.COMPARED_DIMS, **shared)
+    sweep = SweepConfig(code_dims=reproduce_parts.CODE_DIMS, **shared)
+    compare = PcaCompareConfig(code_dims=reproduce_parts.COMPARED_DIMS, **shared)
     [row, wide] = [
         [Trained(job, None, []) for job in sweep_codedim._jobs(spec, sweep)]
         for spec in sweep_codedim.row_specs(sweep)
@@ -175,7 +175,7 @@ def test_reproduce_trains_as_many_as_are_counted(monkeypatch, images):
         lambda: reproduce_changes.measure_noise(wide, images, *of_run),
         lambda: reproduce_changes.train_ordered(row, images, *of_run),
         *(partial(reproduce_changes.measure_scarce_class, images, one, None, None) for one in each),
-        lambda: reproduce._train_as_the_chapter(config, images, None, None),
+        lambda: reproduce_parts.Gathering(config, images, None, None)._as_the_chapter(),
         lambda: sweep_codedim.measure_sweep(sweep, images, None, None),
         lambda: pca_compare.measure_comparison(compare, images, None, None),
     ):

@@ -92,7 +92,8 @@ def measure_latent_diffusion(
         for weight in WEIGHTS
     }
     every = [job for of_one in (*jobs.values(), *drawing.values()) for job in of_one]
-    trainings = train_all(every, images, config, run_dir, context)
+    own = config.model_copy(update={"train": fit})  # whose batches the few images are enough for
+    trainings = train_all(every, images, own, run_dir, context)
     trainings.require_all()
     done = trainings.done
     with context.terminal.working("measuring grids of codes"):

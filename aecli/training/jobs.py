@@ -114,9 +114,8 @@ def train_all(
     otherwise, unless `context.fail_fast`: then it raises JobsFailedError. Raises UsageError for an
     impossible job.
     """
-    of_all = [job for job in jobs if job.label is None and not job.codec.solved]
-    if of_all:
-        images.require_batch(max(job.fit.batch_size for job in of_all))
+    if not config.codec.solved and any(job.label is None for job in jobs):
+        images.require_batch(config.train.batch_size)
     begun = _ancestors(jobs, images, config, run_dir, context)
     threads, where = config.threads or 1, device.of_jobs(config).type
     names = {job: _name(job, images, threads, where) for job in jobs}
