@@ -53,7 +53,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "reproduce": (
         ("Judge every claim; about an hour on two cores.", "aecli reproduce"),
-        ("Take a first look in some minutes.", "aecli reproduce --quick"),
+        ("Take a first look in four minutes.", "aecli reproduce --quick"),
     ),
     "interpolate": (
         (
