@@ -41,10 +41,12 @@ def require_one_training(experiment: str, solved: bool, device: str) -> None:
     """Raises UsageError for what several processes cannot do together."""
     if experiment != "train":
         raise UsageError(
-            f"torchrun: it starts several processes for one training, and `aecli {experiment}` is"
-            " not one; it has --jobs, and perhaps --engine dask"
+            f"torchrun: several processes share one training, which `aecli {experiment}` is not;"
+            " start it without torchrun"
         )
     if solved:
-        raise UsageError("torchrun: this codec is solved for, not trained; one process does it")
+        raise UsageError(
+            "torchrun: this codec is solved for, not trained; start it without torchrun"
+        )
     if device == "mps":
         raise UsageError("torchrun: device=mps: processes train together on the CPU or on CUDA")

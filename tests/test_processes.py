@@ -1,11 +1,13 @@
 """One training by two processes, as torchrun starts them: the numbers of one, and a run that ends
 in order and goes on to the same bits when either is killed."""
 
+import json
 import os
 import re
 import signal
 import socket
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -165,8 +167,9 @@ def test_other_commands_and_codecs_are_for_one_process(inside, monkeypatch):
         monkeypatch.setenv(name, value)
     swept = inside("sweep-codedim", "2", *FEW_IMAGES)
     assert swept.code == 2
-    assert "torchrun: it starts several processes for one training, and `aecli sweep-codedim`" in (
-        " ".join(swept.stderr.split())
+    assert (
+        "torchrun: several processes share one training, which `aecli sweep-codedim` is not;"
+        in (" ".join(swept.stderr.split()))
     )
     solved = inside("train", *FEW_IMAGES, "--codec", "pca")
     for rank in (0, 1):
@@ -184,7 +187,9 @@ def test_a_process_knows_its_place(monkeypatch):
     assert processes.place() == Place(rank=1, size=4, here=4, number_here=1, restarts=2)
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert processes.place() is None
-    with pytest.raises(UsageError, match="`aecli reproduce` is not one"):
+    with pytest.raises(
+        UsageError, match="which `aecli reproduce` is not; start it without torchrun"
+    ):
         processes.require_one_training("reproduce", solved=False, device="cpu")
     with pytest.raises(UsageError, match="on the CPU or on CUDA"):
         processes.require_one_training("train", solved=False, device="mps")
@@ -200,10 +205,9 @@ def test_every_image_of_a_batch_is_in_one_part():
 
 
 def test_a_process_that_reads_other_images_says_so(monkeypatch):
-    config = SimpleNamespace(data=SimpleNamespace(dir=None))
-    told_by_first = {"config": config, "sha256": "aa"}
+    told_by_first = json.dumps({"config": {}, "sha256": "aa"}).encode()
     monkeypatch.setattr(follower, "join", lambda place: None)
-    monkeypatch.setattr(follower, "from_the_first", lambda value: told_by_first)
+    monkeypatch.setattr(follower, "from_the_first", lambda: told_by_first)
     monkeypatch.setattr(follower.device, "prepare", lambda config: torch.device("cpu"))
     monkeypatch.setattr(follower.datasets, "load", lambda *_: SimpleNamespace(sha256="bb"))
     monkeypatch.setattr(follower.signal, "signal", lambda *_: None)
@@ -212,6 +216,11 @@ def test_a_process_that_reads_other_images_says_so(monkeypatch):
     assert str(error.value) == (
         "process 1 of 2 reads other images: their sha256 is bb, and the first process's aa"
     )
+
+
+def test_nothing_that_is_sent_is_unpickled():
+    for module in (follower, together):
+        assert "object_list" not in Path(module.__file__).read_text()
 
 
 class Engine:

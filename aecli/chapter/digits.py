@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from aecli.chapter.codes import BLURRED, MOST, READ, SHARP, CodeReading
-from aecli.chapter.evidence import DIMS, Evidence, in_all, over_seeds
+from aecli.chapter.evidence import DIMS, Evidence, in_all, over_seeds, percent
 from aecli.chapter.verdict import FAILS, HOLDS, ONLY_IF, Judgement
 
 ROUGHLY = 0.05
@@ -16,9 +16,9 @@ def one_piece(e: Evidence) -> Judgement:
     found = e.one_piece
     assert found is not None  # else the claim is not about these images
     decoded = {k: found.decoded[k] for k in DIMS}
-    measured = f"one connected piece of ink: {_percent(found.real)} of test digits;" + ",".join(
+    measured = f"one connected piece of ink: {percent(found.real)} of test digits;" + ",".join(
         f" {over_seeds([100 * share for share in shares], 1)}% decoded from codes of {k}"
-        f" ({_percent(found.pca[k])} from PCA's)"
+        f" ({percent(found.pca[k])} from PCA's)"
         for k, shares in decoded.items()
     )
     low = [k for k, shares in decoded.items() if min(shares) < found.real - ROUGHLY]
@@ -44,9 +44,9 @@ def learns(code_dim: int) -> Callable[[Evidence], Judgement]:
         assert reading.slant_r2 is not None
         assert reading.thickness_r2 is not None
         measured = (
-            f"{_percent(labels)} of labels are read from the code, {_percent(reading.slant_r2)} of"
-            f" the slant's variance, {_percent(reading.thickness_r2)} of the thickness's; decoded"
-            f" images have {_percent(reading.sharpness)} of the real ones' sharpness"
+            f"{percent(labels)} of labels are read from the code, {percent(reading.slant_r2)} of"
+            f" the slant's variance, {percent(reading.thickness_r2)} of the thickness's; decoded"
+            f" images have {percent(reading.sharpness)} of the real ones' sharpness"
         )
         style = {"slant": reading.slant_r2, "thickness": reading.thickness_r2}
         wrong = _WRONG[code_dim](labels, style, reading.sharpness)
@@ -96,7 +96,7 @@ _RIGHT = {
 
 def sweet_spot(e: Evidence) -> Judgement:
     measured = "sharpness of decoded images " + ", ".join(
-        f"{_percent(e.readings[k].sharpness)} at {k}" for k in TRIED
+        f"{percent(e.readings[k].sharpness)} at {k}" for k in TRIED
     )
     sharp = [k for k in TRIED if e.readings[k].sharpness >= SHARP]
     if not sharp:
@@ -104,7 +104,3 @@ def sweet_spot(e: Evidence) -> Judgement:
     if sharp[0] == SWEET:
         return Judgement(HOLDS, measured, "the smallest code whose decoded images are sharp")
     return Judgement(FAILS, measured, f"they are sharp from a code of {sharp[0]} on")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"

@@ -28,7 +28,7 @@ class LostEvidenceError(Exception):
 
 @dataclass(frozen=True)
 class Lost:
-    """In the place of evidence that could not be gathered, and why."""
+    """Stand-in for evidence that could not be gathered, and the reason."""
 
     reason: str
 
@@ -39,7 +39,9 @@ class Partial(dict[K, V], Generic[K, V]):
     reason: why it could not.
     """
 
-    def __init__(self, there: Mapping[K, V] | None = None, reason: str = "") -> None:
+    def __init__(
+        self, there: Mapping[K, V] | None = None, reason: str = "every one that it needs"
+    ) -> None:
         super().__init__(there or {})
         self.reason = reason
 
@@ -407,6 +409,11 @@ def over_seeds(values: Sequence[float], digits: int = 4) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f} (1 seed)"
     return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """A share in words: `95.1%`."""
+    return f"{100 * share:.1f}%"
 
 
 def in_all(seeds: int) -> str:

@@ -4,7 +4,7 @@ teacher can hold a student's answer against."""
 from collections.abc import Callable, Mapping, Sequence
 
 from aecli.chapter.claim import Claim
-from aecli.chapter.evidence import Evidence, LostEvidenceError, Step, over_seeds
+from aecli.chapter.evidence import Evidence, LostEvidenceError, Step, over_seeds, percent
 from aecli.chapter.linear import explain_trend
 from aecli.chapter.verdict import Judgement
 
@@ -52,7 +52,7 @@ def _second(e: Evidence, by_name: Mapping[str, Judgement]) -> str:
         parts += [
             f"## Codes of {k}",
             _table(steps),
-            f"Most often incoherent at t = {worst.t:g}: {_percent(worst.incoherent)} of the paths.",
+            f"Most often incoherent at t = {worst.t:g}: {percent(worst.incoherent)} of the paths.",
         ]
     paragraphs = [
         "# Exercise 2: where a path becomes incoherent",
@@ -73,7 +73,7 @@ def _second(e: Evidence, by_name: Mapping[str, Judgement]) -> str:
 def _table(steps: Sequence[Step]) -> str:
     rows: list[tuple[str, ...]] = [("t", "incoherent", "in a hole", "both"), ("---",) * 4]
     rows += [
-        (f"{step.t:g}", *map(_percent, (step.incoherent, step.in_hole, step.both)))
+        (f"{step.t:g}", *map(percent, (step.incoherent, step.in_hole, step.both)))
         for step in steps[:: max((len(steps) - 1) // 10, 1)]
     ]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -111,10 +111,6 @@ def _said(judgement: Judgement) -> str:
     """The verdict, what was measured, and why, in sentences."""
     head = f"{judgement.verdict[0].upper()}{judgement.verdict[1:]}"
     return f"{head}: {judgement.reason}. Measured: {judgement.measured}."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
 
 
 def _page(paragraphs: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ from aecli.chapter import changes, judges, latent, region, turning, work
 from aecli.chapter.claim import CODES, DECODED, LEARNED, Claim, Rule
 
 _HOLE = "beyond the distance of all but 1% of held-out images' codes"
-_OF_LATENT = latent.measured
 _SEEDS = "it is a comparison, and made in every seed"
 
 _HOLES = (
@@ -278,7 +277,7 @@ _LATENT = (
         4,
         "reconstructing from a compact code is cheap",
         "cheap",
-        _OF_LATENT(latent.cheap_to_decode),
+        latent.measured(latent.cheap_to_decode),
         Rule(
             "operations of decoding one code, and of one transformer block over the pixels",
             "fewer than the block's",
@@ -293,7 +292,7 @@ _LATENT = (
         4,
         "the latent surface is smoother than pixel space",
         "smoother",
-        _OF_LATENT(latent.smoother),
+        latent.measured(latent.smoother),
         Rule(
             "error against an image of what the mean of two codes decodes to, those of it turned"
             " by 15 degrees to either side, and of the mean of those pixels",
@@ -311,7 +310,7 @@ _LATENT = (
         "at the published weight of its divergence, latent diffusion's autoencoder cannot be drawn"
         " from",
         "1e-6",
-        _OF_LATENT(latent.not_samplable),
+        latent.measured(latent.not_samplable),
         Rule(
             "the share of N(0, I) codes in holes, in units of the deviation of all codes",
             "more than 5%, in one seed or more",
@@ -327,7 +326,7 @@ _LATENT = (
         4,
         "f32c32, f64c128 and f128c512 compress equally",
         "96:1",
-        _OF_LATENT(latent.same_compression),
+        latent.measured(latent.same_compression),
         Rule("an image's numbers over its code's", "the same for all", "it is arithmetic"),
         so="A larger factor by itself compresses no more.",
         otherwise="The published codes are of different sizes.",
@@ -337,7 +336,7 @@ _LATENT = (
         4,
         "residual shortcuts keep the error from growing with the downsampling factor",
         "less",
-        _OF_LATENT(latent.shortcuts_help),
+        latent.measured(latent.shortcuts_help),
         Rule(
             "growth of the test error from the smallest to the largest factor, with shortcuts and"
             " without",
@@ -354,7 +353,7 @@ _LATENT = (
         4,
         "reconstructions are usable up to 128x",
         "usable",
-        _OF_LATENT(latent.usable_far),
+        latent.measured(latent.usable_far),
         Rule(
             "PSNR lost from the smallest factor to the largest that these images allow",
             "at most 1 dB, in every seed",
@@ -371,7 +370,7 @@ _LATENT = (
         4,
         "deep compression is harder to train",
         "harder",
-        _OF_LATENT(latent.harder_to_train),
+        latent.measured(latent.harder_to_train),
         Rule(
             "epochs that the smallest factor takes to the training error that the largest ends at",
             "fewer, in every seed",
@@ -386,7 +385,7 @@ _LATENT = (
         4,
         "deep compression makes the diffusion stage much cheaper",
         "much",
-        _OF_LATENT(latent.cheaper_diffusion),
+        latent.measured(latent.cheaper_diffusion),
         Rule(
             "seconds of one transformer block over the places of a code, at factors of 8 and 32",
             "10 times fewer",

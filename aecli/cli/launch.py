@@ -57,37 +57,36 @@ def launch(
     argv: list[str],
 ) -> None:
     """Run `experiment`; flags as `config.flag_layer` takes them. Raises every AecliError."""
+    place = processes.place()
+    if place is not None and place.rank:
+        if not options.dry_run:
+            _follow(place, options)
+        return
     expectations = expect.parse_all(options.expectations or (), experiment)
     logs.require(options.log)
     config = _resolve(experiment, options, flags)
-    place = processes.place()
-    follows = place is not None and place.rank > 0
-    terminal = Terminal(options.quiet or follows, options.as_json)
+    terminal = Terminal(options.quiet, options.as_json)
     if isinstance(config, ToVaeConfig):  # whose codec and data are those of its run
         from aecli.runs.subject import converted
 
         config = converted(config, options.runs_dir)
     config = _with_pretrained(_looked(config, terminal))
     expect.require_there(expectations, config)
-    writes = not (options.dry_run or follows)
-    config, warnings = preflight.check(config, options.runs_dir if writes else None)
-    terminal.warn([] if follows else warnings)
+    config, warnings = preflight.check(config, None if options.dry_run else options.runs_dir)
+    terminal.warn(warnings)
     if options.dry_run:
-        if not follows:
-            _dry_run(config, options, terminal)
+        _dry_run(config, options, terminal)
         return
     if place is not None:
         processes.require_one_training(config.experiment, config.codec.solved, config.device)
-        if place.rank:
-            _follow(place, options)
-            return
         options = replace(options, continued=options.continued or place.restarts > 0)
     config, resumed = _continued(config, options, terminal)
     _carry_out(config, options, terminal, expectations, argv, resumed)
 
 
 def _follow(place: processes.Place, options: Options) -> None:
-    """Take part in the training that the first of torchrun's processes leads."""
+    """Take part in the training that the first of torchrun's processes leads: it resolves what was
+    asked for, tells what is wrong with it, and its end ends the others."""
     from aecli.training import follower
 
     follower.follow(place, options.offline)

@@ -142,9 +142,10 @@ def measure_noise(
 ) -> list[NoiseTraining]:
     """Errors of the same overcomplete codecs trained without noise, as they are, and with it;
     nothing where `config` has noise in every training. A picture of the first."""
-    if config.train.noise.name != "none":
+    jobs = noise_jobs(plain, config)
+    if not jobs:
         return []
-    noisy = _trained(noise_jobs(plain), images, config, run_dir, context)
+    noisy = _trained(jobs, images, config, run_dir, context)
     others = shuffled(images)
     found = [
         NoiseTraining(
@@ -182,8 +183,11 @@ def conversion_jobs(plain: Sequence[Trained], config: ReproduceConfig) -> list[J
     return [_conversion_of(trained.job, conversion_fit(config)) for trained in plain]
 
 
-def noise_jobs(plain: Sequence[Trained]) -> list[Job]:
-    """The same trainings with noise that a copy does not bring back."""
+def noise_jobs(plain: Sequence[Trained], config: ReproduceConfig) -> list[Job]:
+    """The same trainings with noise that a copy does not bring back; none where `config` has noise
+    in every training."""
+    if config.train.noise.name != "none":
+        return []
     return [replace(t.job, fit=t.job.fit.model_copy(update={"noise": NOISE})) for t in plain]
 
 

@@ -89,9 +89,9 @@ def _draw_pieces(
 
 
 def measure_variance(pca: Pca, linear: Codec, images: Images) -> dict[str, float]:
-    """By how much the variance kept and the squared error miss the whole, of test images around the
-    mean that the projection leaves in place, as a share of it: of PCA, of the discrete cosine
-    transform, and of a trained linear autoencoder, all with as many numbers."""
+    """Share of the whole variance by which the variance kept and the squared error together miss
+    it, on test images: of PCA, of the discrete cosine transform, and of a trained linear
+    autoencoder, all with as many numbers."""
     k = linear.code_dim
     dct = codecs.build(DctConfig(code_dim=k), images.shape)
     ways: dict[str, Codec] = {"PCA": pca.truncated(k), "DCT": dct, "linear autoencoder": linear}
@@ -100,18 +100,17 @@ def measure_variance(pca: Pca, linear: Codec, images: Images) -> dict[str, float
 
 @torch.no_grad()
 def _gap(codec: Codec, images: Images) -> float:
-    """Around the mean training image as it is decoded: an affine map's fixed part."""
+    """The share for one codec. Variance is about the mean training image as it is decoded, the
+    fixed part of an affine map."""
     mean = mean_image(images.train).float()
     middle = codec(mean.unsqueeze(0)).double()
-    kept, lost, whole = [], [], []
+    kept, lost, whole = 0.0, 0.0, 0.0
     for batch in images.test.batches():
-        decoded = codec.reconstruct(batch).double()
-        centred = batch.images.double() - middle
-        kept.append((decoded - middle).square().sum())
-        lost.append((batch.images.double() - decoded).square().sum())
-        whole.append(centred.square().sum())
-    kept_, lost_, whole_ = (torch.stack(each).sum().item() for each in (kept, lost, whole))
-    return abs(kept_ + lost_ - whole_) / whole_
+        wanted, decoded = batch.images.double(), codec.reconstruct(batch).double()
+        kept += (decoded - middle).square().sum().item()
+        lost += (wanted - decoded).square().sum().item()
+        whole += (wanted - middle).square().sum().item()
+    return abs(kept + lost - whole) / whole
 
 
 def measure_listings(images: Images, config: ReproduceConfig, context: Context) -> Listings:

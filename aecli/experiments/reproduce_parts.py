@@ -109,6 +109,7 @@ class Gathering:
             "paths": [self._paths, self._in_range],
             "samples": [self._samples],
             "changes of the training": [
+                self._changed,
                 self._conversions,
                 self._noise,
                 self._ordered,
@@ -143,7 +144,6 @@ class Gathering:
                 raise
             lines = [line.strip() for line in str(error).splitlines()]
             self._noted(lines[1:] or lines)  # the first one says how many
-            self._networks.reason = self._networks.reason or "; ".join(self.failures)
         except LostEvidenceError:
             pass  # a training that failed before, and was told then
         return {}
@@ -217,7 +217,8 @@ class Gathering:
             if trained is not None:
                 self._own[k] = trained
         own, test = self._own, images.test
-        self._own.reason = "; ".join(trainings.failures())
+        if trainings.failed:
+            self._own.reason = "; ".join(trainings.failures())
         found = {
             "compression_ratios": own.mapped(lambda each: each[0].codec.compression_ratio),
             "chapter_train_mse": own.mapped(
@@ -252,7 +253,8 @@ class Gathering:
         config = SweepConfig(code_dims=CODE_DIMS, **self._shared)
         section = self._run_dir.section("sweep")
         sweep = measure_sweep(config, self._images, section, self._context)
-        self._networks.reason = "; ".join(sweep.failures)
+        if sweep.failures:
+            self._networks.reason = "; ".join(sweep.failures)
         self._networks |= {row.spec.key: row for row in sweep.rows}
         self._noted(sweep.failures)
         numbered = {int(key): row for key, row in self._networks.items() if key.isdigit()}
@@ -335,18 +337,18 @@ class Gathering:
             | {name: sampled[f"frechet_{name.replace('-', '_')}"] for name in _DRAWN_BY},
         }
 
-    def _conversions(self) -> Found:
-        # All changed trainings at once, so that no core waits for the last of each kind; each part
-        # finds its own, and those that failed are tried again there.
+    def _changed(self) -> Found:
+        """Train all that the next parts ask for, so that no core waits for the last of each kind:
+        each part finds its own, and tries again what failed."""
         changed = [*conversion_jobs(self._plain, self._config), *ordered_jobs(self._plain)]
-        changed += noise_jobs(self._networks["784_wide"].trained) if self._has_wide else []
+        if "784_wide" in self._networks:
+            changed += noise_jobs(self._networks["784_wide"].trained, self._config)
         changed += [] if self._config.quick else deformed_jobs(self._plain)
         train_all(changed, self._images, *self._run)
-        return {"conversions": measure_conversions(self._plain, self._scales, *self._run)}
+        return {}
 
-    @property
-    def _has_wide(self) -> bool:
-        return "784_wide" in self._networks
+    def _conversions(self) -> Found:
+        return {"conversions": measure_conversions(self._plain, self._scales, *self._run)}
 
     def _noise(self) -> Found:
         wide = self._networks["784_wide"].trained

@@ -58,19 +58,22 @@ class JobCheckpoint:
 
     def restore(self, training: Training, loss: LossSection) -> list[EpochRecord]:
         """Go on from what an earlier process saved; its records, none if there is nothing."""
-        begun = {name: tensor.clone() for name, tensor in training.state().items()}
         try:
             found, faults = checkpoint.load(self.folder, self.of_run.run_id)
-            self.faults += faults
-            if found is None:
-                return []
-            records = [EpochRecord.from_row(row, loss.terms) for row in found.history]
-            training.restore(found.state)
         except (DataError, OSError) as error:
             self.faults.append(f"begun anew: {error}")
-            training.restore(begun)  # which may be half another one
             return []
-        return records
+        self.faults += faults
+        if found is None:
+            return []
+        begun = {name: tensor.clone() for name, tensor in training.state().items()}
+        try:
+            training.restore(found.state)
+        except DataError as error:
+            self.faults.append(f"begun anew: {error}")
+            training.restore(begun)  # else it may be half another one
+            return []
+        return [EpochRecord.from_row(row, loss.terms) for row in found.history]
 
     def save(self, training: Training, records: Sequence[EpochRecord]) -> None:
         """Save the training if it is time."""

@@ -15,6 +15,7 @@ from aecli.config import (
     TrainedConfig,
     with_values,
 )
+from aecli.counts import count
 from aecli.data.images import Source
 from aecli.errors import UsageError
 from aecli.machine import keep_freed_memory, usable_cores
@@ -76,8 +77,8 @@ def _device(asked: str) -> torch.device:
         raise UsageError(f"device={asked}: not on this machine, which has {there}")
     if place is not None and asked == "cuda" and place.here > torch.cuda.device_count():
         raise UsageError(
-            f"torchrun: {place.here} processes here, and {torch.cuda.device_count()} of CUDA's"
-            " GPUs: each process takes one"
+            f"torchrun: {place.here} processes on this machine, which has"
+            f" {count(torch.cuda.device_count(), 'GPU')}: each process takes one"
         )
     return torch.device(asked)
 

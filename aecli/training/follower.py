@@ -1,12 +1,14 @@
 """The part of a training that torchrun's other processes take: the first one leads."""
 
+import json
 import signal
 
 import torch
+from safetensors.torch import load, save
 
-from aecli import codecs, interrupts
+from aecli import codecs, interrupts, strictjson
 from aecli.codecs.base import Codec
-from aecli.config import NetworkConfig
+from aecli.config import Layer, NetworkConfig, TrainConfig, resolve, settings_of
 from aecli.data import datasets
 from aecli.data.facts import image_shape
 from aecli.data.images import Images
@@ -20,14 +22,19 @@ from aecli.training.together import from_the_first, join
 
 def lead(config: NetworkConfig, images: Images) -> None:
     """Tell the others the config as it runs, and which images it learns from."""
-    from_the_first({"config": config, "sha256": images.sha256})
+    told = {"config": settings_of(config), "sha256": images.sha256}
+    from_the_first(strictjson.dump(told).encode())
 
 
 def set_out(codec: Codec, training: Training) -> None:
     """Give every process the leader's numbers, of layers that are not trained too, and its state of
     the training, which may be in its midst."""
-    codec.load_state_dict(from_the_first(codec.state_dict()))
-    training.restore(from_the_first(training.state()))
+    for tensors, take in (
+        (codec.state_dict(), codec.load_state_dict),
+        (training.state(), training.restore),
+    ):
+        apart = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+        take(load(from_the_first(save(apart))))
 
 
 def follow(place: Place, offline: bool) -> None:
@@ -38,9 +45,9 @@ def follow(place: Place, offline: bool) -> None:
     """
     _heed(signal.SIG_DFL)  # nothing is lost by an end at once, while it waits for the others
     join(place)
-    told = from_the_first(None)
+    told = json.loads(from_the_first())
     _heed(signal.SIG_IGN)  # the leader ends the training, in order
-    config = told["config"]
+    config = resolve(TrainConfig, [Layer(told["config"], {})], recorded=True)
     where = device.prepare(config)
     places = default_places(config.data.dir, offline)
     images = datasets.load(config.data, places, _unsaid)
