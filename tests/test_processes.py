@@ -162,6 +162,15 @@ def test_a_signal_to_the_first_ends_both_and_another_number_of_them_is_told(tmp_
     )
 
 
+def test_a_training_that_diverges_is_told_by_the_first_which_keeps_the_last_good_model(tmp_path):
+    team = Team(tmp_path, *TRAIN, "--lr", "1e9", "--epochs", "2")
+    assert team.codes() == [4, 143], team.said
+    run = only_run(tmp_path)
+    assert record(run)["status"] == "failed"
+    assert "training diverged" in record(run)["error"]
+    assert (run / "model" / "model.safetensors").is_file()
+
+
 def test_other_commands_and_codecs_are_for_one_process(inside, monkeypatch):
     for name, value in told(0).items():
         monkeypatch.setenv(name, value)

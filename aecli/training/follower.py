@@ -13,7 +13,7 @@ from aecli.data import datasets
 from aecli.data.facts import image_shape
 from aecli.data.images import Images
 from aecli.data.sources import default_places
-from aecli.errors import DataError
+from aecli.errors import DataError, DivergedError
 from aecli.processes import Place
 from aecli.training import device
 from aecli.training.loop import Training
@@ -62,10 +62,13 @@ def follow(place: Place, offline: bool) -> None:
     nothing = images.val.first(0)
     training = Training(codec, images.train, nothing, config.train, order, is_warm, place)
     set_out(codec, training)
-    while not training.is_done:
-        training.take_step()
-        if training.is_epoch_over:
-            training.end_epoch()
+    try:
+        while not training.is_done:
+            training.take_step()
+            if training.is_epoch_over:
+                training.end_epoch()
+    except DivergedError:  # in every process alike
+        from_the_first()  # wait for the leader, which keeps the last good model, to end first
 
 
 def _heed(how: signal.Handlers) -> None:
