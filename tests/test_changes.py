@@ -131,7 +131,7 @@ def test_each_way_fills_the_class_up_with_what_it_says(few, run_dir, context):
     for filling in ways.values():
         assert filling.shape == (14, 1, 28, 28)
         assert 0 <= filling.min() <= filling.max() <= 1
-        assert few.filled(filling).train.labels.bincount().tolist() == [20] * 10
+        assert few.filled(filling).labels.bincount().tolist() == [20] * 10
     assert torch.equal(ways["repeated"][:6], few.own)
     assert torch.equal(ways["repeated"][6:12], few.own)
     moved = (ways["distorted"] - ways["repeated"]).abs().flatten(1).amax(dim=1)
@@ -165,7 +165,7 @@ def test_recall_is_the_share_of_a_class_that_is_recognised(images):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    found = [recall(two, label, 0, Terminal(), "blobs") for label in range(3)]
+    found = [recall(two, label, 0) for label in range(3)]
     assert found == [1, 0, 1]
     assert torch.equal(torch.rand(3), expected)
     assert classifier.SEED == 0

@@ -155,7 +155,7 @@ def test_clusters_are_as_many_as_all_training_images_have_classes(monkeypatch):
 def test_only_those_that_see_all_classes_are_classified():
     every, few = labelled([0] * 9 + [1]), labelled([0] * 9)
     codes, pixels = (
-        Contestant(name, name, [], train, every) for name, train in (("", every), ("pixels_", few))
+        Contestant(name, name, [], train) for name, train in (("", every), ("pixels_", few))
     )
     assert [each.sees_as([codes, pixels]) for each in (codes, pixels)] == [True, False]
 

@@ -23,7 +23,6 @@ from aecli.experiments import (
     pca_compare,
     sample,
     sweep_codedim,
-    sweep_reading,
     to_vae,
     train,
 )
@@ -125,7 +124,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(encode, "_draw", lambda *_: ONE_PIXEL)
     for module in (evaluate, interpolate, sweep_codedim):
         monkeypatch.setattr(module, "draw", lambda *_: None)
-    monkeypatch.setattr(sweep_reading, "N_PROBE", 50)
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 50)
 
 
 @pytest.mark.parametrize("line", CALLS)

@@ -16,7 +16,7 @@ from aecli.config import SweepConfig
 from aecli.config.effects import idle_settings
 from aecli.config.resolve import resolve, set_layer
 from aecli.errors import UsageError
-from aecli.experiments import sweep_reading
+from aecli.experiments import sweep_codedim
 from aecli.runs import provenance
 from aecli.training import on_dask, shared
 from aecli.training.on_dask import do_on_dask
@@ -30,9 +30,9 @@ _numbers = itertools.count()
 
 
 class Shared:
-    """What tasks share, here nothing; `train` is what a job opens."""
+    """What tasks share, here nothing; `images` is what a job opens."""
 
-    train = None
+    images = None
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def scheduler():
 @pytest.fixture(autouse=True)
 def few_probed(monkeypatch):
     """The probes read few images, which is quicker and decides nothing here."""
-    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
 
 
 def place(scheduler, n, **keys):
@@ -135,13 +135,18 @@ def test_a_sweep_has_the_numbers_of_this_machines_processes(inside, scheduler):
     assert kept[0] == kept[1]
 
 
-def test_a_sweep_whose_jobs_are_kept_needs_no_cluster(inside, scheduler):
-    here = inside(*SWEEP, "--jobs", "1")
-    record = here.run / "run.json"
+def test_a_sweep_whose_cluster_is_gone_goes_on_here(inside, scheduler, monkeypatch):
+    monkeypatch.setattr(on_dask, "_PATIENCE", 2)
+    there = inside(*SWEEP, "--engine", "dask", "--scheduler", scheduler)
+    record = there.run / "run.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "interrupted"}))
     gone = ("--engine", "dask", "--scheduler", "tcp://127.0.0.1:9")
     again = inside(*SWEEP, *gone, "--continue")
-    assert (again.code, again.run) == (0, here.run), again.stderr
+    assert again.code == 2
+    assert "no Dask scheduler answers there" in again.stderr
+    here = inside(*SWEEP, "--jobs", "1", "--continue")
+    assert (here.code, here.run) == (0, there.run), here.stderr
+    assert "trained " not in here.stderr
 
 
 def test_another_dataset_on_a_worker_is_exit_3(inside, scheduler, monkeypatch):

@@ -25,7 +25,7 @@ from aecli.config import (
 from aecli.data import facts
 from aecli.data.images import InMemory
 from aecli.errors import UsageError
-from aecli.experiments import sweep_reading
+from aecli.experiments import sweep_codedim
 from aecli.experiments.sweep_codedim import row_specs
 from aecli.fields import CodecSection
 from aecli.measure import metrics
@@ -276,7 +276,7 @@ def rows_of(path):
 
 
 def test_a_sweep_of_one_ordered_code(inside, monkeypatch, jobs_here):
-    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
     told = ("sweep-codedim", "2", "4", "--ordered", *SMALL, "--seeds", "2", "--jobs", "1")
     done = inside(*told, "--expect", "ordered_rank_correlation<=1", "--expect", "failed_jobs==0")
     assert done.code == 0, done.stderr

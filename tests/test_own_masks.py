@@ -15,7 +15,7 @@ from aecli.config import DataConfig, PcaConfig
 from aecli.data import datasets
 from aecli.data.images import Batch, InMemory, filled, mean_image, squared_errors, weighted_mean
 from aecli.data.sources import Places
-from aecli.experiments import sample_sets, sweep_codedim
+from aecli.experiments import sample_sets, sweep_reading
 from aecli.measure import metrics
 from aecli.measure.distances import rms_differences
 from aecli.training.loop import corrupt
@@ -239,10 +239,10 @@ def test_noisy_images_are_decoded_as_a_codec_sees_them(masked):
     pca = Pca(images.shape, PcaConfig(code_dim=3))
     pca.solve(images.train)
     batch, generator = images.test.all(), torch.Generator().manual_seed(0)
-    noisy = corrupt(batch.images, sweep_codedim._DENOISING, generator)
+    noisy = corrupt(batch.images, sweep_reading._DENOISING, generator)
     seen = filled(replace(batch, images=noisy), pca.mean.view(images.shape))
     expected = weighted_mean(*squared_errors(pca(seen), batch))
-    found = sweep_codedim.denoising_mse(pca, images.test)
+    found = sweep_reading.denoising_mse(pca, images.test)
     assert found == pytest.approx(expected)
 
 

@@ -19,7 +19,7 @@ from aecli.config import (
     yaml_layer,
 )
 from aecli.errors import JobsFailedError, StorageError
-from aecli.experiments import reproduce_latent, reproduce_parts, sweep_reading
+from aecli.experiments import reproduce_latent, reproduce_parts, sweep_codedim
 from aecli.experiments.wording import recipe_in_words, settings_in_words
 from aecli.training.jobs import failure_text
 from tests.test_claims import AS_PRINTED, BY_CONSTRUCTION
@@ -28,7 +28,7 @@ FIVE_K = ("--dataset", "mnist-5k", "--offline")
 
 
 def test_the_ledger_has_every_claim_with_its_evidence(inside, monkeypatch):
-    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
     monkeypatch.setattr(reproduce_parts, "InterpolateConfig", partial(InterpolateConfig, pairs=20))
     monkeypatch.setattr(reproduce_parts, "SampleConfig", partial(SampleConfig, samples=100))
     for name, value in {"_IMAGES": 128, "_EPOCHS": 1, "WEIGHTS": (1e-6, 1.0)}.items():

@@ -26,7 +26,7 @@ from aecli.config import (
 from aecli.data.images import InMemory
 from aecli.data.sources import default_places
 from aecli.errors import UsageError
-from aecli.experiments import sweep_codedim, sweep_reading
+from aecli.experiments import sweep_codedim
 from aecli.experiments.pca_compare import linear_fit
 from aecli.experiments.sweep_codedim import Row, Sweep, row_specs
 from aecli.measure.baselines import TRANSFORMS, Baseline
@@ -50,7 +50,7 @@ def rows_of(path):
 
 @pytest.fixture(autouse=True)
 def few_images_to_probe(monkeypatch):
-    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,10 @@
 """Worker processes: what befalls one task is told, and costs no other."""
 
 import json
+import multiprocessing
 import os
+import signal
+import time
 
 import pytest
 import torch
@@ -9,13 +12,15 @@ from safetensors.numpy import load, save
 
 from aecli.config import FitConfig, MlpConfig, SweepConfig
 from aecli.data.sources import default_places
-from aecli.experiments import sweep_reading
+from aecli.errors import JobsFailedError
+from aecli.experiments import sweep_codedim
 from aecli.runs import provenance, storage
 from aecli.runs.context import Context
 from aecli.runs.folder import new_run
 from aecli.terminal import Terminal
 from aecli.training import jobs, workers
-from aecli.training.workers import Failure, do_here, do_in_workers
+from aecli.training.measuring import measure_all
+from aecli.training.workers import Failure, do_here, do_in_workers, kept
 from tests.conftest import FEW_IMAGES, SMALL
 from tests.tasks import KilledOnArrival, SlowToArrive, work
 from tests.twins import left_behind
@@ -32,7 +37,7 @@ REASONS = {
 @pytest.fixture(autouse=True)
 def few_probed(monkeypatch):
     """The probes read few images, which is quicker and decides nothing here."""
-    monkeypatch.setattr(sweep_reading, "N_PROBE", 100)
+    monkeypatch.setattr(sweep_codedim, "N_PROBE", 100)
 
 
 def test_every_task_is_done_once_whatever_befalls_its_neighbours():
@@ -46,6 +51,55 @@ def test_every_task_is_done_once_whatever_befalls_its_neighbours():
             shared, same, pid = outcomes[index]
             assert (shared, same) == ("shared", task)
             assert pid != os.getpid()
+
+
+def test_kept_workers_do_the_tasks_of_the_next_call_and_end_with_the_block():
+    def pids(shared):
+        outcomes = dict(do_in_workers(work, shared, ["a", "b"], 2))
+        assert [outcome[:2] for _, outcome in sorted(outcomes.items())] == [
+            (shared, "a"),
+            (shared, "b"),
+        ]
+        return {outcome[2] for outcome in outcomes.values()}
+
+    def ended(pid):
+        deadline = time.monotonic() + 10
+        while pid in {child.pid for child in multiprocessing.active_children()}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return True
+
+    with kept():
+        first = pids("one")
+        assert pids("another") <= first
+        dead = first.pop()
+        os.kill(dead, signal.SIGKILL)
+        assert ended(dead)
+        third = pids("a third")
+        assert dead not in third
+    assert all(map(ended, first | third))
+
+
+def test_what_cannot_be_measured_is_told_by_its_number(tmp_path, images):
+    config = SweepConfig(jobs=1)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    with new_run(tmp_path, config, "x", []) as run:
+        context = Context(tmp_path, default_places(), [], Terminal())
+
+        def measured(divisors):
+            return measure_all(_height, divisors, images, config, run, context, "looking")
+
+        assert measured([1, 2]) == [28, 14]
+        with pytest.raises(JobsFailedError, match="looking, 2 of 3: ZeroDivisionError"):
+            measured([1, 0, 2])
+    assert torch.equal(torch.rand(1), expected)
+
+
+def _height(images, divisor):
+    assert torch.get_num_threads() == 1
+    return images.shape[1] // divisor + int(torch.rand(1))
 
 
 def test_a_task_that_hangs_is_ended_at_its_time():

@@ -65,8 +65,8 @@ def foresee_jobs(
     is there, of codecs that are solved for, and on a cluster.
     """
     shape = facts.image_shape(config.data)
-    ordered, workers = longest_first(jobs, shape), at_a_time(config, len(jobs))
     threads, where = config.threads or 1, device.of_jobs(config).type
+    ordered, workers = longest_first(jobs, shape), at_a_time(config, len(jobs), where)
     known = paces(runs_dir)
     seconds = []
     for job in ordered:

@@ -205,6 +205,7 @@ def _carry_out(
         from aecli.data import datasets, sources
         from aecli.experiments.result import Result
         from aecli.runs.context import Context
+        from aecli.training import workers
 
         places = sources.default_places(config.data.dir, options.offline)
         places = replace(places, working=terminal.working)
@@ -219,7 +220,8 @@ def _carry_out(
             options.job_timeout,
             options.log,
         )
-        result: Result = _experiment(config).run(config, context)
+        with workers.kept():
+            result: Result = _experiment(config).run(config, context)
     except BaseException as error:
         if resumed is not None:  # whose folder is there, whatever is in the way of going on
             left_in(error, resumed)

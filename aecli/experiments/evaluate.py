@@ -56,6 +56,7 @@ from aecli.runs.run import Run
 from aecli.runs.subject import places_of_own, settled
 from aecli.training import device
 from aecli.training.jobs import Job, facts_of_jobs, train_all
+from aecli.training.measuring import measure_all
 
 _FEWEST_AS_PIXELS = 100  # training images
 _NAMED = 5  # classes named in a sentence, at most
@@ -71,7 +72,7 @@ class Contestant:
     codecs: Sequence[tuple[Codec | None, Sequence[int]]]
     """A codec (None: pixels) and its seeds; several where it was trained with each."""
     train: Source
-    test: Source
+    """Training images that it looks at."""
 
     def sees_as(self, others: "Sequence[Contestant]") -> bool:
         """True if its training images, which may be some of theirs, have as many classes."""
@@ -154,9 +155,22 @@ def measure(
     of_all = [part for part in parts if part in MEASURED_BY]
     if of_all:
         contestants = _contestants(config, images, run, run_dir, context)
-        for each in contestants:
-            its = [part for part in of_all if part != "classification" or each.sees_as(contestants)]
-            found[each.prefix] = _measured(each, its, images.train.classes, context)
+        k = _pooling(config, images).numbers
+        asked = [
+            (each.prefix, _Look(codec, tuple(seeds), tuple(its), k))
+            for each in contestants
+            if (its := [p for p in of_all if p != "classification" or each.sees_as(contestants)])
+            for codec, seeds in each.codecs
+        ]
+        text = "putting codes to work"
+        looks = [look for _, look in asked]
+        measured = measure_all(_measured, looks, images, config, run_dir, context, text)
+        for (prefix, _), values in zip(asked, measured, strict=True):
+            for name, more in values.items():
+                found[prefix].setdefault(name, []).extend(more)
+        for values in found.values():
+            if steps := values.get("probe_steps"):
+                values["probe_steps"] = [max(steps)]
     if "anomaly" not in parts:
         return found, {}
     _, test = looked_at(images, _pooling(config, images).numbers)
@@ -251,7 +265,7 @@ def _contestants(
         trained = [trainings.done[job].codec for job in jobs]
         codecs = list(zip(trained, each, strict=True))
     labels = _labels(config, images)
-    found = [Contestant(CODES, labels[CODES], codecs, train, test)]
+    found = [Contestant(CODES, labels[CODES], codecs, train)]
     with context.terminal.working(labels[PCA]):
         own = codecs[0][0]
         assert own is not None
@@ -259,31 +273,35 @@ def _contestants(
         another = elsewhere or pooling.numbers < own.code_dim
         pca = pca_of(pooling.numbers, images) if another else pca_beside(own, images)
     if pca is not None:
-        found.append(Contestant(PCA, labels[PCA], [(pca, seeds)], train, test))
+        found.append(Contestant(PCA, labels[PCA], [(pca, seeds)], train))
     if _fit_as_pixels(test):
-        few = thinned(train, most_side_by_side(train.pixels))
-        found.append(Contestant(PIXELS, labels[PIXELS], [(None, seeds)], few, test))
+        pixels = _few_as_pixels(train)
+        found.append(Contestant(PIXELS, labels[PIXELS], [(None, seeds)], pixels))
     return found
 
 
-def _measured(
-    contestant: Contestant, parts: Sequence[str], classes: int, context: Context
-) -> Values:
-    """Every measure of the parts; a codec's values one after the other's. classes: those of all
-    training images. Beside them `probe_steps`, the most that a linear probe took."""
+@dataclass(frozen=True)
+class _Look:
+    """A look at the images through one codec."""
+
+    codec: Codec | None
+    """None: at pixels."""
+    seeds: tuple[int, ...]
+    parts: tuple[str, ...]
+    numbers: int
+    """Numbers of a vector that the codes of the run are looked at as."""
+
+
+def _measured(images: Images, look: _Look) -> Values:
+    """Every measure of the parts. Beside them `probe_steps`, the most that a linear probe took."""
+    train, test = looked_at(images, look.numbers)
+    if look.codec is None:
+        train = _few_as_pixels(train)
+    seen = Seen.through(look.codec, train, test, images.train.classes)
     values: Values = {}
-    steps: list[float] = []
-    if not parts:
-        return values
-    for codec, seeds in contestant.codecs:
-        with context.terminal.working(f"{contestant.label}: codes of all images"):
-            seen = Seen.through(codec, contestant.train, contestant.test, classes)
-        for part in parts:
-            with context.terminal.working(f"{contestant.label}: {part}"):
-                for name, more in MEASURED_BY[part](seen, seeds).items():
-                    values.setdefault(name, []).extend(more)
-        steps += seen.probe_steps
-    return {**values, "probe_steps": [max(steps)]} if steps else values
+    for part in look.parts:
+        values |= MEASURED_BY[part](seen, look.seeds)
+    return {**values, "probe_steps": [max(seen.probe_steps)]} if seen.probe_steps else values
 
 
 def _pooling(config: EvaluateConfig, images: Images) -> Pooling:
@@ -296,6 +314,11 @@ def _labels(config: EvaluateConfig, images: Images) -> dict[str, str]:
     numbers as are looked at."""
     own = f"{config.codec.name}-{config.codec.code_dim}"
     return {CODES: own, PCA: f"PCA-{_pooling(config, images).numbers}", PIXELS: "pixels"}
+
+
+def _few_as_pixels(train: Source) -> Source:
+    """So many training images as can be held as pixels."""
+    return thinned(train, most_side_by_side(train.pixels))
 
 
 def _fit_as_pixels(test: Source) -> bool:

@@ -3,7 +3,7 @@ scarce class filled up, noise against copying, and order."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from aecli.config import (
 )
 from aecli.data.images import Batch, Images, InMemory, Source, mean_image
 from aecli.experiments.conversion import Scales
-from aecli.experiments.sweep_codedim import denoising_mse
+from aecli.experiments.sweep_reading import denoising_mse
 from aecli.experiments.wording import in_words, mse_in_words
 from aecli.measure import metrics
 from aecli.measure.classifier import recall
@@ -33,6 +33,7 @@ from aecli.runs.folder import RunDir
 from aecli.training.augmentation import elastic
 from aecli.training.jobs import Job, Trained, train_all
 from aecli.training.loop import corrupt
+from aecli.training.measuring import measure_all
 
 NOISE = MaskingNoise(level=0.5)
 """Noise that a code is trained with not to copy: half of the pixels are 0, and no copy brings them
@@ -99,32 +100,39 @@ def measure_scarce_class(
     """Recall of a class with FEW training images, filled up in three ways, by a classifier of each
     seed, of the first one in a quick look; nothing where there are too few images for it. A picture
     of the first."""
-    found: list[ScarceClass] = []
-    seeds = 1 if config.quick else config.seeds
-    for seed in range(config.seed, config.seed + seeds):
+    asked: dict[tuple[int, str], _Filled] = {}
+    shown: dict[str, Tensor] = {}  # of the first seed
+    seeds = range(config.seed, config.seed + (1 if config.quick else config.seeds))
+    for seed in seeds:
         few = _with_few(images, seed, _QUICK_OTHERS if config.quick else OTHERS)
         if few is None or len(few.images.train) < config.train.batch_size:
             return []
-        codec = _codec_of_few(few, seed, config, run_dir, context)
-        fillings = _fillings(few, codec, seed)
-        scores = {
-            way: recall(few.filled(filling), few.label, seed, context.terminal, f"{way} images")
+        fillings = _fillings(few, _codec_of_few(few, seed, config, run_dir, context), seed)
+        asked |= {
+            (seed, way): _Filled(few.filled(filling), few.label, seed)
             for way, filling in fillings.items()
         }
-        found.append(ScarceClass(**scores))
-        if len(found) == 1:
-            named = {f"the {FEW}": few.own, **fillings}
-            rows = [
-                (way, some[:_SHOWN], f"{100 * scores[way]:.1f}%" if way in scores else "")
-                for way, some in named.items()
-            ]
-            cut = scarce_in_words(images)
-            title = f"{cut[0].upper()}{cut[1:]} ({images.title})"
-            note = (
-                "The first images of each set, none picked. Recognised: the share of the class's"
-                " test images that a classifier calls so which has learned from the set."
-            )
-            draw_rows("scarce_class", rows, title, note, images, run_dir, "recognised")
+        shown = shown or {f"the {FEW}": few.own, **fillings}
+    text = "training classifiers on a scarce class filled up"
+    every = list(asked.values())
+    recalls = measure_all(_recalled, every, images, config, run_dir, context, text)
+    scores = dict(zip(asked, recalls, strict=True))
+    found = [
+        ScarceClass(scores[seed, "repeated"], scores[seed, "distorted"], scores[seed, "drawn"])
+        for seed in seeds
+    ]
+    shares = asdict(found[0])
+    rows = [
+        (way, some[:_SHOWN], f"{100 * shares[way]:.1f}%" if way in shares else "")
+        for way, some in shown.items()
+    ]
+    cut = scarce_in_words(images)
+    title = f"{cut[0].upper()}{cut[1:]} ({images.title})"
+    note = (
+        "The first images of each set, none picked. Recognised: the share of the class's"
+        " test images that a classifier calls so which has learned from the set."
+    )
+    draw_rows("scarce_class", rows, title, note, images, run_dir, "recognised")
     return found
 
 
@@ -282,13 +290,26 @@ class _Few:
         labels = self.images.train.require_labels("a scarce class")
         return self.images.train.read((labels == self.label).nonzero().flatten()).images
 
-    def filled(self, filling: Tensor) -> Images:
-        """The same with images (n, C, H, W) added to the scarce class."""
+    def filled(self, filling: Tensor) -> Source:
+        """The training images with others (n, C, H, W) added to the scarce class."""
         train = self.images.train.all()
         assert train.labels is not None
         added = torch.full((len(filling),), self.label)
-        more = InMemory(torch.cat([train.images, filling]), torch.cat([train.labels, added]))
-        return replace(self.images, train=more)
+        return InMemory(torch.cat([train.images, filling]), torch.cat([train.labels, added]))
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A training split that a classifier learns from, with a seed."""
+
+    train: Source
+    label: int
+    seed: int
+
+
+def _recalled(images: Images, filled: _Filled) -> float:
+    """The recall of a class among the test images."""
+    return recall(replace(images, train=filled.train), filled.label, filled.seed)
 
 
 def _scarce(images: Images) -> int:

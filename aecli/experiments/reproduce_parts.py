@@ -163,6 +163,10 @@ class Gathering:
     def _plain(self) -> Sequence[Trained]:
         return self._networks["32"].trained
 
+    def _few(self, trained: Sequence[Trained]) -> Sequence[Trained]:
+        """The trainings that are changed: of all seeds, of the first one in a quick look."""
+        return trained[:1] if self._config.quick else trained
+
     @property
     def _by_width(self) -> Partial[int, Sequence[Trained]]:
         there = {k: self._networks[str(k)].trained for k in DIMS if str(k) in self._networks}
@@ -340,23 +344,27 @@ class Gathering:
     def _changed(self) -> Found:
         """Train all that the next parts ask for, so that no core waits for the last of each kind:
         each part finds its own, and tries again what failed."""
-        changed = [*conversion_jobs(self._plain, self._config), *ordered_jobs(self._plain)]
+        plain = self._few(self._plain)
+        changed = [*conversion_jobs(plain, self._config), *ordered_jobs(plain)]
         if "784_wide" in self._networks:
-            changed += noise_jobs(self._networks["784_wide"].trained, self._config)
+            wide = self._few(self._networks["784_wide"].trained)
+            changed += noise_jobs(wide, self._config)
         changed += [] if self._config.quick else deformed_jobs(self._plain)
         train_all(changed, self._images, *self._run)
         return {}
 
     def _conversions(self) -> Found:
-        return {"conversions": measure_conversions(self._plain, self._scales, *self._run)}
+        plain = self._few(self._plain)
+        return {"conversions": measure_conversions(plain, self._scales, *self._run)}
 
     def _noise(self) -> Found:
-        wide = self._networks["784_wide"].trained
+        wide = self._few(self._networks["784_wide"].trained)
         return {"noise_trainings": measure_noise(wide, self._images, *self._run)}
 
     def _ordered(self) -> Found:
         test = self._images.test
-        ordered = [t.codec for t in train_ordered(self._plain, self._images, *self._run)]
+        plain = self._few(self._plain)
+        ordered = [t.codec for t in train_ordered(plain, self._images, *self._run)]
         _draw_units(ordered[0], self._pca, self._images, self._run_dir.section("order"))
         return {
             "ordered_unit_order": [unit_order(metrics.encode(codec, test)) for codec in ordered],

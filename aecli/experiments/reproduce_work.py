@@ -42,6 +42,7 @@ from aecli.measure.seeds import spread
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training.jobs import Job, Trained, train_all
+from aecli.training.measuring import measure_all
 
 _MEASURES = {
     "probe_accuracy": "read by a linear classifier",
@@ -83,7 +84,7 @@ def measure_work(
         "pca": [pca],
         "pixels": [None],
     }
-    found = _read_and_grouped(ways, images, config.seed, context)
+    found = _read_and_grouped(ways, images, config, run_dir, context)
     for way, values in _odd_ones(plain[0], images, config, run_dir, context).items():
         found[way]["anomaly_auroc"] = values
     work = {
@@ -107,26 +108,30 @@ def deformed_jobs(plain: Sequence[Trained]) -> list[Job]:
 
 
 def _read_and_grouped(
-    ways: Mapping[str, Sequence[Codec | None]], images: Images, seed: int, context: Context
+    ways: Mapping[str, Sequence[Codec | None]],
+    images: Images,
+    config: ReproduceConfig,
+    run_dir: RunDir,
+    context: Context,
 ) -> dict[str, dict[str, list[float]]]:
     """Measures of each way to look at images, by name, a value for each of its codecs."""
-    most = min(_LOOKED_AT, most_side_by_side(images.test.pixels))
-    train, test = thinned(images.train, most), thinned(images.test, most)
-    found: dict[str, dict[str, list[float]]] = {}
-    total = sum(map(len, ways.values()))
-    with context.terminal.working("putting codes to work", total, "codecs") as advance:
-        for way, those in ways.items():
-            found[way] = {}
-            for codec in those:
-                seen = Seen.through(codec, train, test, images.train.classes)
-                for name, value in _measured(seen, seed).items():
-                    found[way].setdefault(name, []).append(value)
-                advance()
+    asked = [(way, (codec, config.seed)) for way, those in ways.items() for codec in those]
+    text = "putting codes to work"
+    tasks = [task for _, task in asked]
+    measured = measure_all(_measured, tasks, images, config, run_dir, context, text)
+    found: dict[str, dict[str, list[float]]] = {way: {} for way in ways}
+    for (way, _), values in zip(asked, measured, strict=True):
+        for name, value in values.items():
+            found[way].setdefault(name, []).append(value)
     return found
 
 
-def _measured(seen: Seen, seed: int) -> dict[str, float]:
-    """Three of the measures of `aecli evaluate`."""
+def _measured(images: Images, task: tuple[Codec | None, int]) -> dict[str, float]:
+    """Three of the measures of `aecli evaluate`, of a codec (None: of pixels), with a seed."""
+    codec, seed = task
+    most = min(_LOOKED_AT, most_side_by_side(images.test.pixels))
+    train, test = thinned(images.train, most), thinned(images.test, most)
+    seen = Seen.through(codec, train, test, images.train.classes)
     labels, test_labels = seen.all_labels
     clusters = clustering.kmeans(seen.training, seen.test, seen.classes, seed)
     return {

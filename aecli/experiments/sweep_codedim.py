@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from aecli import chapter
 from aecli.chapter import CodeReading
-from aecli.codecs.base import Codec
 from aecli.codecs.ordered import FirstUnits
 from aecli.config import (
     AdamConfig,
@@ -22,21 +19,23 @@ from aecli.config import (
     SweepConfig,
     without_layers,
 )
-from aecli.config.sections import NoiseConfig
 from aecli.counts import count
 from aecli.data import facts
 from aecli.data.images import (
     Images,
-    Source,
-    pixel_variance,
-    squared_errors,
-    weighted_mean,
 )
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs, require_images
 from aecli.experiments.result import Result
 from aecli.experiments.sweep_figures import draw
-from aecli.experiments.sweep_reading import Reader, mean_reading
+from aecli.experiments.sweep_reading import (
+    N_PROBE,
+    Measured,
+    Measuring,
+    mean_reading,
+    measure_codec,
+    raw_accuracies,
+)
 from aecli.experiments.wording import mse_in_words, settings_in_words, worse_than_constant
 from aecli.measure import metrics, probes
 from aecli.measure.baselines import TRANSFORMS, Baseline, Baselines, full_pca, transform_columns
@@ -46,7 +45,7 @@ from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device
 from aecli.training.jobs import Job, Trained, facts_of_jobs, failure_text, train_all
-from aecli.training.loop import corrupt
+from aecli.training.measuring import measure_all
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -56,7 +55,6 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "ordered": {"ordered": True},
 }
 _WIDE = {"optimizer": AdamConfig(lr=5e-3), "warmup": 0.2, "batch_size": 256}
-_DENOISING = GaussianNoise(level=0.3)  # noise that every row's denoising is tested with
 
 
 @dataclass(frozen=True)
@@ -206,33 +204,30 @@ def measure_sweep(config: SweepConfig, images: Images, run_dir: RunDir, context:
     specs = row_specs(config)
     by_row = _by_row(config)
     trainings = train_all(jobs(config), images, config, run_dir, context)
-    with context.terminal.working("reading the images"):
-        reader = Reader(images)
     with context.terminal.working("PCA of all components"):
         pca = full_pca(images)
     with context.terminal.working("transforms beside the rows"):
         baselines = Baselines(images, max(spec.codec.code_dim for spec in specs), pca)
-    rows = []
-    variance = pixel_variance(images.test)
-    whole = [spec for spec in specs if trainings.all(by_row[spec]) is not None]
-    with context.terminal.working("measuring the rows", len(whole), "rows") as advance:
-        for spec in whole:
-            trained = trainings.all(by_row[spec])
-            assert trained is not None
-            if spec.is_ordered:
-                trained = [
-                    replace(t, codec=FirstUnits(t.codec, spec.codec.code_dim)) for t in trained
-                ]
-            rows.append(_measure(spec, trained, images, baselines, reader, variance))
-            advance()
-    with context.terminal.working("probing the pixels"):
-        raw_accuracies = reader.raw_accuracies()
+    whole = {
+        spec: _first_units(trained, spec)
+        for spec, of_row in by_row.items()
+        if (trained := trainings.all(of_row)) is not None
+    }
+    tasks = [Measuring(each.codec, N_PROBE) for trained in whole.values() for each in trained]
+    text = "measuring the codecs"
+    found = iter(measure_all(measure_codec, tasks, images, config, run_dir, context, text))
+    rows = [
+        _row(spec, trained, [next(found) for _ in trained], baselines)
+        for spec, trained in whole.items()
+    ]
+    text = "probing the pixels"
+    [raw] = measure_all(raw_accuracies, [N_PROBE], images, config, run_dir, context, text)
     if not rows:
         trainings.require_all()
     constant = images.mean_image_mse()
     largest = trainings.all(by_row[specs[-1]]) if config.ordered else None
     orders = [unit_order(metrics.encode(each.codec, images.test)) for each in largest or ()]
-    sweep = Sweep(images.name, rows, *raw_accuracies, constant, trainings.failures(), orders)
+    sweep = Sweep(images.name, rows, *raw, constant, trainings.failures(), orders)
     context.terminal.warn(
         [
             f"code {row.spec.key}: {worse}"
@@ -299,46 +294,26 @@ def _settings(config: SweepConfig, images: Images) -> str:
     return settings_in_words(config, images, apart)
 
 
-def _measure(
-    spec: RowSpec,
-    trained: Sequence[Trained],
-    images: Images,
-    baselines: Baselines,
-    reader: Reader,
-    variance: float,
+def _first_units(trained: Sequence[Trained], spec: RowSpec) -> Sequence[Trained]:
+    """The codecs of a row: the first units of an ordered code, or all."""
+    if not spec.is_ordered:
+        return trained
+    return [replace(t, codec=FirstUnits(t.codec, spec.codec.code_dim)) for t in trained]
+
+
+def _row(
+    spec: RowSpec, trained: Sequence[Trained], found: Sequence[Measured], baselines: Baselines
 ) -> Row:
-    """The measurements of one row; variance: of the test pixels, around their mean image."""
-    test = images.test
-    test_mse = [metrics.mse(t.codec, test) for t in trained]
-    readings = [
-        reader.read(t, mse < variance / 1000, 1 - mse / max(variance, 1e-12))
-        for t, mse in zip(trained, test_mse, strict=True)
-    ]
+    """One row; found: what was measured of each of its codecs."""
     return Row(
         spec,
         trained,
-        test_mse,
-        [metrics.mse(t.codec, images.train) for t in trained],
-        [denoising_mse(t.codec, test) for t in trained],
+        [each.test_mse for each in found],
+        [each.train_mse for each in found],
+        [each.denoising_mse for each in found],
         baselines.beside(trained[0].codec.code_dim),
-        mean_reading(readings),
+        mean_reading([each.reading for each in found]),
     )
-
-
-@torch.no_grad()
-def denoising_mse(codec: Codec, test: Source, noise: NoiseConfig = _DENOISING) -> float:
-    """The error against the clean images of what is decoded from noisy ones."""
-    generator = torch.Generator().manual_seed(0)
-    errors, weights = [], []
-    for batch in test.batches():
-        noisy = corrupt(batch.images, noise, generator)
-        if batch.mask is not None:
-            noisy = noisy * batch.mask
-        decoded = codec.reconstruct(replace(batch, images=noisy))
-        error, weight = squared_errors(decoded, batch)
-        errors.append(error)
-        weights.append(weight)
-    return weighted_mean(torch.cat(errors), torch.cat(weights))
 
 
 def _table_row(row: Row, raw_probe_accuracy: float | None, dataset: str) -> dict[str, Any]:

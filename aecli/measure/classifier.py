@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aecli.data.files import keep
 from aecli.data.images import Images, Source, batch_size, to_unit
 from aecli.errors import StorageError
-from aecli.terminal import Terminal
+from aecli.terminal import Advance, Terminal, show_nothing
 
 LARGEST = 64
 """Rows and columns that the network sees of an image; larger ones are reduced by averaging, so that
@@ -106,7 +106,8 @@ def trained_classifier(images: Images, cache: Path, terminal: Terminal) -> Class
         network = _untrained(images)  # a new one: reading may have changed half of the old
         with _threads(THREADS):
             text = f"classifier: training one on {len(images.train):,} labels, once"
-            _train(network, images, terminal, SEED, text)
+            with terminal.working(text, _steps(images), "steps") as advance:
+                _train(network, images, SEED, advance)
     weights = save(network.state_dict())
     sha256 = hashlib.sha256(weights).hexdigest()
     accuracy = _accuracy(network, images)
@@ -118,15 +119,15 @@ def trained_classifier(images: Images, cache: Path, terminal: Terminal) -> Class
     return Classifier(network, accuracy, name, sha256, "trained")
 
 
-def recall(images: Images, label: int, seed: int, terminal: Terminal, title: str) -> float:
+def recall(images: Images, label: int, seed: int) -> float:
     """The share of a class's test images, in [0, 1], that a classifier recognises which is trained
-    now on the training split, with a seed of its own, and not kept; title: words on this split.
+    now on the training split, with a seed of its own, and not kept.
 
     There must be some such images. The global random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]), _threads(THREADS):
         network = _untrained(images, seed)
-        _train(network, images, terminal, seed, f"classifier: training one on {title}")
+        _train(network, images, seed, show_nothing)
         of_class = images.test.part((_labels(images.test) == label).nonzero().flatten())
         return _accuracy(network, replace(images, test=of_class))
 
@@ -167,25 +168,31 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train(network: _Network, images: Images, terminal: Terminal, seed: int, text: str) -> None:
+def _train(network: _Network, images: Images, seed: int, advance: Advance) -> None:
     generator = torch.Generator().manual_seed(seed)
-    batch_size = min(BATCH_SIZE, max(len(images.train) // _BATCHES, 8))
-    steps = EPOCHS * -(-len(images.train) // batch_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=LR, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=_steps(images))
     network.train()
-    with terminal.working(text, steps, "steps") as advance:
-        for _ in range(EPOCHS):
-            for index in torch.randperm(len(images.train), generator=generator).split(batch_size):
-                loss = F.cross_entropy(
-                    network(_read_reduced(images.train, index)), _labels(images.train)[index]
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                advance()
+    for _ in range(EPOCHS):
+        order = torch.randperm(len(images.train), generator=generator)
+        for index in order.split(_batch_size(images)):
+            loss = F.cross_entropy(
+                network(_read_reduced(images.train, index)), _labels(images.train)[index]
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            advance()
     network.eval()
+
+
+def _steps(images: Images) -> int:
+    return EPOCHS * -(-len(images.train) // _batch_size(images))
+
+
+def _batch_size(images: Images) -> int:
+    return min(BATCH_SIZE, max(len(images.train) // _BATCHES, 8))
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ _MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
 # 6.0 as measured (kl at f8 and f128, dc at f128, conv; images of 28x28).
 _LET_GO = 3.5
 _EVALUATION = 4.0 * facts.SIDE_BY_SIDE  # and as much again of test images, distances, and copies
+_WAYS_TO_LOOK = 3
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
@@ -176,13 +177,16 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     measuring = 4.0 * (3 * _MEASURED_AT_ONCE + at_once * numbers / _LET_GO)
     if config.experiment == "evaluate":
         measuring += _EVALUATION
-    memory = _PROGRAM + data + measuring + at_a_time * training
-    if at_a_time > 1:
-        memory += at_a_time * (_PROGRAM + data)
-    return memory
+    memory = _PROGRAM + data + measuring
+    if at_a_time == 1:
+        return memory + training
+    return memory + at_a_time * (_PROGRAM + data + max(training, measuring))
 
 
 def _side_by_side(config: NetworkConfig) -> int:
     if not isinstance(config, ManyConfig):
         return 1
-    return min(config.jobs or machine.usable_cores(), trainings(config))
+    workers = config.jobs or machine.usable_cores()
+    if isinstance(config, EvaluateConfig):  # which looks at codes, PCA's and pixels
+        return min(workers, max(trainings(config), _WAYS_TO_LOOK))
+    return min(workers, trainings(config))

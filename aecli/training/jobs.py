@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from aecli.training.inheritance import inherit
 from aecli.training.loop import Training
 from aecli.training.records import EpochRecord
 from aecli.training.shared import Named, Shared, shared_by_all
-from aecli.training.workers import Failure, Place
+from aecli.training.workers import Failure, Outcome, Place, Task, Work
 
 State = dict[str, NDArray[Any]]
 
@@ -123,29 +123,22 @@ def train_all(
     missing = [job for job, found in done.items() if found is None]
     missing = longest_first(missing, images.shape)
     shared = shared_by_all(images, config, run_dir, context, threads, where)
-    workers = at_a_time(config, len(missing))
+    workers = at_a_time(config, len(missing), where)
     failed: dict[Job, str] = {}
     at_once = f", {max(workers, 1)} at a time" if config.scheduler is None else ""
     text = f"training {len(missing)} of {len(jobs)} codecs{at_once}"
     with context.terminal.working(text, len(missing), "trainings") as advance:
-        engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
         each = [names[job] for job in missing]
         tasks = [
             (job, begun.get(job.ancestor), turn, name)
             for turn, (job, name) in enumerate(zip(missing, each, strict=True))
         ]
-        resources = {"threads": float(threads)}
-        if where == "cuda":
-            resources["gpu"] = 1 / _JOBS_OF_A_GPU
-        place = Place(workers, context.job_timeout, each, config.scheduler, resources)
-        outcomes = engine(_train, shared, tasks, place) if tasks else ()
+        outcomes = outcomes_of(_train, shared, tasks, each, config, context, where)
         for n, (index, outcome) in enumerate(outcomes, start=1):
             advance()
             job = missing[index]
             so_far = f"{n} of {len(missing)}: {job.title}"
             if isinstance(outcome, Failure):
-                if outcome.ends is not None:
-                    raise outcome.ends(outcome.reason)
                 failed[job] = outcome.reason
                 context.terminal.say(f"WARNING: failed {so_far}: {outcome.reason}")
                 if context.fail_fast:
@@ -166,6 +159,32 @@ def train_all(
             last = f"  train_mse {records[-1].train_mse:.5f}" if records else ""
             context.terminal.say(f"trained {so_far}{last}")
     return Trainings({job: found for job, found in done.items() if found is not None}, failed)
+
+
+def outcomes_of(
+    work: Work[Task, Outcome],
+    shared: Any,
+    tasks: Sequence[Task],
+    names: Sequence[str],
+    config: ManyConfig,
+    context: Context,
+    where: str,
+) -> Iterator[tuple[int, Outcome | Failure]]:
+    """Each task's number and outcome, as they come, by the engine that the config asks for.
+
+    names: one for each task; where: the kind of device that the work is done on. Raises what the
+    engine raises, and the error of a task that nobody can carry out.
+    """
+    resources = {"threads": float(config.threads or 1)}
+    if where == "cuda":
+        resources["gpu"] = 1 / _JOBS_OF_A_GPU
+    workers = at_a_time(config, len(tasks), where)
+    place = Place(workers, context.job_timeout, names, config.scheduler, resources)
+    engine = named(JOB_ENGINES[config.engine])  # called as `workers.do_locally` is
+    for index, outcome in engine(work, shared, tasks, place) if tasks else ():
+        if isinstance(outcome, Failure) and outcome.ends is not None:
+            raise outcome.ends(outcome.reason)
+        yield index, outcome
 
 
 def _ancestors(
@@ -230,9 +249,10 @@ def _train(
     job, begun, turn, name = task
     threads_before = torch.get_num_threads()
     device.seed_and_limit(job.seed, shared.threads)
-    train, val = (part.of_class(job.label) for part in (shared.train, shared.val))
+    images = shared.images
+    train, val = (part.of_class(job.label) for part in (images.train, images.val))
     try:
-        codec = codecs.build(job.codec, shared.image_shape).to(_device(shared.device, turn))
+        codec = codecs.build(job.codec, images.shape).to(_device(shared.device, turn))
         records: list[EpochRecord] = []
         kept: JobCheckpoint | None = None
         if codec.settings.solved:
@@ -240,7 +260,7 @@ def _train(
         else:
             if job.ancestor is not None:
                 assert begun is not None
-                ancestor = _trained(job.ancestor, begun, [], shared.image_shape).codec
+                ancestor = _trained(job.ancestor, begun, [], images.shape).codec
                 inherit(codec, ancestor.to(codec.device), train)
             order = torch.Generator().manual_seed(job.seed)
             warm = job.ancestor is not None
@@ -281,10 +301,10 @@ def amount_of(job: Job, shape: ImageShape, images: int, threads: int, where: str
     return Amount(", ".join(words), float(_work(job, shape) * images))
 
 
-def at_a_time(config: ManyConfig, jobs: int) -> int:
-    """The number of `jobs` that run at the same time on this machine."""
+def at_a_time(config: ManyConfig, jobs: int, where: str) -> int:
+    """The number of `jobs` that run at the same time on this machine, on this kind of device."""
     cores = machine.usable_cores()
-    if device.of_jobs(config).type == "cuda":
+    if where == "cuda":
         cores = min(cores, _JOBS_OF_A_GPU * torch.cuda.device_count())
     return min(config.jobs or cores, jobs)
 

@@ -139,7 +139,7 @@ def _do(
         if _versions() != versions:
             return Failure(_differ(worker.address, _versions(), versions), UsageError)
         try:
-            _ = shared.train  # opened here, where it is not sent
+            _ = shared.images  # opened here, where it is not sent
         except (AecliError, OSError) as error:
             kind = UsageError if isinstance(error, UsageError) else DataError
             return Failure(f"worker {worker.address}: {error}", kind)

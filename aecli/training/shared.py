@@ -1,4 +1,4 @@
-"""The part that many trainings have in common: the images, or their name for another machine."""
+"""The part that many jobs have in common: the images, or their name for another machine."""
 
 import pickle
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from aecli.config import DataConfig, ManyConfig, with_values
 from aecli.data import datasets, sources
-from aecli.data.images import Images, ImageShape, Source
+from aecli.data.images import Images
 from aecli.data.own import opened
 from aecli.data.own.scaling import Scale
 from aecli.errors import DataError
@@ -21,9 +21,7 @@ from aecli.training.checkpoints import Checkpoints
 class Shared:
     """Everything that all jobs of a run have in common."""
 
-    image_shape: ImageShape
-    train: Source
-    val: Source
+    images: Images
     threads: int
     device: str
     """Kind of device that trains."""
@@ -34,7 +32,6 @@ class Shared:
 class Named:
     """The same for a process of another machine: it opens the dataset there, by its identity."""
 
-    image_shape: ImageShape
     data: DataConfig
     scale: Scale | None
     identity: Mapping[str, Any]
@@ -45,14 +42,7 @@ class Named:
     checkpoints: Checkpoints
 
     @property
-    def train(self) -> Source:
-        return self._images().train
-
-    @property
-    def val(self) -> Source:
-        return self._images().val
-
-    def _images(self) -> Images:
+    def images(self) -> Images:
         """The images, opened once in a process. Raises DataError for those of another identity."""
         asked = pickle.dumps(self)
         if asked not in _opened:
@@ -88,7 +78,7 @@ def shared_by_all(
     those of other machines and the images are those of the run, not some of them."""
     checkpoints = Checkpoints(run_dir.root.absolute(), run_dir.id, config.checkpoint_seconds)
     if config.engine == "local" or run_dir.noted("dataset") != images.provenance():
-        return Shared(images.shape, images.train, images.val, threads, where, checkpoints)
+        return Shared(images, threads, where, checkpoints)
     data, paths = config.data, {}
     if data.is_own:
         paths["dataset"] = str(Path(data.dataset).resolve())
@@ -96,8 +86,8 @@ def shared_by_all(
         paths["dir"] = str(Path(data.dir).resolve())
     data = with_values(data, paths)
     offline = context.places.offline
-    identity, shape = identity_of(images), images.shape
-    return Named(shape, data, images.scale, identity, offline, threads, where, checkpoints)
+    identity = identity_of(images)
+    return Named(data, images.scale, identity, offline, threads, where, checkpoints)
 
 
 def identity_of(images: Images) -> dict[str, Any]:

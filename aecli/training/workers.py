@@ -25,7 +25,7 @@ Work = Callable[[Any, Task], Outcome]
 START_SECONDS = 120.0
 """Seconds that a worker may take to start, where its tasks have a limit of time."""
 _LONGEST_WAIT = 1e6  # seconds; a queue refuses to wait for much longer
-_READY, _GONE = "ready", "gone"
+_READY, _DONE, _FREE, _GONE = "ready", "done", "free", "gone"
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,15 @@ class Place:
     """Threads and share of a GPU that each task takes, where an engine's workers offer such."""
 
 
-@dataclass(eq=False)
-class _Worker(Generic[Task]):
+@dataclass(frozen=True)
+class _Started:
     process: BaseProcess
     connection: Connection
+
+
+@dataclass(eq=False)
+class _Worker(Generic[Task]):
+    started: _Started
     index: int
     task: Task
     """The present task; `index` is its number."""
@@ -65,6 +70,33 @@ class _Worker(Generic[Task]):
     """Time on the monotonic clock; infinity without a limit."""
     too_late: str
     """The reason of the failure at the deadline."""
+    listener: threading.Thread | None = None
+
+    @property
+    def process(self) -> BaseProcess:
+        return self.started.process
+
+    @property
+    def connection(self) -> Connection:
+        return self.started.connection
+
+
+_idle: list[_Started] | None = None
+"""Workers that wait for the tasks of another call; None where none is kept."""
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Workers of this machine that have done all tasks of a call in the block wait for those of the
+    next, which need not start others; they end with the block."""
+    global _idle
+    before, _idle = _idle, []
+    try:
+        yield
+    finally:
+        ending, _idle = _idle, before
+        for started in ending:
+            _dismiss(started)
 
 
 def do_locally(
@@ -101,7 +133,8 @@ def do_in_workers(
     """Each task's number and outcome, as they come, done by up to `workers` processes.
 
     timeout: seconds a task may take, from when its worker is ready for it until its outcome is
-    here. A worker that dies or takes longer is replaced. The workers end when this process does.
+    here. A worker that dies or takes longer is replaced. The workers end when this process does, or
+    with the block of `kept`.
     """
     waiting = list(enumerate(tasks))[::-1]
     events: _Events = queue.SimpleQueue()
@@ -123,8 +156,8 @@ def do_in_workers(
                 worker.index, worker.task = waiting.pop()
                 _give(worker, timeout)
             else:
+                _let_go(worker)
                 busy.remove(worker)
-                _dismiss(worker)
             yield index, outcome
     finally:
         for worker in busy:
@@ -142,27 +175,43 @@ def _start(
     timeout: float | None,
     events: _Events,
 ) -> _Worker[Task]:
-    context = multiprocessing.get_context("spawn")  # a fork of a threaded torch may hang
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    with withheld_signals():
-        process.start()
-    theirs.close()
+    started = _idle_one() or _start_one()
     deadline = math.inf if timeout is None else time.monotonic() + START_SECONDS
     too_late = f"its process was not ready after {START_SECONDS:g} s"
-    worker = _Worker(process, ours, index, task, deadline, too_late)
-    threading.Thread(target=_listen, args=(worker, shared, events), daemon=True).start()
+    worker = _Worker(started, index, task, deadline, too_late)
+    arguments = (worker, work, shared, events)
+    worker.listener = threading.Thread(target=_listen, args=arguments, daemon=True)
+    worker.listener.start()
     return worker
 
 
-def _listen(worker: _Worker[Any], shared: Any, events: _Events) -> None:
-    """Send what is shared and pass on what comes back; runs in a thread, as it may have to wait."""
+def _idle_one() -> _Started | None:
+    """A worker that waits; None if there is none, or none that lives."""
+    while _idle:
+        started = _idle.pop()
+        if started.process.is_alive():
+            return started
+        _end(started.process)
+    return None
+
+
+def _start_one() -> _Started:
+    context = multiprocessing.get_context("spawn")  # a fork of a threaded torch may hang
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    with withheld_signals():
+        process.start()
+    theirs.close()
+    return _Started(process, ours)
+
+
+def _listen(worker: _Worker[Any], work: "Work[Any, Any]", shared: Any, events: _Events) -> None:
+    """Send what is shared and pass on what comes back, until the worker is free; runs in a thread,
+    as it may have to wait."""
     try:
-        worker.connection.send(shared)
-        if worker.connection.recv() == _READY:
-            events.put((worker, _READY, None))
-        while True:
-            events.put((worker, "done", worker.connection.recv()))
+        worker.connection.send((work, shared))
+        while (event := worker.connection.recv())[0] != _FREE:
+            events.put((worker, *event))
     except (EOFError, OSError):
         events.put((worker, _GONE, None))
     except Exception as error:  # nothing that a worker sends, or fails to, may stop the others
@@ -210,11 +259,23 @@ def _reason(process: BaseProcess) -> str:
     return f"its process was killed by {names.get(-code, f'signal {-code}')}"
 
 
-def _dismiss(worker: _Worker[Any]) -> None:
+def _let_go(worker: _Worker[Any]) -> None:
+    """Tell a worker that these were all tasks, and keep it for others where that is asked for."""
+    assert worker.listener is not None
     with contextlib.suppress(OSError):
-        worker.connection.send(None)  # the worker then ends by itself
-    worker.process.join(timeout=5)
-    _end(worker.process)
+        worker.connection.send(None)
+    worker.listener.join(timeout=5)
+    if _idle is None or worker.listener.is_alive():
+        _dismiss(worker.started)
+    else:
+        _idle.append(worker.started)
+
+
+def _dismiss(started: _Started) -> None:
+    with contextlib.suppress(OSError):
+        started.connection.send(None)  # the worker then ends by itself
+    started.process.join(timeout=5)
+    _end(started.process)
 
 
 def _end(process: BaseProcess) -> None:
@@ -238,15 +299,18 @@ def withheld_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, work: "Work[Task, Outcome]") -> None:
-    """A worker's life: a task in, its outcome out, until it is asked to end or the parent ends."""
+def _serve(connection: Connection) -> None:
+    """A worker's life: what all tasks share, then a task in and its outcome out, and so on with
+    others, until it is asked to end or the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems without the mask
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
-        shared = connection.recv()
-        connection.send(_READY)
-        while (given := connection.recv()) is not None:
-            connection.send(attempt(work, shared, *given))
+        while (asked := connection.recv()) is not None:
+            connection.send((_READY, None))
+            while (given := connection.recv()) is not None:
+                connection.send((_DONE, attempt(*asked, *given)))
+            del asked  # not held while it waits
+            connection.send((_FREE, None))
 
 
 def _end_with_parent() -> None:

@@ -81,7 +81,7 @@ def lost(scratch: Path, thorough: bool) -> Outcome:
 
 
 class _Shared:
-    train = None
+    images = None
 
 
 @dataclass(frozen=True)
