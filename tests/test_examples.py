@@ -41,6 +41,7 @@ SMALLER = {
     "sample": (*TINY, "--samples", "40"),
     "to-vae": ("--offline", "--epochs", "1", "--samples", "40"),
     "evaluate": ("--offline", "--seeds", "1", "--parts", "robustness"),
+    "tune": (*TINY, "--batch-size", "100", "--budget", "4s", "--jobs", "1"),
     "reproduce": ("--dry-run",),  # tests/test_reproduce.py runs it
     "resume": (),
     "encode": ("--offline",),
@@ -92,6 +93,7 @@ def small(words, run):
         extra = {
             "train": ["--epochs", "1"],
             "encode": ["--set", "data.size=28"],
+            "tune": ["--epochs", "1", "--budget", "6s", "--jobs", "1"],
             "sweep-downsampling": [*one, *("--set", "downsamplings=[8]", "--set", "fewer=[]")],
         }.get(words[0], [])
     if words[0] == "encode":

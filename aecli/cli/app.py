@@ -118,6 +118,12 @@ EXPERIMENTS = {
         "Each factor has codecs dc, the same without its shortcuts, kl and conv, beside PCA and"
         " transforms. Needs 'aecli[diffusion]'."
     ),
+    "tune": (
+        "Look for better settings on the validation images, within a budget of time."
+        "\n\n"
+        "Settings are proposed by what was found so far, and the better third of all that were"
+        " tried is trained for longer; the test images are not looked at. Needs 'aecli[tune]'."
+    ),
     "reproduce": "Measure and judge every claim of the chapter; write the ledger.",
     "interpolate": (
         "Walk the straight line between two test images' codes, and find the holes it meets."

@@ -296,6 +296,20 @@ DOWNSAMPLINGS = Flag(
     "[F]...",
     "Factors from the image's side to the code's grid (default: 8 16 32 64 128).",
 )
+BUDGET = Flag(
+    "--budget",
+    "budget",
+    str,
+    "TIME",
+    "Time for all trainings, as 90s, 10m or 1.5h (default: 10m).",
+)
+SAMPLER = Flag(
+    "--sampler",
+    "sampler",
+    str,
+    "tpe|random",
+    "Way to propose settings: tpe learns from what was tried, random does not (default: tpe).",
+)
 MANY = (SEEDS, JOBS, ENGINE, SCHEDULER, CONTINUE, FAIL_FAST, JOB_TIMEOUT)
 TRAINING_OF_MANY = (CODEC, VARIATIONAL, RECIPE, EPOCHS, BATCH_SIZE_OF_MANY, LR, LIMIT_TRAIN)
 TRAINING_ON_THE_SPOT = (CODEC, VARIATIONAL, RECIPE, EPOCHS, LIMIT_TRAIN)
@@ -313,6 +327,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _code_dim(256),
         *(SEEDS_OF_GRIDS, *MANY[1:]),
         *(EPOCHS_OF_GRIDS, BATCH_SIZE_OF_GRIDS, LR, LIMIT_TRAIN),
+    ),
+    "tune": (
+        *(BUDGET, SAMPLER, _code_dim(32), CODEC, VARIATIONAL, RECIPE),
+        *(EPOCHS, BATCH_SIZE, LR, LIMIT_TRAIN, JOBS, ENGINE, SCHEDULER, CONTINUE, JOB_TIMEOUT),
     ),
     "reproduce": (QUICK, *MANY),
     "interpolate": (RUN, *ENDS, STEPS, PAIRS, _code_dim(2), *TRAINING_ON_THE_SPOT),

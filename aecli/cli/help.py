@@ -51,9 +51,16 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "aecli sweep-downsampling --config downsampling --dataset ./photos",
         ),
     ),
+    "tune": (
+        ("Look for better settings for ten minutes.", "aecli tune --budget 10m"),
+        (
+            "Look for those of a convolutional codec of your own images, and go on where it was.",
+            "aecli tune --dataset ./photos --codec conv --budget 1h --continue",
+        ),
+    ),
     "reproduce": (
         ("Judge every claim; about an hour on two cores.", "aecli reproduce"),
-        ("Take a first look in four minutes.", "aecli reproduce --quick"),
+        ("Take a first look in three minutes.", "aecli reproduce --quick"),
     ),
     "interpolate": (
         (

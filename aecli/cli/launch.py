@@ -333,7 +333,8 @@ def _first_line(config: NetworkConfig, resumed: Path | None) -> str:
     if not codec.solved:
         plural = "" if own.epochs == 1 else "s"
         what += f", recipe {fit.recipe}, {own.epochs} epoch{plural} in batches of {own.batch_size}"
-    seeds = getattr(config, "seeds", 1)
+    many = "seeds" not in idle_settings(config)
+    seeds = getattr(config, "seeds", 1) if many else 1
     seed = f"seed {config.seed}" if seeds == 1 else f"{seeds} seeds from {config.seed}"
     return f"{start}{config.experiment}: {what}, {seed}, dataset {config.data.dataset}"
 

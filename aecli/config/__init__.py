@@ -23,7 +23,6 @@ from aecli.config.effects import (
     with_values,
 )
 from aecli.config.experiments import (
-    EXPERIMENTS,
     PARTS,
     AnomalySection,
     EvaluateConfig,
@@ -41,6 +40,7 @@ from aecli.config.experiments import (
     TrainedConfig,
     without_layers,
 )
+from aecli.config.registry import EXPERIMENTS
 from aecli.config.resolve import (
     Layer,
     flag_layer,
@@ -64,6 +64,7 @@ from aecli.config.sections import (
     MuonConfig,
     SparseLoss,
 )
+from aecli.config.tuning import TuneConfig
 from aecli.fields import CodecSection, Section
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "ToVaeConfig",
     "TrainConfig",
     "TrainedConfig",
+    "TuneConfig",
     "as_recorded",
     "flag_layer",
     "flat_settings",

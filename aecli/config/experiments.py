@@ -493,16 +493,3 @@ class ReproduceConfig(ManyConfig):
                 f" narrower than a code of {PIXELS_OF_THE_CHAPTER}; reproduce needs such a layer",
             )
         return self
-
-
-EXPERIMENTS: dict[str, type[ExperimentConfig]] = {
-    "train": TrainConfig,
-    "sweep-codedim": SweepConfig,
-    "pca-compare": PcaCompareConfig,
-    "sweep-downsampling": SweepDownsamplingConfig,
-    "interpolate": InterpolateConfig,
-    "sample": SampleConfig,
-    "to-vae": ToVaeConfig,
-    "evaluate": EvaluateConfig,
-    "reproduce": ReproduceConfig,
-}

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from aecli.config import yaml12
 from aecli.config.effects import idle_settings, settings_of
-from aecli.config.experiments import EXPERIMENTS, ExperimentConfig, ManyConfig
+from aecli.config.experiments import ExperimentConfig, ManyConfig
 from aecli.config.explain import explain, place_of, show
 from aecli.config.former import in_new_terms
+from aecli.config.registry import EXPERIMENTS
 from aecli.config.sections import NAMED, RECIPES
 from aecli.config.yaml12 import KeyPath
 from aecli.errors import UsageError

@@ -22,6 +22,7 @@ from aecli.figures.training import (
     reconstructions,
     training_curve,
 )
+from aecli.figures.tuning import tuning
 from aecli.figures.units import code_units, deleted_units, kl_units, ordered
 from aecli.figures.work import LabelCurve, Shares, class_scores, label_curves, share_bars
 
@@ -61,5 +62,6 @@ __all__ = [
     "shortened",
     "tradeoff",
     "training_curve",
+    "tuning",
     "unit_mix",
 ]

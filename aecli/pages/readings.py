@@ -291,6 +291,21 @@ def _to_vae(run: Contents) -> Reading:
     return Reading(measure, mse_text(after), f"before: {mse_text(before)}", statements, (), tables)
 
 
+def _tune(run: Contents) -> Reading:
+    found, begun = run.number("val_loss"), run.number("begun_val_loss")
+    statements = []
+    if found is not None and begun is not None:
+        text = f"{100 * (1 - found / begun):.0f}% lower than with the settings begun from."
+        kind = GOOD if found < begun else PLAIN
+        statements.append(Statement(kind, text if found < begun else "No better was found."))
+    tables = [
+        table_of(run, "what_matters.csv", "What was found, and what matters"),
+        table_of(run, "trials.csv", "All trainings", is_folded=True),
+    ]
+    beside = f"begun from: {mse_text(begun)}"
+    return Reading("validation loss", mse_text(found), beside, statements, (), tables)
+
+
 def _evaluate(run: Contents) -> Reading:
     measures = [key[4:] for key in run.metrics if key.startswith("pca_")]
     pairs = [(run.number(name), run.number(f"pca_{name}")) for name in measures]
@@ -375,6 +390,7 @@ READERS: dict[str, Callable[[Contents], Reading]] = {
     "sweep-codedim": _sweep,
     "pca-compare": _compare,
     "sweep-downsampling": _grids,
+    "tune": _tune,
     "interpolate": _interpolate,
     "sample": _sample,
     "to-vae": _to_vae,

@@ -29,6 +29,7 @@ PICTURES = {
     "tradeoff": "test error by code dimension",
     "comparison": "test error of network, linear autoencoder, PCA and transforms by code dimension",
     "downsampling": "test error by the factor of the code's grid, beside PCA and transforms",
+    "tuning": "validation loss of the settings that were tried, and how much each setting matters",
     "reconstructions": "test images from the best to the worst decoded, above what decodes from"
     " their codes",
     "reconstructions_dc": "test images, and what dc decodes from ever coarser grids",

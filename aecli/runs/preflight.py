@@ -32,6 +32,7 @@ _MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
 _LET_GO = 3.5
 _EVALUATION = 4.0 * facts.SIDE_BY_SIDE  # and as much again of test images, distances, and copies
 _WAYS_TO_LOOK = 3
+_TUNED = 200  # trainings of `tune`, which is bounded by its budget alone
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
@@ -129,6 +130,8 @@ def trainings(config: NetworkConfig) -> int:
             assert isinstance(config, EvaluateConfig)
             alone = facts.n_classes(config.data) if "anomaly" in config.parts else 0
             return max(len(config.seeds_of_trainings) * (alone + config.trains_codecs_of_all), 1)
+        case "tune":
+            return _TUNED
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
         case _:

@@ -1,0 +1,232 @@
+"""`aecli tune`: what it proposes, trains and leaves, and what it never looks at."""
+
+import csv
+import json
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+
+from aecli.config import (
+    ConvConfig,
+    FitConfig,
+    LinearConfig,
+    MlpConfig,
+    TuneConfig,
+    resolve,
+    set_layer,
+)
+from aecli.data.images import InMemory
+from aecli.data.sources import default_places
+from aecli.errors import DataError, UsageError
+from aecli.experiments import tune, tune_search
+from aecli.experiments.tune_search import RUNGS, Trial, _asked, _read, job_of, propose, search
+from aecli.experiments.tune_space import Range, begun_from, settled, space
+from aecli.runs.context import Context
+from aecli.runs.folder import new_run
+from aecli.terminal import Terminal
+from aecli.training.jobs import Trainings
+from tests.conftest import FEW_IMAGES
+
+MLP = TuneConfig(codec=MlpConfig(code_dim=4, hidden=(16, 8)), jobs=1)
+SHAPE = (1, 28, 28)
+TUNE = ("tune", *FEW_IMAGES, "--batch-size", "100", "--jobs", "1", "--offline")
+
+
+def test_the_first_value_of_each_setting_is_the_one_begun_from():
+    among = space(MLP, SHAPE, 1000)
+    codec, train = settled(MLP, begun_from(MLP, among))
+    assert (codec, train) == (MLP.codec, MLP.train)
+    assert among["lr"] == Range(0.03 / 8, 0.24)
+    assert among["batch_size"] == (256, 64, 128, 512)
+    assert among["depth"] == (2, 1, 3)
+    assert space(MLP, SHAPE, 300)["batch_size"] == (256, 64, 128)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "hidden"),
+    [
+        ({"width": 2.0}, (32, 16)),
+        ({"depth": 1}, (16,)),
+        ({"depth": 3, "width": 0.5}, (8, 4, 4)),
+    ],
+)
+def test_width_and_depth_are_of_the_hidden_layers(chosen, hidden):
+    assert settled(MLP, chosen)[0].hidden == hidden
+
+
+def test_convolutional_codecs_have_width_and_depth_and_linear_ones_none():
+    conv = TuneConfig(codec=ConvConfig(code_dim=4, width=8, depth=2))
+    codec, _ = settled(conv, {"width": 0.5, "depth": 3})
+    assert (codec.width, codec.depth) == (4, 3)
+    linear = TuneConfig(codec=LinearConfig(code_dim=4))
+    assert space(linear, SHAPE, 1000).keys().isdisjoint({"width", "depth"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["codec.name=dct"], "codec.name=dct is solved for"),
+        (["data.val=0"], "data.val=0: there are no validation images"),
+        (["budget=ten minutes"], "budget='ten minutes'"),
+        (["budget=0.5s"], "budget=0.5"),
+        (["tuned=[speed]"], "tuned"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(settings, message):
+    with pytest.raises(UsageError) as error:
+        resolve(TuneConfig, [set_layer(settings)])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("45", 45)]
+)
+def test_a_budget_is_a_time(given, seconds):
+    assert resolve(TuneConfig, [set_layer([f"budget={given}"])]).budget == seconds
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_proposals_are_among_the_values_and_the_same_for_the_same_seed(sampler):
+    among = space(MLP, SHAPE, 1000)
+    tried = [
+        Trial(propose(among, [], "random", seed), {0: 0.1 / (seed + 1)}, {0: 1.0})
+        for seed in range(12)
+    ]
+    tried[3].scores[0] = math.inf
+    proposed = propose(among, tried, sampler, 5)
+    assert proposed == propose(among, tried, sampler, 5)
+    assert proposed != propose(among, tried, sampler, 6)
+    assert proposed.keys() == among.keys()
+    for name, value in proposed.items():
+        values = among[name]
+        is_among = (
+            values.low <= value <= values.high if isinstance(values, Range) else value in values
+        )
+        assert is_among, name
+
+
+def test_tpe_learns_where_the_loss_is_low():
+    """With a loss that falls with the learning rate, it proposes high ones."""
+    among = {"lr": Range(0.001, 1.0)}
+
+    def proposed(sampler):
+        tried = []
+        for seed in range(40):
+            rate = propose(among, tried, sampler, seed)["lr"]
+            tried.append(Trial({"lr": rate}, {0: -math.log(rate)}, {0: 1.0}))
+        return [trial.chosen["lr"] for trial in tried[20:]]
+
+    assert sum(rate > 0.3 for rate in proposed("tpe")) > 10
+    assert sum(rate > 0.3 for rate in proposed("random")) < 10
+
+
+def test_the_best_third_of_a_rung_is_trained_for_longer_and_nobody_twice():
+    among = space(MLP, SHAPE, 1000)
+    trials = [Trial(begun_from(MLP, among))]
+    first = _asked(MLP, among, trials, 4)
+    assert first[0] == (trials[0], len(RUNGS) - 1)
+    assert [rung for _, rung in first[1:]] == [0, 0, 0]
+    trials += [trial for trial, _ in first[1:]]
+    for number, trial in enumerate(trials):
+        trial.scores[0 if number else 2] = 1.0 / (number + 1)
+    second = _asked(MLP, among, trials, 4)
+    assert second[0] == (trials[3], 1)  # of three the last is the best
+    assert [rung for _, rung in second[1:]] == [0, 0, 0]
+    trials[3].scores[1] = 0.2
+    assert trials[3] not in [trial for trial, _ in _asked(MLP, among, trials, 4)]
+
+
+def test_a_rung_is_a_whole_training_of_fewer_epochs():
+    config = TuneConfig(train=FitConfig(epochs=18))
+    assert [job_of(config, {}, rung).fit.epochs for rung in range(3)] == [2, 6, 18]
+    assert job_of(TuneConfig(train=FitConfig(epochs=2)), {}, 0).fit.epochs == 1
+
+
+@pytest.fixture
+def context(tmp_path):
+    return Context(tmp_path, default_places(), [], Terminal())
+
+
+class Untouched(InMemory):
+    """Images that nobody may look at."""
+
+    def read(self, indices):
+        raise AssertionError("the test images were looked at")
+
+
+def test_a_search_goes_on_from_its_journal_and_never_sees_a_test_image(tmp_path, images, context):
+    unseen = replace(images, test=Untouched(images.test.all().images, images.test.labels))
+    few = MLP.model_copy(update={"budget": 12.0, "train": FitConfig(epochs=1, batch_size=100)})
+    with new_run(tmp_path, few, "x", []) as run_dir:
+        first = search(few, unseen, run_dir, context)
+        kept, used = _read(run_dir)
+        assert used == pytest.approx(first.used, abs=0.5)
+        assert kept == list(first.trials)
+        assert first.best[0].scores[first.best[1]] <= first.default
+        longer = few.model_copy(update={"budget": used + 3.0})
+        second = search(longer, unseen, run_dir, context)
+        assert [t.chosen for t in second.trials[: len(kept)]] == [t.chosen for t in kept]
+        assert second.used > used
+        (run_dir.path / "trials.json").write_text('{"trials": 3}')
+        with pytest.raises(DataError, match="not a journal"):
+            search(few, unseen, run_dir, context)
+
+
+def test_the_command_leaves_a_config_that_scores_what_its_head_says(inside):
+    done = inside(*TUNE, "--budget", "15s", "--epochs", "2", "--expect", "val_loss_ratio<=1")
+    assert done.code == 0, done.stderr
+    assert "seed 0" in done.stderr
+    assert "3 seeds" not in done.stderr
+    numbers = done.metrics()
+    text = (done.run / "tuned.yaml").read_text()
+    assert "the test images were not looked at" in text
+    trained = inside("train", "--config", str(done.run / "tuned.yaml"), "--threads", "1")
+    assert trained.code == 0, trained.stderr
+    assert trained.metrics()["val_mse"] == pytest.approx(numbers["val_loss"], rel=1e-6)
+    rows = list(csv.DictReader((done.run / "trials.csv").read_text().splitlines()))
+    assert len(rows) == numbers["trainings"]
+    assert min(float(row["val_loss"]) for row in rows if row["val_loss"]) == pytest.approx(
+        numbers["val_loss"]
+    )
+    assert (done.run / "tuning.png").is_file()
+    shares = [
+        float(row["share"])
+        for row in csv.DictReader((done.run / "what_matters.csv").read_text().splitlines())
+    ]
+    assert sum(shares) == pytest.approx(1, abs=1e-6)
+    page = inside("report", str(done.run), "-o", "page.html")
+    assert page.code == 0, page.stderr
+
+
+def test_an_interrupted_search_is_continued_in_its_folder(inside):
+    done = inside(*TUNE, "--budget", "10s", "--epochs", "1")
+    record = done.run / "run.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "interrupted"}))
+    again = inside(*TUNE, "--budget", "10s", "--epochs", "1", "--continue")
+    assert (again.code, again.run) == (0, done.run), again.stderr
+    assert again.metrics()["val_loss"] <= done.metrics()["val_loss"]
+
+
+def test_the_absence_of_optuna_names_the_extra(inside, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    done = inside(*TUNE, "--budget", "5s")
+    assert done.code == 2
+    assert "tune needs Optuna: pip install 'aecli[tune]'" in done.stderr
+
+
+def test_nothing_left_to_choose_is_told(monkeypatch):
+    monkeypatch.setattr(tune.facts, "image_shape", lambda data: SHAPE)
+    config = TuneConfig(codec=LinearConfig(code_dim=4), tuned=("width",))
+    with pytest.raises(UsageError, match="tuned=width: codec linear leaves no choice"):
+        tune.check(config, 1000)
+
+
+def test_a_budget_in_which_nothing_is_trained_says_so(tmp_path, images, context, monkeypatch):
+    monkeypatch.setattr(tune_search, "train_all", lambda *_: Trainings({}, {}))
+    few = MLP.model_copy(update={"budget": 2.0, "train": FitConfig(epochs=1, batch_size=100)})
+    with new_run(tmp_path, few, "x", []) as run_dir:
+        found = search(few, images, run_dir, context)
+    with pytest.raises(UsageError, match="no setting was trained in"):
+        _ = found.best
