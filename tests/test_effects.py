@@ -56,7 +56,6 @@ IDLE = [
         "nothing is trained",
     ),
     ("evaluate", ["parts=retrieval", "anomaly.code_dim=8"], "anomaly.code_dim", "not among"),
-    ("evaluate", ["run=x", "parts=retrieval", "jobs=2"], "jobs", "nothing is trained"),
     ("evaluate", ["run=x", "parts=retrieval", "seeds=2"], "seeds", "trained or drawn"),
     ("evaluate", ["parts=anomaly", "train.epochs=3"], "train.epochs", "has its own"),
     ("evaluate", ["codec.name=pca", "anomaly.batch_size=8"], "anomaly.batch_size", "solved for"),

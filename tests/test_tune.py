@@ -4,25 +4,41 @@ import csv
 import json
 import math
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 
+from aecli.codecs.grid_settings import KlConfig
 from aecli.config import (
     ConvConfig,
+    ElboLoss,
     FitConfig,
     LinearConfig,
     MlpConfig,
+    MseLoss,
+    TrainConfig,
     TuneConfig,
     resolve,
     set_layer,
+    to_yaml,
+    yaml_layer,
 )
+from aecli.config.tuning_space import Range, begun_from, largest, rungs, settled, space
 from aecli.data.images import InMemory
 from aecli.data.sources import default_places
-from aecli.errors import DataError, UsageError
+from aecli.errors import DataError, JobsFailedError, UsageError
 from aecli.experiments import tune, tune_search
-from aecli.experiments.tune_search import RUNGS, Trial, _asked, _read, job_of, propose, search
-from aecli.experiments.tune_space import Range, begun_from, settled, space
+from aecli.experiments.tune_search import (
+    Found,
+    Trial,
+    _asked,
+    _read,
+    importances,
+    job_of,
+    propose,
+    search,
+)
 from aecli.runs.context import Context
 from aecli.runs.folder import new_run
 from aecli.terminal import Terminal
@@ -122,26 +138,100 @@ def test_tpe_learns_where_the_loss_is_low():
     assert sum(rate > 0.3 for rate in proposed("random")) < 10
 
 
-def test_the_best_third_of_a_rung_is_trained_for_longer_and_nobody_twice():
-    among = space(MLP, SHAPE, 1000)
-    trials = [Trial(begun_from(MLP, among))]
-    first = _asked(MLP, among, trials, 4)
-    assert first[0] == (trials[0], len(RUNGS) - 1)
-    assert [rung for _, rung in first[1:]] == [0, 0, 0]
-    trials += [trial for trial, _ in first[1:]]
+def test_the_best_third_is_trained_for_longer_and_nobody_twice():
+    config = MLP.model_copy(update={"train": FitConfig(epochs=9)})
+    assert rungs(config) == (1, 3, 9, 27)
+    among = space(config, SHAPE, 1000)
+    trials = [Trial(begun_from(config, among))]
+    first = _asked(config, among, trials, 5)
+    assert first[:2] == [(trials[0], 9), (trials[0], 1)]
+    assert [epochs for _, epochs in first[2:]] == [1, 1, 1]
+    trials += [trial for trial, _ in first[2:]]
     for number, trial in enumerate(trials):
-        trial.scores[0 if number else 2] = 1.0 / (number + 1)
-    second = _asked(MLP, among, trials, 4)
-    assert second[0] == (trials[3], 1)  # of three the last is the best
-    assert [rung for _, rung in second[1:]] == [0, 0, 0]
-    trials[3].scores[1] = 0.2
-    assert trials[3] not in [trial for trial, _ in _asked(MLP, among, trials, 4)]
+        trial.scores[1] = 1.0 / (number + 1)
+    trials[0].scores[9] = 0.1
+    second = _asked(config, among, trials, 4)
+    assert second[0] == (trials[3], 3)  # of four the last is the best
+    assert [epochs for _, epochs in second[1:]] == [1, 1, 1]
+    trials[3].scores[3] = 0.2
+    assert trials[3] not in [trial for trial, _ in _asked(config, among, trials, 4)]
 
 
-def test_a_rung_is_a_whole_training_of_fewer_epochs():
-    config = TuneConfig(train=FitConfig(epochs=18))
-    assert [job_of(config, {}, rung).fit.epochs for rung in range(3)] == [2, 6, 18]
-    assert job_of(TuneConfig(train=FitConfig(epochs=2)), {}, 0).fit.epochs == 1
+def test_few_values_are_tried_once_each():
+    config = MLP.model_copy(update={"tuned": ("mirror", "depth"), "train": FitConfig(epochs=1)})
+    among = space(config, SHAPE, 1000)
+    trials = [Trial(begun_from(config, among))]
+    asked = _asked(config, among, trials, 100)
+    chosen = [tuple(trial.chosen.values()) for trial, _ in asked[1:]]
+    assert len(set(chosen)) == 6
+    assert rungs(config) == (1,)
+
+
+def test_rungs_are_whole_trainings_and_epochs_are_tuned_by_one_more():
+    assert rungs(TuneConfig(train=FitConfig(epochs=18))) == (2, 6, 18, 54)
+    assert rungs(TuneConfig(train=FitConfig(epochs=18), tuned=("lr",))) == (2, 6, 18)
+    assert rungs(TuneConfig(train=FitConfig(epochs=2))) == (1, 2, 6)
+    assert job_of(TuneConfig(), {}, 3).fit.epochs == 3
+
+
+@pytest.mark.parametrize("side", [28, 256, 1000])
+def test_every_value_is_one_that_a_config_takes(side):
+    for codec in (MLP.codec, ConvConfig(code_dim=4, width=4096), KlConfig(code_dim=256)):
+        loss = ElboLoss() if codec.is_variational else MseLoss()
+        config = TuneConfig(codec=codec, train=FitConfig(loss=loss))
+        among = space(config, (1, side, side), 1000)
+        for name, values in among.items():
+            for value in (values.low, values.high) if isinstance(values, Range) else values:
+                each = settled(config, {name: value})
+                for section in each:
+                    assert type(section).model_validate(section.model_dump()) == section
+
+
+def test_the_largest_is_as_wide_deep_and_many_as_any_that_is_tried():
+    found = largest(MLP)
+    assert found.codec.hidden == (32, 16, 16)
+    assert found.train.batch_size == 512
+    assert largest(MLP.model_copy(update={"tuned": ("lr",)})) == MLP.model_copy(
+        update={"tuned": ("lr",)}
+    )
+
+
+def test_seeds_of_any_size_propose():
+    among = {"lr": Range(0.1, 1.0)}
+    seed = tune_search._seed(2**32 - 1, 10**6)
+    assert 0 <= seed < 2**32
+    assert propose(among, [], "tpe", seed)
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        MlpConfig(code_dim=4, hidden=(16,), variational=True),
+        KlConfig(code_dim=196),
+        ConvConfig(code_dim=4, width=8, path="pca"),
+    ],
+)
+def test_what_is_found_is_what_the_yaml_says(codec, tmp_path):
+    loss = ElboLoss() if codec.is_variational else MseLoss()
+    config = TuneConfig(codec=codec, train=FitConfig(loss=loss))
+    chosen = {"lr": 0.0123, "batch_size": 64, "elastic": 1.5, "mirror": True}
+    trial = Trial({**chosen, "width": 0.5, "depth": 2}, {3: -1.0}, {3: 1.0})
+    among = space(config, SHAPE, 1000)
+    found = Found(config, among, [Trial(begun_from(config, among)), trial], 1.0)
+    (tmp_path / "tuned.yaml").write_text(to_yaml(tune._tuned(found)))
+    read = resolve(TrainConfig, [yaml_layer(tmp_path / "tuned.yaml")])
+    assert (read.codec, read.train) == (found.best_job.codec, found.best_job.fit)
+
+
+def test_losses_below_zero_are_compared_too():
+    among = {"lr": Range(0.1, 1.0), "mirror": (False, True)}
+    trials = [
+        Trial({"lr": 0.1 + 0.1 * n, "mirror": n % 2 == 0}, {1: -float(n)}, {1: 1.0})
+        for n in range(8)
+    ]
+    shares = importances(Found(TuneConfig(), among, trials, 1.0))
+    assert shares["lr"] > shares["mirror"]
+    assert sum(shares.values()) == pytest.approx(1)
 
 
 @pytest.fixture
@@ -175,7 +265,7 @@ def test_a_search_goes_on_from_its_journal_and_never_sees_a_test_image(tmp_path,
 
 
 def test_the_command_leaves_a_config_that_scores_what_its_head_says(inside):
-    done = inside(*TUNE, "--budget", "15s", "--epochs", "2", "--expect", "val_loss_ratio<=1")
+    done = inside(*TUNE, "--budget", "15s", "--epochs", "2", "--expect", "val_loss_fall>=0")
     assert done.code == 0, done.stderr
     assert "seed 0" in done.stderr
     assert "3 seeds" not in done.stderr
@@ -224,9 +314,35 @@ def test_nothing_left_to_choose_is_told(monkeypatch):
 
 
 def test_a_budget_in_which_nothing_is_trained_says_so(tmp_path, images, context, monkeypatch):
-    monkeypatch.setattr(tune_search, "train_all", lambda *_: Trainings({}, {}))
-    few = MLP.model_copy(update={"budget": 2.0, "train": FitConfig(epochs=1, batch_size=100)})
+    monkeypatch.setattr(tune_search, "train_all", lambda *_: time.sleep(2) or Trainings({}, {}))
+    few = MLP.model_copy(update={"budget": 1.0, "train": FitConfig(epochs=1, batch_size=100)})
     with new_run(tmp_path, few, "x", []) as run_dir:
         found = search(few, images, run_dir, context)
-    with pytest.raises(UsageError, match="no setting was trained in"):
+    assert math.isnan(found.default)
+    with pytest.raises(UsageError, match="no setting was trained in 2 s"):
         _ = found.best
+
+
+def test_trainings_that_all_fail_end_the_search_with_the_reason(
+    tmp_path, images, context, monkeypatch
+):
+    def fail(jobs, *_):
+        return Trainings({}, dict.fromkeys(jobs, "training diverged"))
+
+    monkeypatch.setattr(tune_search, "train_all", fail)
+    few = MLP.model_copy(update={"budget": 600.0, "train": FitConfig(epochs=1, batch_size=100)})
+    with (
+        new_run(tmp_path, few, "x", []) as run_dir,
+        pytest.raises(JobsFailedError, match="training diverged"),
+    ):
+        search(few, images, run_dir, context)
+
+
+def test_what_does_not_fit_is_passed_over_for_what_does(images):
+    pace = tune_search._Pace(images)
+    short, long = (job_of(MLP, {}, epochs) for epochs in (1, 100))
+    assert pace.fitting([long, short, short], 10.0, 2) == [long, short]  # nothing is known
+    for epochs in (1, 2):
+        pace.add(job_of(MLP, {}, epochs), float(epochs))
+    assert pace.fitting([long, short], 10.0, 1) == [short]
+    assert pace.fitting([long, short], 0.5, 1) == []

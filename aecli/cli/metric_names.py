@@ -101,7 +101,7 @@ METRICS: dict[str, tuple[str, ...]] = {
         "dataset",
         "val_loss",
         "begun_val_loss",
-        "val_loss_ratio",
+        "val_loss_fall",
         "settings_tried",
         "trainings",
         "failed_trainings",

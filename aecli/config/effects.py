@@ -245,7 +245,7 @@ def _idle_in_evaluate(config: EvaluateConfig) -> dict[str, Idle]:
         idle |= {f"anomaly.{key}": without for key in type(config.anomaly).model_fields}
         if config.run is not None:
             none = Idle("the model of a run is looked into, nothing is trained", ("run", "parts"))
-            idle |= dict.fromkeys(("jobs", "engine", "threads", "checkpoint_seconds"), none)
+            idle["checkpoint_seconds"] = none
             if config.parts == ("retrieval",):
                 idle["seeds"] = Idle("nothing is trained or drawn", ("run", "parts"))
     elif config.codec.solved:

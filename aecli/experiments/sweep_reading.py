@@ -1,5 +1,6 @@
 """One codec of a sweep's row, measured: its errors, and its codes read by simple probes."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -119,13 +120,14 @@ class Reader:
             start += len(batch)
 
 
-_latest: list[tuple[Images, int, Reader]] = []
-"""The reader that this process made last, with what it was made of."""
+_latest: list[tuple["weakref.ref[Images]", int, Reader]] = []
+"""The reader that this process made last, with what it was made of; gone with the images."""
 
 
 def _reader(images: Images, probed: int) -> Reader:
-    if not _latest or _latest[0][0] is not images or _latest[0][1] != probed:
-        _latest[:] = [(images, probed, Reader(images, probed))]
+    if not _latest or _latest[0][0]() is not images or _latest[0][1] != probed:
+        there = weakref.ref(images, lambda _: _latest.clear())
+        _latest[:] = [(there, probed, Reader(images, probed))]
     return _latest[0][2]
 
 

@@ -1,24 +1,24 @@
 """`aecli tune`: look for better settings on the validation images, within a budget of time."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aecli import figures
-from aecli.config import TrainConfig, TuneConfig, to_yaml
+from aecli.config import TrainConfig, TuneConfig, to_yaml, with_values
+from aecli.config.tuning_space import begun_from, rungs, settled, space
 from aecli.counts import count
 from aecli.data import facts
 from aecli.data.images import Images
 from aecli.errors import UsageError
 from aecli.experiments.possible import require_codecs
 from aecli.experiments.result import Result
-from aecli.experiments.tune_search import RUNGS, Found, Trial, importances, job_of, search
-from aecli.experiments.tune_space import begun_from, settled, space
+from aecli.experiments.tune_search import Found, importances, require_optuna, search
 from aecli.experiments.wording import mse_in_words
 from aecli.runs.context import Context, load_images
 from aecli.runs.folder import RunDir, new_run
 from aecli.training import device
-from aecli.training.jobs import Job, facts_of_jobs
+from aecli.training.jobs import facts_of_jobs
 
 _CONFIG = "tuned.yaml"
 _IN_WORDS = {
@@ -28,11 +28,11 @@ _IN_WORDS = {
     "shift": "moving",
     "mirror": "mirroring",
 }
-_LABELS = tuple(f"1/{share} of its epochs" if share > 1 else "all its epochs" for share in RUNGS)
 
 
 def check(config: TuneConfig, images: int | None) -> None:
     """Raises UsageError for what would fail only in a training; images: the number, if known."""
+    require_optuna()
     shape = facts.image_shape(config.data)
     require_codecs([config.codec], shape, images)
     if images is not None and images < config.train.batch_size:
@@ -58,19 +58,18 @@ def run(config: TuneConfig, context: Context) -> Result:
                 f"data.val={config.data.val}: none of these images is held out to choose by"
             )
         found = search(config, images, run_dir, context)
-        numbers = _numbers(found, config, images)
-        run_dir.write_csv("trials.csv", _rows(found, config))
+        numbers = _numbers(found, images)
+        run_dir.write_csv("trials.csv", _rows(found))
         matters = importances(found)
-        table = _table(found, config, matters)
+        table = _table(found, matters)
         run_dir.write_csv("what_matters.csv", table)
-        run_dir.save_text(_CONFIG, _head(numbers, config, images) + to_yaml(_tuned(found, config)))
+        run_dir.save_text(_CONFIG, _head(numbers, config, images) + to_yaml(_tuned(found)))
         run_dir.write_metrics(numbers)
         with context.terminal.working("drawing the figure"):
-            _draw(found, matters, images, config, run_dir)
-    title = f"{images.name}: {config.codec.name}, settings chosen by {_part(images)}"
+            _draw(found, matters, images, run_dir)
     loss = config.train.loss.terms[0]
     printed = [
-        (f"validation {loss}", _loss(found.default), _loss(numbers["val_loss"]), ""),
+        (f"validation {loss}", _loss(numbers["begun_val_loss"]), _loss(numbers["val_loss"]), ""),
         *(
             (
                 str(row["setting"]),
@@ -81,66 +80,62 @@ def run(config: TuneConfig, context: Context) -> Result:
             for row in table
         ),
     ]
+    title = f"{images.name}: {config.codec.name}, settings chosen by {_part(images)}"
     header = ("setting", "begun from", "found", "matters")
     notes = [
-        f"{_search_in_words(numbers, config)}. How much a setting matters is its share in the"
-        f" variance of the loss after {_LABELS[0]}, by functional ANOVA.",
+        f"{_search_in_words(numbers, config)}. How much a setting matters is its share in what all"
+        f" of them change after {count(rungs(config)[0], 'epoch')}, by functional ANOVA.",
         f"Train with what was found: aecli train --config {run_dir.path / _CONFIG}",
     ]
     return Result(run_dir.path, numbers, title, printed, header, notes)
 
 
-def _best_job(found: Found, config: TuneConfig) -> Job:
-    trial, rung = found.best
-    return job_of(config, trial.chosen, rung)
-
-
-def _tuned(found: Found, config: TuneConfig) -> TrainConfig:
+def _tuned(found: Found) -> TrainConfig:
     """The training that was found to be best, as `aecli train` takes it."""
-    job = _best_job(found, config)
-    return TrainConfig(seed=job.seed, data=config.data, codec=job.codec, train=job.fit)
+    job = found.best_job
+    # Not by validation, which fills in what a codec has where nothing is given.
+    values = {"seed": job.seed, "data": found.config.data, "codec": job.codec, "train": job.fit}
+    return with_values(TrainConfig(), values)
 
 
-def _numbers(found: Found, config: TuneConfig, images: Images) -> dict[str, Any]:
+def _numbers(found: Found, images: Images) -> dict[str, Any]:
     """The content of metrics.json."""
-    trial, rung = found.best
-    trainings = found.trainings(config)
-    failed = [math.isinf(found.trials[number].scores[rung]) for number, rung, _ in trainings]
+    trial, epochs = found.best
+    scores = [score for each in found.trials for score in each.scores.values()]
+    begun = found.config.train.epochs
     return {
         "dataset": images.name,
-        "val_loss": trial.scores[rung],
+        "val_loss": trial.scores[epochs],
         "begun_val_loss": found.default,
-        "val_loss_ratio": trial.scores[rung] / found.default,
+        "val_loss_fall": found.default - trial.scores[epochs],
         "settings_tried": sum(bool(each.scores) for each in found.trials),
-        "trainings": len(trainings),
-        "failed_trainings": sum(failed),
+        "trainings": len(scores),
+        "failed_trainings": sum(map(math.isinf, scores)),
         "seconds_used": round(found.used, 3),
-        "epochs": job_of(config, trial.chosen, rung).fit.epochs,
-        "begun_epochs": config.train.epochs,
-        "train_seconds": trial.seconds[rung],
-        "begun_train_seconds": found.trials[0].seconds.get(len(RUNGS) - 1),
+        "epochs": epochs,
+        "begun_epochs": begun,
+        "train_seconds": trial.seconds[epochs],
+        "begun_train_seconds": found.trials[0].seconds.get(begun, math.nan),
     }
 
 
-def _rows(found: Found, config: TuneConfig) -> list[dict[str, Any]]:
-    """trials.csv: a row for each training."""
-    rows = []
-    for number, rung, job in found.trainings(config):
-        trial = found.trials[number]
-        loss = trial.scores[rung]
-        row = {
+def _rows(found: Found) -> list[dict[str, Any]]:
+    """Rows of trials.csv, one for each training."""
+    return [
+        {
             "trial": number,
-            "epochs": job.fit.epochs,
-            "share_of_epochs": round(1 / RUNGS[rung], 4),
+            "epochs": epochs,
             "val_loss": loss if math.isfinite(loss) else None,
-            "seconds": trial.seconds.get(rung),
+            "seconds": trial.seconds.get(epochs),
+            **_settings(trial.chosen, found.config),
         }
-        rows.append(row | _settings(trial.chosen, config))
-    return rows
+        for number, trial in enumerate(found.trials)
+        for epochs, loss in sorted(trial.scores.items())
+    ]
 
 
 def _settings(chosen: Mapping[str, Any], config: TuneConfig) -> dict[str, Any]:
-    """What was chosen as a config has it: layers in place of a factor of their widths."""
+    """The chosen values as a config has them: layers in place of a factor of their widths."""
     codec, _ = settled(config, chosen)
     named = {name: value for name, value in chosen.items() if name not in ("width", "depth")}
     if "width" in chosen or "depth" in chosen:
@@ -150,22 +145,18 @@ def _settings(chosen: Mapping[str, Any], config: TuneConfig) -> dict[str, Any]:
     return named
 
 
-def _table(found: Found, config: TuneConfig, matters: Mapping[str, float]) -> list[dict[str, Any]]:
-    """what_matters.csv: the settings, the one that matters most first."""
-    trial, rung = found.best
-    best, begun = dict(trial.chosen), begun_from(config, found.among)
-    if "epochs" in best:
-        best["epochs"] = job_of(config, trial.chosen, rung).fit.epochs
-    order = sorted(begun, key=lambda name: -matters.get(name, 0.0))
-    return [
-        {
-            "setting": name,
-            "begun_from": begun[name],
-            "found": best[name],
-            "share": matters.get(name),
-        }
-        for name in order
+def _table(found: Found, matters: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Rows of what_matters.csv: the settings, the one that matters most first."""
+    trial, epochs = found.best
+    begun = begun_from(found.config, found.among)
+    rows = [
+        {"setting": name, "begun_from": value, "found": trial.chosen[name], "share": share}
+        for name, value in begun.items()
+        for share in (matters.get(name),)
     ]
+    rows.sort(key=lambda row: -(row["share"] or 0.0))
+    own = {"setting": "epochs", "begun_from": found.config.train.epochs, "found": epochs}
+    return [*rows, own | {"share": None}]
 
 
 def _search_in_words(numbers: Mapping[str, Any], config: TuneConfig) -> str:
@@ -179,7 +170,7 @@ def _head(numbers: Mapping[str, Any], config: TuneConfig, images: Images) -> str
     loss = config.train.loss.terms[0]
     where = device.of_jobs(config).type
     return (
-        f"# aecli train --config {_CONFIG}\n"
+        f"# aecli train --config {_CONFIG} (the last digit: --threads {config.threads or 1})\n"
         f"# Scored a {loss} of {_loss(numbers['val_loss'])} on {_part(images)} of {images.name},"
         f" seed {config.seed},\n"
         f"# where the settings that were begun from scored {_loss(numbers['begun_val_loss'])}.\n"
@@ -188,29 +179,19 @@ def _head(numbers: Mapping[str, Any], config: TuneConfig, images: Images) -> str
     )
 
 
-def _draw(
-    found: Found, matters: Mapping[str, float], images: Images, config: TuneConfig, run_dir: RunDir
-) -> None:
-    run_dir.save_figure(
-        "tuning",
-        figures.tuning(
-            [_points(found.trials, rung) for rung in range(len(RUNGS))],
-            _LABELS,
-            found.default,
-            {_IN_WORDS.get(name, name): share for name, share in matters.items()},
-            config.train.loss.terms[0],
-            f"Settings of {config.codec.name} tried on {images.title}",
-        ),
-    )
-
-
-def _points(trials: Sequence[Trial], rung: int) -> list[tuple[int, float]]:
-    """Numbers of the trials that were trained at a rung, and their losses."""
-    return [
-        (number, loss)
-        for number, trial in enumerate(trials)
-        if math.isfinite(loss := trial.scores.get(rung, math.inf))
-    ]
+def _draw(found: Found, matters: Mapping[str, float], images: Images, run_dir: RunDir) -> None:
+    points = {
+        count(epochs, "epoch"): [
+            (number, trial.scores[epochs])
+            for number, trial in enumerate(found.trials)
+            if math.isfinite(trial.scores.get(epochs, math.inf))
+        ]
+        for epochs in rungs(found.config)
+    }
+    words = {_IN_WORDS.get(name, name): share for name, share in matters.items()}
+    config = found.config
+    loss, title = config.train.loss.terms[0], f"Settings of {config.codec.name}, {images.title}"
+    run_dir.save_figure("tuning", figures.tuning(points, found.default, words, loss, title))
 
 
 def _part(images: Images) -> str:

@@ -295,7 +295,7 @@ def _tune(run: Contents) -> Reading:
     found, begun = run.number("val_loss"), run.number("begun_val_loss")
     statements = []
     if found is not None and begun is not None:
-        text = f"{100 * (1 - found / begun):.0f}% lower than with the settings begun from."
+        text = f"Lower by {mse_text(begun - found)} than with the settings begun from."
         kind = GOOD if found < begun else PLAIN
         statements.append(Statement(kind, text if found < begun else "No better was found."))
     tables = [

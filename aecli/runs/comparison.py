@@ -37,7 +37,7 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 """Command -> patterns of the metrics that a table shows unless others are asked for."""
 _LOWER = (
     *("test_mse", "test_mse_*", "val_mse", "ae_test_mse_*", "denoising_mse_*", "error_ratio"),
-    *("val_loss", "begun_val_loss", "val_loss_ratio"),
+    *("val_loss", "begun_val_loss"),
     *("nll_nats", "in_hole_rate_*", "in_holes_standard_normal", "frechet_decoded"),
     *("frechet_standard_normal", "frechet_*gaussian", "frechet_mixture", "frechet_jittered"),
     *("frechet_flow",),

@@ -178,6 +178,11 @@ class RunDir:
         files = {"model.safetensors": save(arrays), "history.json": history}
         storage.seal(self.jobs / name, files, self._root)
 
+    def clear_jobs(self) -> None:
+        """Remove what `save_job` saved."""
+        for folder in sorted(self.jobs.glob("*")):
+            storage.remove_sealed(folder, self._root)
+
     def load_job(self, name: str) -> tuple[dict[str, NDArray[Any]], list[dict[str, Any]]] | None:
         """The state and history that `save_job` saved; None if it never finished that.
 

@@ -14,10 +14,12 @@ from aecli.config import (
     NetworkConfig,
     SweepConfig,
     SweepDownsamplingConfig,
+    TuneConfig,
     with_values,
     without_layers,
 )
 from aecli.config.grids import row_specs
+from aecli.config.tuning_space import largest
 from aecli.counts import count
 from aecli.data import facts
 from aecli.errors import StorageError, UsageError
@@ -32,7 +34,7 @@ _MEASURED_AT_ONCE = 4096 * 28 * 28  # pixels; see aecli.data.images.BATCH_BYTES
 _LET_GO = 3.5
 _EVALUATION = 4.0 * facts.SIDE_BY_SIDE  # and as much again of test images, distances, and copies
 _WAYS_TO_LOOK = 3
-_TUNED = 200  # trainings of `tune`, which is bounded by its budget alone
+_TUNED = 4 * 16  # trainings of a round of `tune`, on 16 cores
 _LARGEST_OF_THE_CHAPTER = 784
 _WITH_WIDE_ROWS = ("sweep-codedim", "reproduce")
 
@@ -130,7 +132,7 @@ def trainings(config: NetworkConfig) -> int:
             assert isinstance(config, EvaluateConfig)
             alone = facts.n_classes(config.data) if "anomaly" in config.parts else 0
             return max(len(config.seeds_of_trainings) * (alone + config.trains_codecs_of_all), 1)
-        case "tune":
+        case "tune":  # a round's, for those before are not kept
             return _TUNED
         case "pca-compare":  # and a linear one for each code
             return config.seeds * len(dims) + len(dims)
@@ -171,6 +173,8 @@ def _memory(config: NetworkConfig, at_a_time: int) -> float:
     A training keeps its parameters about eight times over (gradient, moments, last good ones, both
     precisions) and two batches of every layer's numbers; its checkpoints, five times each.
     """
+    if isinstance(config, TuneConfig):
+        config = largest(config)
     codec, pixels = largest_codec(config), facts.pixels(config.data)
     parameters, numbers = codec.size(facts.image_shape(config.data))
     training = 32.0 * parameters

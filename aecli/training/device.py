@@ -50,8 +50,8 @@ def decided(config: Config) -> Config:
 def prepare(config: ExperimentConfig) -> torch.device:
     """The device a run computes on; sets torch's thread count and seeds torch.
 
-    Where many codecs are trained, `threads` is each training's number, which it sets itself; this
-    process measures on every core it may use.
+    Where many codecs are trained, `threads` is each training's number, which it sets itself, as
+    measuring side by side does; what else this process measures is on every core it may use.
     Raises UsageError if the device asked for is not there.
     """
     threads = None if isinstance(config, ManyConfig) else config.threads

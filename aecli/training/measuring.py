@@ -1,8 +1,9 @@
 """Measure many codecs, several at a time, by the job engine that trains them."""
 
+import importlib
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from aecli.errors import JobsFailedError
 from aecli.runs.context import Context
 from aecli.runs.folder import RunDir
 from aecli.training import device
-from aecli.training.jobs import failure_text, outcomes_of
+from aecli.training.jobs import outcomes_of
 from aecli.training.shared import Named, Shared, shared_by_all
 from aecli.training.workers import Failure
 
@@ -64,27 +65,28 @@ def measure_all(
 
     Each is measured on the CPU with a fixed number of threads (`config.threads`, or 1), so the
     numbers depend neither on `config.jobs` nor on the engine. text: words for the progress. Raises
-    JobsFailedError if one failed, and UsageError for what nobody can measure.
+    the error of one that failed, and JobsFailedError where that is none of aecli's.
     """
     threads = config.threads or 1
     shared = _Asked(measure, shared_by_all(images, config, run_dir, context, threads, "cpu"))
     sent = [_Sent(task) for task in tasks]
-    names = [f"measure-{index}" for index in range(len(tasks))]
+    names = [f"{text.replace(' ', '-')}-{index}" for index in range(len(tasks))]
+    unlimited = replace(context, job_timeout=None)  # which is for trainings
     done: dict[int, Outcome] = {}
-    failed: list[str] = []
     with context.terminal.working(text, len(tasks), "measurements") as advance:
-        for index, outcome in outcomes_of(_measure, shared, sent, names, config, context, "cpu"):
+        for index, outcome in outcomes_of(_measure, shared, sent, names, config, unlimited, "cpu"):
             advance()
             if isinstance(outcome, Failure):
-                failed.append(f"{text}, {index + 1} of {len(tasks)}: {outcome.reason}")
-            else:
-                done[index] = outcome
-    if failed:
-        raise JobsFailedError(failure_text(failed))
+                reason = f"{text}, {index + 1} of {len(tasks)}: {outcome.reason}"
+                raise (outcome.kind or JobsFailedError)(reason)
+            done[index] = outcome
     return [done[index] for index in range(len(tasks))]
 
 
 def _measure(asked: _Asked, sent: _Sent[Any]) -> Any:
+    # Loaded before the limit, which is set for what is loaded.
+    importlib.import_module("sklearn.neighbors")
+    importlib.import_module("scipy.linalg")
     before, threads = torch.get_num_threads(), asked.shared.threads
     with torch.random.fork_rng(devices=[]), threadpool_limits(threads):  # scikit-learn's too
         device.seed_and_limit(0, threads)

@@ -7,6 +7,7 @@ import multiprocessing.resource_tracker
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ class Failure:
     ends: type[AecliError] | None = None
     """The error that ends the whole run, where a task can be carried out by nobody, as it was asked
     or on this data; None for a failure of this task alone."""
+    kind: type[AecliError] | None = field(default=None, compare=False)
+    """The error that it was, of aecli's; None for any other."""
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,8 @@ def _serve(connection: Connection) -> None:
             while (given := connection.recv()) is not None:
                 connection.send((_DONE, attempt(*asked, *given)))
             del asked  # not held while it waits
+            if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+                sys.modules["torch"].cuda.empty_cache()
             connection.send((_FREE, None))
 
 
@@ -326,7 +331,8 @@ def attempt(work: "Work[Task, Outcome]", shared: Any, task: Task) -> Outcome | F
     try:
         return work(shared, task)
     except AecliError as error:
-        return Failure(str(error), UsageError if isinstance(error, UsageError) else None)
+        ends = UsageError if isinstance(error, UsageError) else None
+        return Failure(str(error), ends, type(error))
     except MemoryError:
         return Failure("out of memory")
     except Exception as error:  # one task's fault must not cost the others
