@@ -18,6 +18,8 @@ from aecli.data.images import Batch
 from aecli.errors import DataError, UsageError
 from aecli.processes import Place
 from aecli.training import follower, together
+from aecli.training.optimizers import Muon, orthogonalized
+from aecli.training.together import Together
 from tests.conftest import FEW_IMAGES, environment
 from tests.forked import Forked, program
 from tests.test_resume import record
@@ -211,6 +213,26 @@ def test_every_image_of_a_batch_is_in_one_part():
             parts = [range(*together._bounds(n, place)) for place in places]
             assert [i for part in parts for i in part] == list(range(n))
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_matrices_are_made_orthogonal_once_and_reach_every_process(monkeypatch):
+    monkeypatch.setattr(together.dist, "all_reduce", lambda tensor: None)
+    matrices = torch.randn((3, 4, 6), generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def made(some):
+        seen.append(len(some))
+        return orthogonalized(some, torch.float32)
+
+    parts = []
+    for rank in range(2):
+        muon = Muon(torch.zeros(8), torch.zeros(8), [torch.Size((2, 4))], 0.9, torch.float32)
+        muon.orthogonalize = made
+        optimizers = {"muon": (muon, 0.1)}
+        Together(Engine(torch.zeros(8)), optimizers, torch.zeros(8), Place(rank, 2, 2, rank, 0))
+        parts.append(muon.orthogonalize(matrices))
+    assert seen == [1, 2]
+    assert torch.allclose(sum(parts), orthogonalized(matrices, torch.float32), atol=1e-6)
 
 
 def test_a_process_that_reads_other_images_says_so(monkeypatch):

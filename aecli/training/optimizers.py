@@ -5,7 +5,8 @@ more than a second, and they step the matrices of a small network one at a time.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -98,7 +99,8 @@ class Muon(Optimizer):
         super().__init__(parameters, gradient)
         self._shapes = shapes
         self._beta = momentum
-        self._dtype = dtype
+        self.orthogonalize: Callable[[Tensor], Tensor] = partial(orthogonalized, dtype=dtype)
+        """Function of all matrices of two sides, (m, rows, columns)."""
         self._momentum = torch.zeros_like(parameters)
         self._groups: dict[tuple[int, ...], list[int]] = {}
         for i, shape in enumerate(shapes):
@@ -111,7 +113,7 @@ class Muon(Optimizer):
         for group in self._groups.values():
             matrices = torch.stack([_short_side_first(nesterov[i]) for i in group])
             rows = _rows_of_a_block(matrices.shape[1])
-            blocks = orthogonalized(matrices.view(-1, rows, matrices.shape[2]), self._dtype)
+            blocks = self.orthogonalize(matrices.view(-1, rows, matrices.shape[2]))
             for i, direction in zip(group, blocks.view(matrices.shape), strict=True):
                 rows, columns = weights[i].shape
                 rate = lr * max(1, rows / columns) ** 0.5

@@ -8,6 +8,7 @@ batches are those of a training by a single one; its sums are rounded in another
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from aecli.data.images import Batch
 from aecli.errors import ProcessLost
 from aecli.processes import Place
 from aecli.training.engine import Engine
+from aecli.training.optimizers import Muon
 from aecli.training.work import Optimizers, Work
 
 _LONGEST = timedelta(hours=12)  # between two sums: the first process measures, saves and draws
@@ -36,6 +38,9 @@ class Together(Work):
     ) -> None:
         super().__init__(engine, optimizers)
         self._gradient, self._place = gradient, place
+        for optimizer, _ in optimizers.values():
+            if isinstance(optimizer, Muon):
+                optimizer.orthogonalize = partial(self._spread, optimizer.orthogonalize)
 
     def __call__(
         self, inputs: Tensor, batch: Batch, loss: Any, kept: Tensor | None, factor: float
@@ -53,6 +58,15 @@ class Together(Work):
         for optimizer, highest_rate in self._optimizers.values():
             optimizer.step(highest_rate * factor)
         return sums[len(self._gradient) :]
+
+    def _spread(self, orthogonalize: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+        """The matrices made orthogonal, by each process its part: it takes most of Muon's step."""
+        part = slice(*_bounds(len(matrices), self._place))
+        made = torch.zeros_like(matrices)  # what others make is added to 0, and so stays as it is
+        if part.start < part.stop:
+            made[part] = orthogonalize(matrices[part])
+        _told_if_lost(lambda: dist.all_reduce(made))
+        return made
 
     def _shares(self, batch: Batch, own: Batch, loss: Any) -> Tensor:
         """The weight of this process's part in the mean of each term over the batch."""
