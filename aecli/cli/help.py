@@ -59,7 +59,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "reproduce": (
-        ("Judge every claim; about an hour on two cores.", "aecli reproduce"),
+        ("Judge every claim; fifty minutes on two cores.", "aecli reproduce"),
         ("Take a first look in three minutes.", "aecli reproduce --quick"),
     ),
     "interpolate": (
