@@ -248,7 +248,7 @@ class Untouched(InMemory):
 
 def test_a_search_goes_on_from_its_journal_and_never_sees_a_test_image(tmp_path, images, context):
     unseen = replace(images, test=Untouched(images.test.all().images, images.test.labels))
-    few = MLP.model_copy(update={"budget": 12.0, "train": FitConfig(epochs=1, batch_size=100)})
+    few = MLP.model_copy(update={"budget": 8.0, "train": FitConfig(epochs=1, batch_size=100)})
     with new_run(tmp_path, few, "x", []) as run_dir:
         first = search(few, unseen, run_dir, context)
         kept, used = _read(run_dir)
@@ -265,7 +265,7 @@ def test_a_search_goes_on_from_its_journal_and_never_sees_a_test_image(tmp_path,
 
 
 def test_the_command_leaves_a_config_that_scores_what_its_head_says(inside):
-    done = inside(*TUNE, "--budget", "15s", "--epochs", "2", "--expect", "val_loss_fall>=0")
+    done = inside(*TUNE, "--budget", "10s", "--epochs", "2", "--expect", "val_loss_fall>=0")
     assert done.code == 0, done.stderr
     assert "seed 0" in done.stderr
     assert "3 seeds" not in done.stderr
@@ -291,10 +291,10 @@ def test_the_command_leaves_a_config_that_scores_what_its_head_says(inside):
 
 
 def test_an_interrupted_search_is_continued_in_its_folder(inside):
-    done = inside(*TUNE, "--budget", "10s", "--epochs", "1")
+    done = inside(*TUNE, "--budget", "6s", "--epochs", "1")
     record = done.run / "run.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"status": "interrupted"}))
-    again = inside(*TUNE, "--budget", "10s", "--epochs", "1", "--continue")
+    again = inside(*TUNE, "--budget", "6s", "--epochs", "1", "--continue")
     assert (again.code, again.run) == (0, done.run), again.stderr
     assert again.metrics()["val_loss"] <= done.metrics()["val_loss"]
 
