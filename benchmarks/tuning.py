@@ -49,7 +49,7 @@ def _row(told: Sequence[str], seed: str, budget: str) -> dict[str, float]:
         epochs = ""
         for sampler in SAMPLERS:
             search = ("tune", *told, *own, "--budget", budget, "--sampler", sampler)
-            run = _run(*search, "--name", sampler)
+            run = _run(*search, "--set", f"name={sampler}")
             config = next(Path(folder).glob(f"*-tune-{sampler}")) / "tuned.yaml"
             found[sampler] = _run("train", "--config", str(config), *own)["test_mse"]
             epochs = str(run["epochs"]) if sampler == "tpe" else epochs
