@@ -171,9 +171,9 @@ def _head(numbers: Mapping[str, Any], config: TuneConfig, images: Images) -> str
     where = device.of_jobs(config).type
     return (
         f"# aecli train --config {_CONFIG} (the last digit: --threads {config.threads or 1})\n"
-        f"# Scored a {loss} of {_loss(numbers['val_loss'])} on {_part(images)} of {images.name},"
-        f" seed {config.seed},\n"
-        f"# where the settings that were begun from scored {_loss(numbers['begun_val_loss'])}.\n"
+        f"# Validation {loss}, on {_part(images)} of {images.name}, seed {config.seed}:"
+        f" {_loss(numbers['val_loss'])};\n"
+        f"# that of the settings begun from: {_loss(numbers['begun_val_loss'])}.\n"
         f"# {_search_in_words(numbers, config)}, on {where};"
         " the test images were not looked at.\n"
     )
