@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from aecli.data.images import Batch
 from aecli.errors import ProcessLost
@@ -89,7 +91,17 @@ def join(place: Place) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(place.number_here % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    _told_if_lost(lambda: dist.init_process_group(backend, timeout=_LONGEST))
+    _told_if_lost(lambda: _meet(backend, place))
+
+
+def _meet(backend: str, place: Place) -> None:
+    store, _, _ = next(rendezvous("env://", timeout=_LONGEST))
+    if place.here == place.size:  # else machines may count restarts differently
+        # The store outlives a restart, and has the addresses of the processes that are gone.
+        store = PrefixStore(f"restart-{place.restarts}", store)
+    dist.init_process_group(
+        backend, store=store, rank=place.rank, world_size=place.size, timeout=_LONGEST
+    )
 
 
 def from_the_first(message: bytes = b"") -> bytes:
