@@ -215,6 +215,20 @@ def test_every_image_of_a_batch_is_in_one_part():
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+@pytest.mark.parametrize(("here", "name"), [(2, "restart-3"), (1, None)])
+def test_processes_started_again_meet_under_another_name(monkeypatch, here, name):
+    """Torchrun's store outlives a restart, with the addresses of processes that are gone."""
+    store, met = torch.distributed.HashStore(), {}
+    monkeypatch.setattr(together, "rendezvous", lambda *_, **__: iter([(store, 1, 2)]))
+    monkeypatch.setattr(
+        together.dist, "init_process_group", lambda backend, **told: met.update(told)
+    )
+    together.join(Place(rank=1, size=2, here=here, number_here=0, restarts=3))
+    met["store"].set("address", "new")
+    assert store.check([f"{name}/address" if name else "address"])
+    assert (met["rank"], met["world_size"]) == (1, 2)
+
+
 def test_matrices_are_made_orthogonal_once_and_reach_every_process(monkeypatch):
     monkeypatch.setattr(together.dist, "all_reduce", lambda tensor: None)
     matrices = torch.randn((3, 4, 6), generator=torch.Generator().manual_seed(0))

@@ -85,7 +85,7 @@ def test_convolutional_codecs_have_width_and_depth_and_linear_ones_none():
     [
         (["codec.name=dct"], "codec.name=dct is solved for"),
         (["data.val=0"], "data.val=0: there are no validation images"),
-        (["budget=ten minutes"], "budget='ten minutes'"),
+        (["budget=ten minutes"], "not a time, as 90s, 10m or 1.5h"),
         (["budget=0.5s"], "budget=0.5"),
         (["tuned=[speed]"], "tuned"),
     ],

@@ -21,9 +21,13 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def _seconds(given: Any) -> Any:
-    """Seconds of `90s`, `10m` or `1.5h`; anything else as it is."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", given) if isinstance(given, str) else None
-    return given if found is None else float(found[1]) * _UNITS[found[2]]
+    """Seconds of `90s`, `10m` or `1.5h`; what is no text as it is."""
+    if not isinstance(given, str):
+        return given
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", given)
+    if found is None:
+        raise PydanticCustomError("time", "not a time, as 90s, 10m or 1.5h")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -82,9 +82,12 @@ def run(config: TuneConfig, context: Context) -> Result:
     ]
     title = f"{images.name}: {config.codec.name}, settings chosen by {_part(images)}"
     header = ("setting", "begun from", "found", "matters")
+    share = (
+        " How much a setting matters is its share in what all of them change after"
+        f" {count(rungs(config)[0], 'epoch')}, by functional ANOVA."
+    )
     notes = [
-        f"{_search_in_words(numbers, config)}. How much a setting matters is its share in what all"
-        f" of them change after {count(rungs(config)[0], 'epoch')}, by functional ANOVA.",
+        f"{_search_in_words(numbers, config)}.{share if matters else ''}",
         f"Train with what was found: aecli train --config {run_dir.path / _CONFIG}",
     ]
     return Result(run_dir.path, numbers, title, printed, header, notes)
