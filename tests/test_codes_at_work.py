@@ -13,8 +13,8 @@ from aecli.codecs.pca import Pca
 from aecli.config import DataConfig, EvaluateConfig, FitConfig, MlpConfig, PcaConfig
 from aecli.data.images import Batch, Images, InMemory, mean_image
 from aecli.experiments import evaluate_parts
-from aecli.experiments.evaluate import Contestant, _contestants
 from aecli.experiments.evaluate_anomaly import Normal, _with_classes_held_out, aurocs
+from aecli.experiments.evaluate_contestants import Contestant, contestants
 from aecli.experiments.evaluate_parts import MEASURED_BY, MEASURES, Seen, thinned
 from aecli.measure import clustering, metrics, probes, robustness
 from aecli.measure.anomaly import auroc, ranks
@@ -154,9 +154,7 @@ def test_clusters_are_as_many_as_all_training_images_have_classes(monkeypatch):
 
 def test_only_those_that_see_all_classes_are_classified():
     every, few = labelled([0] * 9 + [1]), labelled([0] * 9)
-    codes, pixels = (
-        Contestant(name, name, [], train) for name, train in (("", every), ("pixels_", few))
-    )
+    codes, pixels = (Contestant(name, [], train) for name, train in (("", every), ("pixels_", few)))
     assert [each.sees_as([codes, pixels]) for each in (codes, pixels)] == [True, False]
 
 
@@ -169,7 +167,7 @@ def test_pca_beside_a_run_on_other_images_is_solved_on_these():
         config = EvaluateConfig(codec=PcaConfig(code_dim=3), data=DataConfig(dataset="mnist"))
         run = SimpleNamespace(codec=own, config=SimpleNamespace(data=DataConfig(dataset=dataset)))
         context = SimpleNamespace(terminal=Terminal(quiet=True))
-        codes, pca, _ = _contestants(config, images, run, None, context)
+        codes, pca, _ = contestants(config, images, run, None, context)
         assert codes.codecs[0][0] is own
         return pca.codecs[0][0]
 

@@ -2,13 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aecli import codecs
 from aecli.codecs.base import Codec
-from aecli.codecs.pooling import Pooling
 from aecli.codecs.principal import most_components
 from aecli.codespace.region import WIDEST
 from aecli.config import EvaluateConfig
@@ -27,6 +24,13 @@ from aecli.experiments.evaluate_anomaly import (
     others,
     pooling_alone,
 )
+from aecli.experiments.evaluate_contestants import (
+    asks_for_others,
+    fit_as_pixels,
+    labels_of,
+    measure_contestants,
+    pooling_of,
+)
 from aecli.experiments.evaluate_figures import draw
 from aecli.experiments.evaluate_parts import (
     CODES,
@@ -35,7 +39,6 @@ from aecli.experiments.evaluate_parts import (
     MEASURES,
     PCA,
     PIXELS,
-    Seen,
     Values,
     looked_at,
     most_side_by_side,
@@ -46,7 +49,6 @@ from aecli.experiments.result import Result
 from aecli.experiments.subject import other_images, require_shape
 from aecli.experiments.wording import settings_in_words
 from aecli.measure import probes
-from aecli.measure.baselines import pca_beside, pca_of
 from aecli.measure.clustering import WIDEST_MIXTURE
 from aecli.measure.seeds import mean, spread
 from aecli.runs import preflight
@@ -55,28 +57,9 @@ from aecli.runs.folder import RunDir, new_run
 from aecli.runs.run import Run
 from aecli.runs.subject import places_of_own, settled
 from aecli.training import device
-from aecli.training.jobs import Job, facts_of_jobs, train_all
-from aecli.training.measuring import measure_all
+from aecli.training.jobs import facts_of_jobs
 
-_FEWEST_AS_PIXELS = 100  # training images
 _NAMED = 5  # classes named in a sentence, at most
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A way to look at images, with the seeds that something is drawn with."""
-
-    prefix: str
-    label: str
-    """Name in tables and figures: `mlp-32`, `PCA-32`, `pixels`."""
-    codecs: Sequence[tuple[Codec | None, Sequence[int]]]
-    """A codec (None: pixels) and its seeds; several where it was trained with each."""
-    train: Source
-    """Training images that it looks at."""
-
-    def sees_as(self, others: "Sequence[Contestant]") -> bool:
-        """True if its training images, which may be some of theirs, have as many classes."""
-        return self.train.classes == max(each.train.classes for each in others)
 
 
 def check(config: EvaluateConfig, images: int | None) -> None:
@@ -109,7 +92,7 @@ def run(config: EvaluateConfig, context: Context) -> Result:
         context.terminal.warn(run_dir.note(**facts_of_jobs(config)))
         check(config, len(images.train))
         home = _home(config, run, context)
-        if run is not None and not _asks_for_others(config, run):
+        if run is not None and not asks_for_others(config, run):
             context.terminal.warn(other_images(run, images))
         left_out = _left_out(config, images, home)
         parts = [part for part in config.parts if part not in left_out]
@@ -118,7 +101,7 @@ def run(config: EvaluateConfig, context: Context) -> Result:
             with context.terminal.working("another dataset among the run's own"):
                 for prefix, values in _others(run.codec, home, images).items():
                     found[prefix] |= values
-        labels = _labels(config, images)
+        labels = labels_of(config, images)
         run_dir.write_csv("evaluate.csv", _rows(found, labels, images.name))
         if by_class:
             run_dir.write_csv("anomaly.csv", _class_rows(by_class, labels, images))
@@ -154,27 +137,11 @@ def measure(
     found: dict[str, Values] = {prefix: {} for prefix in (CODES, PCA, PIXELS)}
     of_all = [part for part in parts if part in MEASURED_BY]
     if of_all:
-        contestants = _contestants(config, images, run, run_dir, context)
-        k = _pooling(config, images).numbers
-        asked = [
-            (each.prefix, _Look(codec, tuple(seeds), tuple(its), k))
-            for each in contestants
-            if (its := [p for p in of_all if p != "classification" or each.sees_as(contestants)])
-            for codec, seeds in each.codecs
-        ]
-        text = "putting codes to work"
-        looks = [look for _, look in asked]
-        measured = measure_all(_measured, looks, images, config, run_dir, context, text)
-        for (prefix, _), values in zip(asked, measured, strict=True):
-            for name, more in values.items():
-                found[prefix].setdefault(name, []).extend(more)
-        for values in found.values():
-            if steps := values.get("probe_steps"):
-                values["probe_steps"] = [max(steps)]
+        found |= measure_contestants(config, of_all, images, run, run_dir, context)
     if "anomaly" not in parts:
         return found, {}
-    _, test = looked_at(images, _pooling(config, images).numbers)
-    prefixes = [CODES, PCA, *([PIXELS] if _fit_as_pixels(test) else [])]
+    _, test = looked_at(images, pooling_of(config, images).numbers)
+    prefixes = [CODES, PCA, *([PIXELS] if fit_as_pixels(test) else [])]
     by_class = anomaly(config, images, test, prefixes, run_dir, context)
     for prefix, classes in by_class.items():
         found[prefix] |= mean_over_classes(classes)
@@ -184,7 +151,7 @@ def measure(
 def _home(config: EvaluateConfig, run: Run | None, context: Context) -> Images | None:
     """The images that a run learned from, where others are looked at among them; None elsewhere.
     Raises UsageError if none of them is held out, and what `datasets.load` raises."""
-    if run is None or "anomaly" not in config.parts or not _asks_for_others(config, run):
+    if run is None or "anomaly" not in config.parts or not asks_for_others(config, run):
         return None
     if run.codec.pooling.numbers > WIDEST:
         words = f"images are looked for among others in codes of {WIDEST:,} numbers or fewer"
@@ -204,17 +171,12 @@ def _home(config: EvaluateConfig, run: Run | None, context: Context) -> Images |
     return images
 
 
-def _asks_for_others(config: EvaluateConfig, run: Run) -> bool:
-    """True if the images are of another dataset than the one that the run learned from."""
-    return config.data.dataset != run.config.data.dataset
-
-
 def _others(codec: Codec, home: Images, images: Images) -> dict[str, Values]:
     """Images of another dataset among those that the codec learned from."""
     k = codec.pooling.numbers
     (fit, test), (_, odd) = looked_at(home, k), looked_at(images, k)
     normal = Normal(fit, thinned(home.val, len(fit)), test, odd)
-    as_pixels = _fit_as_pixels(test) and _fit_as_pixels(odd)
+    as_pixels = fit_as_pixels(test) and fit_as_pixels(odd)
     return others(codec, normal, [CODES, PCA, *([PIXELS] if as_pixels else [])])
 
 
@@ -223,7 +185,7 @@ def _left_out(config: EvaluateConfig, images: Images, home: Images | None) -> di
     all that were asked for."""
     found = {}
     train = images.train
-    looked_train, test = looked_at(images, _pooling(config, images).numbers)
+    looked_train, test = looked_at(images, pooling_of(config, images).numbers)
     for part in config.parts:
         if part == "robustness":
             continue
@@ -244,86 +206,6 @@ def _left_out(config: EvaluateConfig, images: Images, home: Images | None) -> di
             " labels"
         )
     return found
-
-
-def _contestants(
-    config: EvaluateConfig, images: Images, run: Run | None, run_dir: RunDir, context: Context
-) -> list[Contestant]:
-    """The codes, PCA's where the training images have as many components, and pixels where they
-    are not too large."""
-    pooling = _pooling(config, images)
-    train, test = looked_at(images, pooling.numbers)
-    seeds = range(config.seed, config.seed + config.seeds)
-    codecs: list[tuple[Codec | None, Sequence[int]]]
-    if run is not None:
-        codecs = [(run.codec, seeds)]
-    else:
-        jobs = [Job(config.codec, config.train, seed) for seed in config.seeds_of_trainings]
-        trainings = train_all(jobs, images, config, run_dir, context)
-        trainings.require_all()
-        each = [seeds] if len(jobs) == 1 else [[job.seed] for job in jobs]
-        trained = [trainings.done[job].codec for job in jobs]
-        codecs = list(zip(trained, each, strict=True))
-    labels = _labels(config, images)
-    found = [Contestant(CODES, labels[CODES], codecs, train)]
-    with context.terminal.working(labels[PCA]):
-        own = codecs[0][0]
-        assert own is not None
-        elsewhere = run is not None and _asks_for_others(config, run)
-        another = elsewhere or pooling.numbers < own.code_dim
-        pca = pca_of(pooling.numbers, images) if another else pca_beside(own, images)
-    if pca is not None:
-        found.append(Contestant(PCA, labels[PCA], [(pca, seeds)], train))
-    if _fit_as_pixels(test):
-        pixels = _few_as_pixels(train)
-        found.append(Contestant(PIXELS, labels[PIXELS], [(None, seeds)], pixels))
-    return found
-
-
-@dataclass(frozen=True)
-class _Look:
-    """A look at the images through one codec."""
-
-    codec: Codec | None
-    """None: at pixels."""
-    seeds: tuple[int, ...]
-    parts: tuple[str, ...]
-    numbers: int
-    """Numbers of a vector that the codes of the run are looked at as."""
-
-
-def _measured(images: Images, look: _Look) -> Values:
-    """Every measure of the parts. Beside them `probe_steps`, the most that a linear probe took."""
-    train, test = looked_at(images, look.numbers)
-    if look.codec is None:
-        train = _few_as_pixels(train)
-    seen = Seen.through(look.codec, train, test, images.train.classes)
-    values: Values = {}
-    for part in look.parts:
-        values |= MEASURED_BY[part](seen, look.seeds)
-    return {**values, "probe_steps": [max(seen.probe_steps)]} if seen.probe_steps else values
-
-
-def _pooling(config: EvaluateConfig, images: Images) -> Pooling:
-    """The map from codes to the vectors that are looked at."""
-    return codecs.pooling_of(config.codec, images.shape)
-
-
-def _labels(config: EvaluateConfig, images: Images) -> dict[str, str]:
-    """Names of the contestants in tables and figures: `mlp-32`, `PCA-32`, `pixels`; PCA has as many
-    numbers as are looked at."""
-    own = f"{config.codec.name}-{config.codec.code_dim}"
-    return {CODES: own, PCA: f"PCA-{_pooling(config, images).numbers}", PIXELS: "pixels"}
-
-
-def _few_as_pixels(train: Source) -> Source:
-    """So many training images as can be held as pixels."""
-    return thinned(train, most_side_by_side(train.pixels))
-
-
-def _fit_as_pixels(test: Source) -> bool:
-    """True if the pixels of all test images can be held, and of enough training images."""
-    return max(len(test), _FEWEST_AS_PIXELS) <= most_side_by_side(test.pixels)
 
 
 def _rows(
@@ -414,14 +296,14 @@ def _notes(
     found: Mapping[str, Values],
 ) -> list[str]:
     """Sentences on what the numbers are of."""
-    pooling = _pooling(config, images)
+    pooling = pooling_of(config, images)
     train, test = looked_at(images, pooling.numbers)
     notes = [
         f"Read from {len(train):,} training images, measured on {len(test):,} test images; ± is the"
         " deviation over seeds of what is trained or drawn."
     ]
     if pooling.in_words:
-        notes.append(f"Codes of {_labels(config, images)[CODES]} are {pooling.in_words}.")
+        notes.append(f"Codes of {labels_of(config, images)[CODES]} are {pooling.in_words}.")
     if run is None:
         own = config.train
         if not config.trains_codecs_of_all:
@@ -431,13 +313,13 @@ def _notes(
     else:
         learned_from = (run.record.get("dataset") or {}).get("name", "")
         notes.append(f"The codec is that of {run.path.name}, which learned from {learned_from}.")
-        if _asks_for_others(config, run) and any(part in MEASURED_BY for part in parts):
+        if asks_for_others(config, run) and any(part in MEASURED_BY for part in parts):
             notes.append("PCA was solved on these images, the codec was not.")
     most, limit = most_components(len(images.train), images.train.pixels)
     if pooling.numbers > most and any(part in MEASURED_BY for part in parts):
-        label = _labels(config, images)[PCA]
+        label = labels_of(config, images)[PCA]
         notes.append(f"{label} is left out: PCA has at most {most:,} components ({limit}).")
-    if not _fit_as_pixels(test):
+    if not fit_as_pixels(test):
         notes.append("Pixels are left out: the test images are too large to be held side by side.")
     elif len(train) > (most := most_side_by_side(train.pixels)):
         notes.append(f"Pixels are read from {most:,} of the training images.")
@@ -445,8 +327,8 @@ def _notes(
         notes.append(f"Mixtures are fitted to codes of {WIDEST_MIXTURE} numbers or fewer.")
     if "classification" in parts:
         notes += _few_in_words(train, images)
-        notes += _probes_in_words(_labels(config, images), found)
-        if _fit_as_pixels(test) and "probe_accuracy" not in found[PIXELS]:
+        notes += _probes_in_words(labels_of(config, images), found)
+        if fit_as_pixels(test) and "probe_accuracy" not in found[PIXELS]:
             notes.append("Pixels are not classified: those that can be held lack a class.")
     if "anomaly" in parts:
         notes += _alone_in_words(config, images)
@@ -480,7 +362,7 @@ def _few_in_words(train: Source, images: Images) -> list[str]:
 def _alone_in_words(config: EvaluateConfig, images: Images) -> list[str]:
     """Sentences on the codecs of one class, and on classes that have none."""
     own = config.anomaly
-    _, test = looked_at(images, _pooling(config, images).numbers)
+    _, test = looked_at(images, pooling_of(config, images).numbers)
     normal = classes_alone(config, images.train, test)
     code_dim = codec_alone(config).code_dim
     how = "" if config.codec.solved else f", {count(own.epochs, 'epoch')} each"
