@@ -24,7 +24,7 @@ from aecli.training.checkpoints import Checkpoints
 from aecli.training.jobs import Job
 from aecli.training.on_dask import do_on_dask
 from aecli.training.shared import Shared
-from aecli.training.workers import Place
+from aecli.training.workers import Failure, Place
 
 WORKERS = 2
 
@@ -52,7 +52,8 @@ def stubs(address: str, count: int) -> dict[str, float]:
     before = process.memory_info().rss
     peak, started, outcomes = 0, time.perf_counter(), 0
     place = _place(count, address)
-    for _ in do_on_dask(_stub, _Nothing(), range(count), place):
+    for _, outcome in do_on_dask(_stub, _Nothing(), range(count), place):
+        assert not isinstance(outcome, Failure), outcome
         outcomes += 1
         if outcomes % 50 == 0:
             peak = max(peak, process.memory_info().rss)
@@ -70,7 +71,7 @@ def trainings(options: argparse.Namespace) -> dict[str, Any]:
     config = DataConfig(dataset="mnist", val=0, limit_train=options.images)
     images = datasets.load(config, sources.default_places(), lambda _: None)
     nowhere = Checkpoints(Path("nowhere"), "", 30.0)
-    shared = Shared(images.shape, images.train, images.val, 1, "cpu", nowhere)
+    shared = Shared(images, 1, "cpu", nowhere)
     fit = FitConfig(epochs=options.epochs)
     tasks = [(Job(MlpConfig(), fit, seed), None, 0, str(seed)) for seed in range(options.trainings)]
     seconds: dict[str, list[float]] = {"local": [], "dask": [], "dask, workers there": []}
@@ -100,7 +101,7 @@ def trainings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 class _Nothing:
-    train = None
+    images = None
 
 
 def _stub(shared: Any, task: int) -> int:
@@ -121,8 +122,8 @@ def _timed(
     engine: Any, work: Any, shared: Any, tasks: Sequence[Any], address: str | None = None
 ) -> float:
     started = time.perf_counter()
-    for _ in engine(work, shared or _Nothing(), tasks, _place(len(tasks), address)):
-        pass
+    for _, outcome in engine(work, shared or _Nothing(), tasks, _place(len(tasks), address)):
+        assert not isinstance(outcome, Failure), outcome
     return time.perf_counter() - started
 
 

@@ -114,8 +114,9 @@ def floor(
             x, weight = like(inputs[0]), module.weight.detach().to(dtype, copy=True)
             x, weight = (t.contiguous(memory_format=layout) for t in (x, weight))
             y = like(output).contiguous(memory_format=layout)
-            bias, padding = like(weight[:, 0, 0, 0]), list(module.padding)
-            stride, groups = list(module.stride), module.groups
+            bias, groups = like(weight[:, 0, 0, 0]), module.groups
+            assert not isinstance(module.padding, str)
+            padding, stride = list(module.padding), list(module.stride)
             work.append(lambda: F.conv2d(x, weight, bias, stride, padding, groups=groups))
             tail = (stride, padding, [1, 1], False, [0, 0], groups, wanted)
             backward = torch.ops.aten.convolution_backward

@@ -90,7 +90,7 @@ def feeding(folder: Path) -> dict[str, Any]:
 
     from aecli import codecs
     from aecli.codecs.settings import MlpConfig
-    from aecli.config import DataConfig, FitConfig
+    from aecli.config import AdamConfig, DataConfig, FitConfig
     from aecli.data import facts
     from aecli.data.own.source import Read
     from aecli.training.loop import Training
@@ -111,7 +111,7 @@ def feeding(folder: Path) -> dict[str, Any]:
     def steps(source: Any, limit: int) -> float:
         generator = torch.Generator().manual_seed(0)
         codec = codecs.build(MlpConfig(hidden=(16,), code_dim=8), opened.shape)
-        fit = FitConfig(batch_size=BATCH, optimizer="adam", epochs=1)
+        fit = FitConfig(batch_size=BATCH, optimizer=AdamConfig(), epochs=1)
         part = source.part(torch.arange(limit))
         training = Training(codec, part, part.part(torch.arange(0)), fit, generator)
         started = time.perf_counter()

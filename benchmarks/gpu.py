@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from aecli import codecs
 from aecli.codecs.grid_settings import DcConfig
 from aecli.config import CodecConfig, ConvConfig, FitConfig, MlpConfig
+from aecli.config.sections import Precision
 from aecli.data.images import ImageShape, InMemory
 from aecli.training import device, work
 from aecli.training.loop import Training
@@ -33,7 +34,7 @@ NETS: dict[str, tuple[CodecConfig, ImageShape, int]] = {
     "dc f32 16": (DcConfig(code_dim=256, downsampling=32, width=8), (3, 128, 128), 16),
 }
 BLOCK = 10  # whole batches of each contender in turn
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Steps = Callable[[], Any]
 
 
@@ -57,7 +58,7 @@ def beside_floor(
     settings: CodecConfig,
     shape: ImageShape,
     batch: int,
-    precision: str,
+    precision: Precision,
     where: torch.device,
     blocks: int,
 ) -> dict[str, float]:
@@ -138,7 +139,7 @@ def _aecli(
     images: InMemory,
     batch: int,
     blocks: int,
-    precision: str,
+    precision: Precision,
     recipe: str,
     graph: bool = True,
 ) -> Steps:

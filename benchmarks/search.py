@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from aecli import codecs
+from aecli.codecs.pooling import Pooling
 from aecli.codespace import indexes, nearest
 from aecli.codespace.archive import Archive, mapped
 from aecli.codespace.encoding import BATCH_BYTES, Job, Unfinished, encode_all
@@ -85,7 +86,7 @@ def many_queries(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 def index(kind: str, path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds to build an index, its recall@10 of exact search, and seconds of one query."""
     codes = mapped(path)
-    archive = Archive(path, codes, {})
+    archive = Archive(path, codes, {}, Pooling(codes.shape[1:]))
     started = time.perf_counter()
     try:
         built = indexes.opened(kind, archive, None, 10, not_shown)
@@ -168,7 +169,7 @@ def _read_mapped(path: Path) -> None:
 def _read(path: Path) -> None:
     buffer = np.empty(_ROWS, np.uint8)
     with path.open("rb", buffering=0) as file:
-        while file.readinto(buffer):
+        while file.readinto(buffer.data):
             pass
 
 

@@ -4,6 +4,7 @@ import importlib
 import itertools
 import json
 import os
+import time
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from distributed import Client, LocalCluster
 from aecli.config import SweepConfig
 from aecli.config.effects import idle_settings
 from aecli.config.resolve import resolve, set_layer
-from aecli.errors import UsageError
+from aecli.errors import JobsFailedError, UsageError
 from aecli.experiments import sweep_codedim
 from aecli.runs import provenance
 from aecli.training import on_dask, shared
@@ -104,6 +105,23 @@ def test_a_scheduler_that_is_not_there_is_named(address, message, monkeypatch, t
     Path("list.json").write_text("[]")
     monkeypatch.setattr(on_dask, "_PATIENCE", 1)
     with pytest.raises(UsageError, match=message):
+        list(do_on_dask(work, Shared(), ["a"], place(address, 1)))
+
+
+def test_a_scheduler_that_is_lost_between_two_calls_fails_their_jobs(monkeypatch):
+    """A sweep trains and then measures: --continue can complete it."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
+    ) as cluster:
+        address = cluster.scheduler_address
+        assert dict(do_on_dask(work, Shared(), ["a"], place(address, 1)))[0][1] == "a"
+        cluster.scale(0)
+        while cluster.scheduler.workers:
+            time.sleep(0.05)
+        monkeypatch.setattr(on_dask, "_PATIENCE", 1)
+        with pytest.raises(JobsFailedError, match="no worker came in 1 s"):
+            list(do_on_dask(work, Shared(), ["a"], place(address, 1)))
+    with pytest.raises(JobsFailedError, match="no Dask scheduler answers there"):
         list(do_on_dask(work, Shared(), ["a"], place(address, 1)))
 
 

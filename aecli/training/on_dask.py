@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aecli.errors import AecliError, DataError, UsageError
+from aecli.errors import AecliError, DataError, JobsFailedError, UsageError
 from aecli.runs import provenance
 from aecli.training.workers import (
     Failure,
@@ -30,6 +30,8 @@ _AGAIN = "-again"  # ending of the key of a task that only waited on a worker th
 _STARTED = "aecli-started"
 _GONE = "the connection to Dask's scheduler is lost"
 _one_at_a_time = threading.Lock()
+_answered: set[str] = set()
+"""Schedulers, as they were given, whose workers have done tasks of this process."""
 
 Versions = tuple[tuple[str, str], ...]
 Started = dict[str, tuple[float, str]]
@@ -47,15 +49,19 @@ def do_on_dask(
 
     A task whose worker is lost is done by another one; one that fails is not done again. A worker
     that takes longer than `place.timeout` is started anew. Raises UsageError without Dask, without
-    its scheduler, and for workers with another aecli or torch.
+    its scheduler, and for workers with another aecli or torch; JobsFailedError where the scheduler
+    or all workers are lost since an earlier call.
     """
     distributed = _distributed()
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # aecli tells what matters
+    for name in ("distributed", "distributed.client"):  # each has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # aecli tells what matters
     with contextlib.ExitStack() as stack:
         scheduler = _scheduler(distributed, place, stack)
-        client = stack.enter_context(_client(distributed, scheduler))
-        _require_alike(client)
+        client = stack.enter_context(_client(distributed, scheduler, place))
+        _require_alike(client, place)
         resources = _taken(client, place)
+        if place.scheduler is not None:
+            _answered.add(place.scheduler)
         started: Started = {}
         client.subscribe_topic(_STARTED, _Noting(started))
         with warnings.catch_warnings():
@@ -159,6 +165,8 @@ def _outcome(distributed: Any, client: Any, future: Any) -> Any:
     except (distributed.client.FutureCancelledError, OSError) as lost:
         gone = client.status != "running"
         return Failure(_GONE if gone else f"Dask has lost it: {lost}")
+    if error is None:  # a connection that was lost just now
+        return Failure(_GONE)
     if isinstance(error, distributed.KilledWorker):
         return Failure(f"workers died of it: the last was {error.last_worker.address}")
     return Failure(f"{type(error).__name__}: {error}")
@@ -234,22 +242,27 @@ def _scheduler(distributed: Any, place: Place, stack: contextlib.ExitStack) -> A
         raise UsageError(f"scheduler={given}: no file of a Dask scheduler: {error!r}") from None
 
 
-def _client(distributed: Any, scheduler: Any) -> Any:
+def _client(distributed: Any, scheduler: Any, place: Place) -> Any:
     try:
         return distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        raise UsageError(
+        raise _absent(place)(
             f"scheduler={scheduler}: no Dask scheduler answers there: {error}"
         ) from None
 
 
-def _require_alike(client: Any) -> None:
+def _absent(place: Place) -> type[AecliError]:
+    """The error of a cluster that is not there: it never was, or it is lost."""
+    return JobsFailedError if place.scheduler in _answered else UsageError
+
+
+def _require_alike(client: Any, place: Place) -> None:
     """Raises UsageError unless there are workers, and each has this aecli and this torch."""
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError:
         where = client.scheduler.address
-        raise UsageError(f"scheduler={where}: no worker came in {_PATIENCE} s") from None
+        raise _absent(place)(f"scheduler={where}: no worker came in {_PATIENCE} s") from None
     try:
         found = client.run(_versions)
     except Exception as error:
