@@ -4,9 +4,9 @@ import importlib
 import itertools
 import json
 import os
-import time
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
