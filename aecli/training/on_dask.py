@@ -246,14 +246,15 @@ def _client(distributed: Any, scheduler: Any, place: Place) -> Any:
     try:
         return distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        raise _absent(place)(
-            f"scheduler={scheduler}: no Dask scheduler answers there: {error}"
-        ) from None
+        reason = f"scheduler={scheduler}: no Dask scheduler answers there: {error}"
+        raise _absent(place, reason) from None
 
 
-def _absent(place: Place) -> type[AecliError]:
+def _absent(place: Place, reason: str) -> AecliError:
     """The error of a cluster that is not there: it never was, or it is lost."""
-    return JobsFailedError if place.scheduler in _answered else UsageError
+    if place.scheduler in _answered:
+        return JobsFailedError(f"{reason}; what is trained is kept, and --continue goes on with it")
+    return UsageError(reason)
 
 
 def _require_alike(client: Any, place: Place) -> None:
@@ -262,7 +263,8 @@ def _require_alike(client: Any, place: Place) -> None:
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError:
         where = client.scheduler.address
-        raise _absent(place)(f"scheduler={where}: no worker came in {_PATIENCE} s") from None
+        reason = f"scheduler={where}: no worker came in {_PATIENCE} s"
+        raise _absent(place, reason) from None
     try:
         found = client.run(_versions)
     except Exception as error:
