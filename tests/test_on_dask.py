@@ -123,6 +123,9 @@ def test_a_scheduler_that_is_lost_between_two_calls_fails_their_jobs(monkeypatch
             list(do_on_dask(work, Shared(), ["a"], place(address, 1)))
     with pytest.raises(JobsFailedError, match="no Dask scheduler answers there"):
         list(do_on_dask(work, Shared(), ["a"], place(address, 1)))
+    monkeypatch.setattr(on_dask, "_answered", {"scheduler.json"})  # gone with its scheduler
+    with pytest.raises(JobsFailedError, match="nor a file; what is trained is kept"):
+        list(do_on_dask(work, Shared(), ["a"], place("scheduler.json", 1)))
 
 
 def test_an_absent_dask_names_its_extra(monkeypatch):

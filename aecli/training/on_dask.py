@@ -31,7 +31,7 @@ _STARTED = "aecli-started"
 _GONE = "the connection to Dask's scheduler is lost"
 _one_at_a_time = threading.Lock()
 _answered: set[str] = set()
-"""Schedulers, as they were given, whose workers have done tasks of this process."""
+"""Schedulers, as they were given, that an earlier call found with workers."""
 
 Versions = tuple[tuple[str, str], ...]
 Started = dict[str, tuple[float, str]]
@@ -233,13 +233,13 @@ def _scheduler(distributed: Any, place: Place, stack: contextlib.ExitStack) -> A
     if "://" in given:
         return given
     if not Path(given).is_file():
-        raise UsageError(
-            f"scheduler={given}: neither an address such as tcp://host:8786 nor a file"
-        )
+        reason = f"scheduler={given}: neither an address such as tcp://host:8786 nor a file"
+        raise _absent(place, reason)  # a scheduler that ends in order takes its file with it
     try:
         return str(json.loads(Path(given).read_bytes())["address"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UsageError(f"scheduler={given}: no file of a Dask scheduler: {error!r}") from None
+        reason = f"scheduler={given}: no file of a Dask scheduler: {error!r}"
+        raise _absent(place, reason) from None
 
 
 def _client(distributed: Any, scheduler: Any, place: Place) -> Any:
@@ -268,9 +268,8 @@ def _require_alike(client: Any, place: Place) -> None:
     try:
         found = client.run(_versions)
     except Exception as error:
-        raise UsageError(
-            f"Dask's workers cannot run aecli, which they need installed: {error}"
-        ) from None
+        reason = f"Dask's workers cannot run aecli, which they need installed: {error}"
+        raise _absent(place, reason) from None
     for address, versions in found.items():
         if versions != _versions():
             raise UsageError(_differ(address, versions, _versions()))
@@ -283,7 +282,7 @@ def _taken(client: Any, place: Place) -> dict[str, Any]:
     try:
         offered = list(client.run(_resources).values())
     except Exception as error:
-        raise UsageError(f"Dask's workers do not tell their resources: {error}") from None
+        raise _absent(place, f"Dask's workers do not tell their resources: {error}") from None
     taken = {
         name: amount
         for name, amount in place.resources.items()
