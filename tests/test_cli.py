@@ -185,7 +185,8 @@ def test_dry_run_prints_the_config_and_writes_nothing(inside, tmp_path):
         (
             ["--recipe", "fast"],
             2,
-            "--recipe: train.recipe='fast' must be one of 'muon', 'chapter' or 'gentle'",
+            "--recipe: train.recipe='fast' must be one of 'muon', 'muon-256', 'chapter' or"
+            " 'gentle'",
         ),
         (["--no-such-flag"], 2, "No such option: --no-such-flag"),
         (["--device", "cuda", *SMALL], 2, "device=cuda: not on this machine, which has cpu"),

@@ -42,8 +42,9 @@ def as_formerly(run, l1=0.0):
 
 
 def test_it_is_listed_gone_on_with_and_looked_into(inside, stopped):  # noqa: F811
-    twin = left_behind(inside(*SMALL, "--code-dim", "2").run)
-    path = stopped(4, *SMALL, "--code-dim", "2")  # in the second epoch
+    told = (*SMALL, "--code-dim", "2", "--set", "train.optimizer.block_rows=256")
+    twin = left_behind(inside(*told).run)
+    path = stopped(4, *told)  # in the second epoch
     as_formerly(path)
     assert path.name in inside("ls").stdout
     again = inside("resume", str(path))
@@ -68,6 +69,20 @@ def test_a_config_of_a_former_version_repeats_its_run(inside, tmp_path):
     again = inside("train", "--config", "former.yaml", "--offline", "--dry-run")
     assert again.code == 0, again.stderr
     assert again.stdout == now
+
+
+def test_muon_as_a_run_wrote_it_has_the_rows_that_it_had(inside, tmp_path):
+    former = tmp_path / "former.yaml"
+    former.write_text(
+        "experiment: train\n"
+        "train: {recipe: muon, optimizer: {name: muon, lr: 0.03, adam_lr: 0.01, momentum: 0.9,"
+        " precision: fp32}}\n"
+    )
+    again = inside("train", "--config", "former.yaml", "--offline", "--dry-run")
+    by_name = ("--recipe", "muon-256", "--set", "train.optimizer.precision=fp32")
+    now = inside("train", *by_name, "--offline", "--dry-run").stdout
+    assert again.stdout == now.replace("recipe: muon-256", "recipe: muon")
+    assert "block_rows: 256" in now
 
 
 def test_a_sparse_one_is_gone_on_with(inside, stopped):  # noqa: F811

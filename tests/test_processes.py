@@ -234,17 +234,18 @@ def test_matrices_are_made_orthogonal_once_and_reach_every_process(monkeypatch):
     matrices = torch.randn((3, 4, 6), generator=torch.Generator().manual_seed(0))
     seen = []
 
-    def made(some):
+    def made(some, are_cut):
+        assert are_cut
         seen.append(len(some))
         return orthogonalized(some, torch.float32)
 
     parts = []
     for rank in range(2):
-        muon = Muon(torch.zeros(8), torch.zeros(8), [torch.Size((2, 4))], 0.9, torch.float32)
+        muon = Muon(torch.zeros(8), torch.zeros(8), [torch.Size((2, 4))], 0.9, 64, torch.float32)
         muon.orthogonalize = made
         optimizers = {"muon": (muon, 0.1)}
         Together(Engine(torch.zeros(8)), optimizers, torch.zeros(8), Place(rank, 2, 2, rank, 0))
-        parts.append(muon.orthogonalize(matrices))
+        parts.append(muon.orthogonalize(matrices, True))
     assert seen == [1, 2]
     assert torch.allclose(sum(parts), orthogonalized(matrices, torch.float32), atol=1e-6)
 

@@ -17,6 +17,10 @@ _MOVED = {
 _OF_ELBO = ("likelihood", "beta", "kl_warmup", "free_bits")
 _MOVED |= {key: ("loss", key) for key in _OF_ELBO}
 
+# Keys of Muon in every config that a run wrote before `block_rows` was one, and the rows then.
+_OF_MUON = {"lr", "adam_lr", "momentum", "precision"}
+_FORMER_ROWS = 256
+
 Places = dict[tuple[str | int, ...], str]
 
 
@@ -24,8 +28,9 @@ def in_new_terms(values: dict[str, Any], places: Places) -> None:
     """Change the settings of a layer, in place, from former keys to those of now.
 
     `optimizer: adam` becomes `optimizer: {name: adam}`, as it still may be written; `momentum`
-    becomes `optimizer.momentum`; `l1` becomes the loss `sparse`. What fits nowhere is left for the
-    errors to name.
+    becomes `optimizer.momentum`; `l1` becomes the loss `sparse`. Muon's settings as a run wrote
+    them, all but `block_rows`, are of a former run, which had 256. What fits nowhere is left for
+    the errors to name.
     """
     for path in NAMED:
         *above, key = path
@@ -60,3 +65,6 @@ def in_new_terms(values: dict[str, Any], places: Places) -> None:
         train[section_name] = section | {name: value}
         if place is not None:
             places["train", section_name, name] = place
+    optimizer = train.get("optimizer")
+    if isinstance(optimizer, dict) and optimizer.keys() >= _OF_MUON:
+        optimizer.setdefault("block_rows", _FORMER_ROWS)

@@ -357,7 +357,14 @@ def _build_optimizers(
         found["adam"] = adam, settings.lr
     else:
         dtype = device.muon_dtype(config, where)
-        muon = Muon(vector[:n], gradient[:n], parameters.matrices, settings.momentum, dtype)
+        muon = Muon(
+            vector[:n],
+            gradient[:n],
+            parameters.matrices,
+            settings.momentum,
+            settings.block_rows,
+            dtype,
+        )
         found |= {"muon": (muon, settings.lr), "adam": (adam, settings.adam_lr)}
     if parameters.numbers:
         found["sigma"] = Adam(vector[end:], gradient[end:]), _SIGMA_LR

@@ -6,7 +6,6 @@ more than a second, and they step the matrices of a small network one at a time.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ POLAR_EXPRESS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
     (3.3184196573706015, -2.488488024314874, 0.51004894012372),
 )
-_BLOCK = 256  # rows; see Muon
+_BY_GRAM = 64  # most rows of a block that goes by its Gram matrix; see Muon
 _SAFETY = 1.01  # bfloat16 may push a singular value above 1, from where the quintics diverge
 
 
@@ -79,12 +78,14 @@ class Muon(Optimizer):
     for the rate of a matrix taller than wide. A network and its mirror image have matrices of the
     same two sides in pairs, which go through the iteration together.
 
-    Not what the papers call Muon where a matrix's shorter side is over 256: such a matrix is cut
-    into equal blocks of 65 to 256 rows, where some divide it, each made orthogonal by itself, so
-    that rows of two blocks need not be orthogonal to each other. That is a quarter of the cost at
-    1,000 rows.
+    Not what the papers call Muon where a matrix's shorter side is over `block_rows`: it is cut into
+    equal blocks of rows, each made orthogonal by itself, so that rows of two blocks need not be
+    orthogonal to each other (Khaled et al., "MuonBP", 2025, cut so for other reasons). Blocks of at
+    most 64 rows go by their Gram matrices, `orthogonalized_by_gram`; whole matrices and larger
+    blocks by `orthogonalized`, to the bits of former trainings.
 
     parameters, gradient: the matrices of `shapes`, one after the other, flat.
+    block_rows: most rows of a block; see `_rows_of_a_block` for how many they are.
     dtype: type of the iteration, as `orthogonalized` takes it.
     """
 
@@ -94,13 +95,17 @@ class Muon(Optimizer):
         gradient: Tensor,
         shapes: Sequence[torch.Size],
         momentum: float,
+        block_rows: int,
         dtype: torch.dtype,
     ) -> None:
         super().__init__(parameters, gradient)
         self._shapes = shapes
         self._beta = momentum
-        self.orthogonalize: Callable[[Tensor], Tensor] = partial(orthogonalized, dtype=dtype)
-        """Function of all matrices of two sides, (m, rows, columns)."""
+        self._block_rows = block_rows
+        self._dtype = dtype
+        self.orthogonalize: Callable[[Tensor, bool], Tensor] = self._orthogonalize
+        """Function of all blocks from matrices of two sides, (m, rows, columns), and of whether
+        these were cut."""
         self._momentum = torch.zeros_like(parameters)
         self._groups: dict[tuple[int, ...], list[int]] = {}
         for i, shape in enumerate(shapes):
@@ -112,8 +117,9 @@ class Muon(Optimizer):
         weights = self._matrices(self._parameters)
         for group in self._groups.values():
             matrices = torch.stack([_short_side_first(nesterov[i]) for i in group])
-            rows = _rows_of_a_block(matrices.shape[1])
-            blocks = self.orthogonalize(matrices.view(-1, rows, matrices.shape[2]))
+            rows = _rows_of_a_block(matrices.shape[1], self._block_rows)
+            are_cut = rows < matrices.shape[1]
+            blocks = self.orthogonalize(matrices.view(-1, rows, matrices.shape[2]), are_cut)
             for i, direction in zip(group, blocks.view(matrices.shape), strict=True):
                 rows, columns = weights[i].shape
                 rate = lr * max(1, rows / columns) ** 0.5
@@ -125,6 +131,11 @@ class Muon(Optimizer):
 
     def state(self) -> dict[str, Tensor]:
         return {"momentum": self._momentum}
+
+    def _orthogonalize(self, blocks: Tensor, are_cut: bool) -> Tensor:
+        if are_cut and blocks.shape[1] <= _BY_GRAM:
+            return orthogonalized_by_gram(blocks)
+        return orthogonalized(blocks, self._dtype)
 
     def _matrices(self, vector: Tensor) -> list[Tensor]:
         parts = vector.split([shape.numel() for shape in self._shapes])
@@ -147,9 +158,40 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     return x
 
 
-def _rows_of_a_block(rows: int) -> int:
-    """The most rows of equal blocks within _BLOCK; all of them if no such number divides."""
-    fitting = (size for size in range(min(rows, _BLOCK), _BLOCK // 4, -1) if rows % size == 0)
+def orthogonalized_by_gram(matrices: Tensor) -> Tensor:
+    """The same as by `orthogonalized` but for rounding, in less time where matrices are flat.
+
+    Each quintic takes X to q(G) X, with G = X X^T; so the small q(G) are multiplied with each
+    other, and X itself only twice, for the first G and at the end (Dao AI Lab, "Gram
+    Newton-Schulz", 2026). In float32 whatever the training's precision is: the squares of singular
+    values, which G has, are too wide a range for bfloat16.
+
+    matrices: (m, rows, columns) with rows at most columns, float32.
+    """
+    gram = torch.bmm(matrices, matrices.mT)
+    squares = gram.diagonal(dim1=1, dim2=2).sum(1).view(-1, 1, 1)
+    scale = 1 / (squares.sqrt() * _SAFETY**2).clamp(min=1e-7)
+    gram = gram * scale.square()
+    factor = product = _factor(gram, *POLAR_EXPRESS[0])
+    for quintic in POLAR_EXPRESS[1:]:
+        gram = torch.bmm(torch.bmm(gram, factor), factor)
+        factor = _factor(gram, *quintic)
+        product = torch.bmm(factor, product)
+    return torch.bmm(product * scale, matrices)
+
+
+def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """The q(G) of a quintic, a I + b G + c G^2."""
+    a, b, c = a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    return factor
+
+
+def _rows_of_a_block(rows: int, most: int) -> int:
+    """The most rows of equal blocks, `most` at most and over a quarter of that; all of them if no
+    such number divides."""
+    fitting = (size for size in range(min(rows, most), most // 4, -1) if rows % size == 0)
     return next(fitting, rows)
 
 

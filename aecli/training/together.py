@@ -61,12 +61,14 @@ class Together(Work):
             optimizer.step(highest_rate * factor)
         return sums[len(self._gradient) :]
 
-    def _spread(self, orthogonalize: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+    def _spread(
+        self, orthogonalize: Callable[[Tensor, bool], Tensor], matrices: Tensor, are_cut: bool
+    ) -> Tensor:
         """The matrices made orthogonal, by each process its part: it takes most of Muon's step."""
         part = slice(*_bounds(len(matrices), self._place))
         made = torch.zeros_like(matrices)  # what others make is added to 0, and so stays as it is
         if part.start < part.stop:
-            made[part] = orthogonalize(matrices[part])
+            made[part] = orthogonalize(matrices[part], are_cut)
         _told_if_lost(lambda: dist.all_reduce(made))
         return made
 
