@@ -13,7 +13,13 @@ AECLI_EPOCHS: dict[str, dict[str, Any]] = {
         "batch_size": batch_size,
         "precision": precision,
     }
-    for recipe, batch_size in (("chapter", 256), ("chapter", 1024), ("muon", 256), ("muon", 512))
+    for recipe, batch_size in (
+        ("chapter", 256),
+        ("chapter", 1024),
+        ("muon", 256),
+        ("muon", 512),
+        ("muon-256", 256),
+    )
     for precision in ("fp32", "bf16")
 }
 

@@ -284,7 +284,9 @@ class SweepDownsamplingConfig(ManyConfig):
     experiment: Literal["sweep-downsampling"] = "sweep-downsampling"
     codec: DcConfig = DcConfig(code_dim=256, width=8)
     """Codec: width, depth and numbers of the code of every one that is trained."""
-    train: FitConfig = FitConfig(epochs=3, batch_size=16, mirror=True)
+    train: FitConfig = FitConfig(
+        epochs=3, batch_size=16, mirror=True, optimizer=MuonConfig(block_rows=256)
+    )
     """Training of each codec."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
