@@ -27,12 +27,20 @@ AECLI_EPOCHS: dict[str, dict[str, Any]] = {
 # shows what the library is worth by itself; the others have Muon and schedules made for a target.
 AECLI_QUALITY: dict[str, dict[str, Any]] = {
     "aecli, chapter recipe, fp32": {"recipe": "chapter", "epochs": 100, "precision": "fp32"},
-    "aecli muon 512, 1 epoch": {"batch_size": 512, "optimizer": {"lr": 0.05}, "epochs": 1},
+    "aecli muon 512, 1 epoch": {
+        "batch_size": 512,
+        "optimizer": {"lr": 0.05, "momentum": 0.9},
+        "epochs": 1,
+    },
     "aecli muon 256, 3 epochs": {"batch_size": 256, "epochs": 3},
-    "aecli muon 512, 4 epochs": {"batch_size": 512, "optimizer": {"lr": 0.05}, "epochs": 4},
+    "aecli muon 512, 4 epochs": {
+        "batch_size": 512,
+        "optimizer": {"lr": 0.05, "momentum": 0.9},
+        "epochs": 4,
+    },
     "aecli muon 512, 4 epochs, fp32": {
         "batch_size": 512,
-        "optimizer": {"lr": 0.05},
+        "optimizer": {"lr": 0.05, "momentum": 0.9},
         "epochs": 4,
         "precision": "fp32",
     },
@@ -42,7 +50,6 @@ AECLI_QUALITY: dict[str, dict[str, Any]] = {
 SWEEP_JOB: dict[str, Any] = {
     "recipe": "muon",
     "batch_size": 128,
-    "optimizer": {"momentum": 0.95},
     "epochs": 1,
 }
 

@@ -12,6 +12,7 @@ from aecli.config import (
     ReproduceConfig,
     SampleConfig,
     SweepConfig,
+    ToVaeConfig,
     TrainConfig,
     as_recorded,
     flag_layer,
@@ -160,9 +161,9 @@ def test_naming_the_optimizer_that_the_recipe_has_keeps_what_is_set_below():
     other = resolve(SweepConfig, [below, set_layer(["train.optimizer=muon"])])
     assert other.train.optimizer == MuonConfig()
     back = resolve(
-        SweepConfig, [set_layer(["train.optimizer=adam"]), set_layer(["train.optimizer=muon"])]
+        ToVaeConfig, [set_layer(["train.optimizer=adam"]), set_layer(["train.optimizer=muon"])]
     )
-    assert back.train.optimizer == MuonConfig(momentum=0.95)
+    assert back.train.optimizer == MuonConfig(lr=0.02, momentum=0.9)
 
 
 def test_fields_set_are_the_keys_that_were_given():

@@ -42,7 +42,7 @@ def as_formerly(run, l1=0.0):
 
 
 def test_it_is_listed_gone_on_with_and_looked_into(inside, stopped):  # noqa: F811
-    told = (*SMALL, "--code-dim", "2", "--set", "train.optimizer.block_rows=256")
+    told = (*SMALL, "--code-dim", "2", "--recipe", "muon-256")
     twin = left_behind(inside(*told).run)
     path = stopped(4, *told)  # in the second epoch
     as_formerly(path)
@@ -86,7 +86,7 @@ def test_muon_as_a_run_wrote_it_has_the_rows_that_it_had(inside, tmp_path):
 
 
 def test_a_sparse_one_is_gone_on_with(inside, stopped):  # noqa: F811
-    told = (*SMALL, "--code-dim", "2", "--set", "train.loss=sparse")
+    told = (*SMALL, "--code-dim", "2", "--recipe", "muon-256", "--set", "train.loss=sparse")
     twin = inside(*told).run
     path = stopped(4, *told)
     as_formerly(path, l1=0.01)

@@ -295,7 +295,7 @@ def test_a_sweep_of_one_ordered_code(inside, monkeypatch, jobs_here):
     assert float(rows[0]["pca_test_mse"]) > float(rows[1]["pca_test_mse"])
     for text in (done.stdout, (done.run / "table.md").read_text()):
         assert "first units" in text
-        assert "Trained with recipe muon (momentum=0.95, ordered=True), batch 128, 2 epochs" in text
+        assert "Trained with recipe muon (ordered=True), batch 128, 2 epochs" in text
         assert "Every row has the first units of the same 2 codes of 4, with 0 for the" in text
     assert {path.name for path in done.run.glob("*.png")} == {
         "tradeoff.png",

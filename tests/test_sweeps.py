@@ -84,7 +84,7 @@ def test_tables_do_not_depend_on_the_number_of_jobs(inside):
     assert [row["chapter_mse"] for row in rows] == ["", ""]  # the chapter's are MNIST's
     assert {row["dataset"] for row in rows} == {metrics_of(one)["dataset"]} == {"mnist-5k"}
     assert "chapter" not in one.stdout + (one.run / "table.md").read_text()
-    settings = "Trained with recipe muon (momentum=0.95), batch 128, 2 epochs, "
+    settings = "Trained with recipe muon, batch 128, 2 epochs, "
     for text in (one.stdout, (one.run / "table.md").read_text()):
         assert settings in text
         assert "on 300 images of mnist-5k, seed 0." in text
@@ -114,7 +114,7 @@ def test_rows_trained_otherwise_are_named(images):
     config = SweepConfig(code_dims=(2, 784), variants=("plain", "masking"), seeds=2)
     said = sweep_codedim._settings(config, images)
     assert "; those without hidden layers with recipe muon (optimizer=adam, lr=0.005" in said
-    assert "; masking with recipe muon (momentum=0.95, noise=masking, level=0.5)" in said
+    assert "; masking with recipe muon (noise=masking, level=0.5)" in said
     assert said.endswith("; on 400 images of blobs, 2 seeds (0 to 1).")
 
 

@@ -54,7 +54,7 @@ def test_the_first_value_of_each_setting_is_the_one_begun_from():
     among = space(MLP, SHAPE, 1000)
     codec, train = settled(MLP, begun_from(MLP, among))
     assert (codec, train) == (MLP.codec, MLP.train)
-    assert among["lr"] == Range(0.03 / 8, 0.24)
+    assert among["lr"] == Range(0.025 / 8, 0.2)
     assert among["batch_size"] == (256, 64, 128, 512)
     assert among["depth"] == (2, 1, 3)
     assert space(MLP, SHAPE, 300)["batch_size"] == (256, 64, 128)

@@ -153,7 +153,7 @@ LR = Flag(
     "train.optimizer.lr",
     float,
     "X",
-    "Highest learning rate (default: 0.03; with --recipe chapter 0.001).",
+    "Highest learning rate (default: 0.025; with --recipe chapter 0.001).",
 )
 LIMIT_TRAIN = Flag(
     "--limit-train", "data.limit_train", int, "N", "Number of images to train on (default: all)."

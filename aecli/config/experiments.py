@@ -177,7 +177,7 @@ class ManyConfig(NetworkConfig):
     the GPUs that are there; `auto` is cuda where there is one. Measurements are made on the CPU."""
     data: DataConfig = DataConfig(val=0)
     """Images."""
-    train: FitConfig = FitConfig(recipe="muon", batch_size=128, optimizer=MuonConfig(momentum=0.95))
+    train: FitConfig = FitConfig(batch_size=128)
     """Training of each codec. Half the batch size of `aecli train` takes twice the time and
     reaches a lower error at small codes."""
 
@@ -284,9 +284,7 @@ class SweepDownsamplingConfig(ManyConfig):
     experiment: Literal["sweep-downsampling"] = "sweep-downsampling"
     codec: DcConfig = DcConfig(code_dim=256, width=8)
     """Codec: width, depth and numbers of the code of every one that is trained."""
-    train: FitConfig = FitConfig(
-        epochs=3, batch_size=16, mirror=True, optimizer=MuonConfig(block_rows=256)
-    )
+    train: FitConfig = FitConfig(recipe="muon-256", epochs=3, batch_size=16, mirror=True)
     """Training of each codec."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Number of trainings of each codec, with the seeds `seed`, `seed` + 1, ..."""
@@ -383,7 +381,9 @@ class ToVaeConfig(NetworkConfig):
     """Run whose codec is converted: its folder, its name in the folder of the runs, or `latest`."""
     codec: CodecConfig = MlpConfig(variational=True)
     """Codec: that of the run, variational."""
-    train: FitConfig = FitConfig(epochs=20, optimizer=MuonConfig(lr=0.02), loss=ElboLoss(beta=12.0))
+    train: FitConfig = FitConfig(
+        epochs=20, optimizer=MuonConfig(lr=0.02, momentum=0.9), loss=ElboLoss(beta=12.0)
+    )
     """Training of the converted codec."""
     samples: Annotated[int, Field(ge=10, le=100_000)] = 2000
     """Number of codes that each sampler draws."""

@@ -208,11 +208,11 @@ class MuonConfig(Section):
     """Muon for the weight matrices, Adam for the biases."""
 
     name: Literal["muon"] = "muon"
-    lr: PositiveFloat = 0.03
+    lr: PositiveFloat = 0.025
     """Highest learning rate of the matrices."""
     adam_lr: PositiveFloat = 0.01
     """Highest learning rate of the biases."""
-    momentum: Fraction = 0.9
+    momentum: Fraction = 0.95
     """Muon's momentum."""
     block_rows: PositiveInt = 64
     """Most rows that are made orthogonal to each other: a matrix whose shorter side has more is cut
@@ -351,7 +351,7 @@ NAMED: dict[tuple[str, ...], str] = {
 # Recipes by name: the values that each sets where they are not given; `muon` is the defaults.
 RECIPES: dict[str, dict[str, Any]] = {
     "muon": {},
-    "muon-256": {"optimizer": {"name": "muon", "block_rows": 256}},
+    "muon-256": {"optimizer": {"name": "muon", "lr": 0.03, "momentum": 0.9, "block_rows": 256}},
     "chapter": {
         "epochs": 5,
         "batch_size": 256,
@@ -375,11 +375,11 @@ class FitConfig(Section):
 
     recipe: RecipeName = "muon"
     """Set of values for all keys of `train`: `muon`, the defaults, reaches a low error in few
-    epochs; `muon-256` is what `muon` was before, with blocks of 256 rows, and takes up to twice
-    the time; `chapter` has the chapter's own values (Adam at a constant 0.001, in fp32); `gentle`
-    (Adam, at most 0.0003) is the default for a network beside a linear path, which Muon's steps
-    would spoil. Which images train is another setting: the chapter holds none out, which is
-    `data.val: 0`."""
+    epochs; `muon-256` is what `muon` was before, with larger blocks of rows and another rate and
+    momentum, in twice the time; `chapter` has the chapter's own values (Adam at a constant 0.001,
+    in fp32); `gentle` (Adam, at most 0.0003) is the default for a network beside a linear path,
+    which Muon's steps would spoil. Which images train is another setting: the chapter holds none
+    out, which is `data.val: 0`."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
     """Number of passes over the training images."""
     batch_size: PositiveInt = 256

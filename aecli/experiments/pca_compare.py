@@ -35,7 +35,7 @@ from aecli.training.jobs import Job, facts_of_jobs, train_all
 
 # Long enough for the linear autoencoder to arrive where PCA is; whatever the network's recipe.
 LINEAR_FIT = FitConfig(
-    recipe="muon", epochs=20, optimizer=MuonConfig(lr=0.1, precision="fp32"), precision="fp32"
+    epochs=20, optimizer=MuonConfig(lr=0.1, momentum=0.9, precision="fp32"), precision="fp32"
 )
 
 

@@ -18,7 +18,7 @@ _SAID_APART = {"recipe", "epochs", "batch_size", "precision", "init_from"}
 
 
 def recipe_in_words(fit: FitConfig, where: torch.device | None) -> str:
-    """Words such as `recipe muon (momentum=0.95), batch 128, 5 epochs, bf16`.
+    """Words such as `recipe muon (momentum=0.9), batch 128, 5 epochs, bf16`.
 
     In brackets stands what differs from the recipe; the precision is the one decided on the device
     `where`, and left out for None.
