@@ -80,7 +80,7 @@ class Muon(Optimizer):
 
     Not what the papers call Muon where a matrix's shorter side is over `block_rows`: it is cut into
     equal blocks of rows, each made orthogonal by itself, so that rows of two blocks need not be
-    orthogonal to each other (Khaled et al., "MuonBP", 2025, cut so for other reasons). Blocks of at
+    orthogonal to each other (as in Khaled et al., "MuonBP", 2025, between whole ones). Blocks of at
     most 64 rows go by their Gram matrices, `orthogonalized_by_gram`; whole matrices and larger
     blocks by `orthogonalized`, to the bits of former trainings.
 
