@@ -206,7 +206,10 @@ def test_pca_compare_leaves_its_curve_and_its_checks(inside):
             float(check["discarded_tail_mse"]), rel=1e-3
         )
     assert {row["dataset"] for row in (*rows, *checks)} == {"mnist-5k"}
-    assert "the linear autoencoder, with seed 0 alone, with recipe muon (lr=0.1)" in done.stdout
+    assert (
+        "the linear autoencoder, with seed 0 alone, with recipe muon (lr=0.1, momentum=0.9)"
+        in done.stdout
+    )
     metrics = json.loads((done.run / "metrics.json").read_text())
     assert {metrics["largest_advantage_at"], metrics["smallest_advantage_at"]} <= {2, 5}
     assert "largest at code dimension" in (done.run / "explanation.md").read_text()

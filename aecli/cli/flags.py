@@ -155,6 +155,9 @@ LR = Flag(
     "X",
     "Highest learning rate (default: 0.025; with --recipe chapter 0.001).",
 )
+LR_OF_GRIDS = Flag(
+    "--lr", "train.optimizer.lr", float, "X", "Highest learning rate (default: 0.03)."
+)
 LIMIT_TRAIN = Flag(
     "--limit-train", "data.limit_train", int, "N", "Number of images to train on (default: all)."
 )
@@ -326,7 +329,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         QUICK,
         _code_dim(256),
         *(SEEDS_OF_GRIDS, *MANY[1:]),
-        *(EPOCHS_OF_GRIDS, BATCH_SIZE_OF_GRIDS, LR, LIMIT_TRAIN),
+        *(EPOCHS_OF_GRIDS, BATCH_SIZE_OF_GRIDS, LR_OF_GRIDS, LIMIT_TRAIN),
     ),
     "tune": (
         *(BUDGET, SAMPLER, _code_dim(32), CODEC, VARIATIONAL, RECIPE),

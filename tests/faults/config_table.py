@@ -94,8 +94,8 @@ GOLDEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
             "c.yaml:6:24: codec.hidden=256 must be a list",
             "c.yaml:7:9: train.epochs=true must be a whole number",
             "c.yaml:7:23: train.optimizer.lr='fast' must be a number",
-            "c.yaml:7:33: train.recipe={'a': 'b'} must be one of 'muon', 'chapter' or"
-            " 'gentle'",
+            "c.yaml:7:33: train.recipe={'a': 'b'} must be one of 'muon', 'muon-256',"
+            " 'chapter' or 'gentle'",
         ),
     ),
     "out of range": (
