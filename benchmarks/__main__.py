@@ -128,13 +128,13 @@ class Bench:
         """Whole commands, from start to exit."""
         threads = self._options.threads
         with tempfile.TemporaryDirectory() as runs:
-            train = ("-m", "aecli", "train", *STARTUP_TRAIN, "--runs-dir", runs)
+            train = ("-m", "aecli", "train", *STARTUP_TRAIN, "--runs-dir")
             whole = Path(runs) / "whole"
             commands: dict[str, Sequence[str]] = {
                 "import torch": ("-c", "import torch"),
                 "aecli --help": ("-m", "aecli", "--help"),
-                "aecli train, 256 images": (*train, *STARTUP_SHORT),
-                "aecli train": (*train[:-1], str(whole), *self._limit()),
+                "aecli train, 256 images": (*train, runs, *STARTUP_SHORT),
+                "aecli train": (*train, str(whole), *self._limit()),
             }
             try:
                 timed = {name: time_command(command, threads) for name, command in commands.items()}
@@ -177,7 +177,8 @@ def why_not(contender: Contender) -> str | None:
 
 
 def _has_bf16() -> bool:
-    """True if bfloat16's products are not emulated here, which would take hours."""
+    """True if bfloat16's products are not emulated here, which would take hours; without torch,
+    which would make this process large."""
     return bool({"avx512_bf16", "amx_bf16"} & set(machine.describe(1)["flags"]))
 
 

@@ -12,17 +12,11 @@ import pytest
 import torch
 
 from aecli.config import DataConfig, FitConfig, PcaConfig, SampleConfig, SweepConfig, TrainConfig
-from aecli.data import datasets, files, inventory
+from aecli.data import datasets, inventory
 from aecli.data.idx import parse_idx
 from aecli.data.images import Raw
 from aecli.data.known import DATASETS, Dataset
-from aecli.data.sources import (
-    NotFoundError,
-    Places,
-    begin_to_read,
-    default_places,
-    read_files,
-)
+from aecli.data.sources import NotFoundError, Places, default_places, read_files
 from aecli.errors import DataError, StorageError, UsageError
 from aecli.terminal import Terminal
 from tests.mirror import CONTENT, put, remote, serving
@@ -347,36 +341,3 @@ def test_offline_tries_no_mirror(places, server):
     offline = Places(places.data_dir, places.cache_dir, offline=True)
     with pytest.raises(NotFoundError, match="not tried"):
         read_files(remote([f"{server}/good/"]), offline, ignore)
-
-
-@pytest.mark.parametrize("kind", ["data", "cache"])
-def test_what_another_thread_has_begun_to_read_is_taken_once(tmp_path, kind):
-    places = Places(tmp_path / "data", tmp_path / "cache", offline=True)
-    put(tmp_path / kind / "Set/raw", gz=True)
-    begin_to_read(remote(), places)
-    assert len(files._begun) == 2
-    assert read_files(remote(), places, ignore).contents == CONTENT
-    assert not files._begun
-    (tmp_path / kind / "Set/raw/a.gz").unlink()
-    with pytest.raises(NotFoundError):  # not what was read before
-        read_files(remote(), places, ignore)
-
-
-def test_a_damaged_file_that_was_begun_to_read_is_told_as_ever(tmp_path):
-    places = Places(tmp_path, tmp_path / "cache", offline=True, named=True)
-    put(tmp_path / "Set/raw", {"a": b"x" * len(CONTENT["a"]), "b": CONTENT["b"]})
-    begin_to_read(remote(), places)
-    with pytest.raises(DataError, match=r"a: MD5 .*, expected"):
-        read_files(remote(), places, ignore)
-    begin_to_read(remote(), places)  # again: of what is left of the first time nothing stays
-    put(tmp_path / "Set/raw")
-    begin_to_read(remote(), places)
-    assert read_files(remote(), places, ignore).contents == CONTENT
-
-
-def test_nothing_is_begun_where_files_are_missing(tmp_path):
-    places = Places(tmp_path, tmp_path / "cache", offline=True)
-    put(tmp_path / "Set/raw", {"a": CONTENT["a"]})
-    files._begun.clear()
-    begin_to_read(remote(), places)
-    assert not files._begun

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aecli import processes
 from aecli.cli import expect
@@ -48,9 +48,6 @@ from aecli.errors import (
 from aecli.pathnames import user_path
 from aecli.runs import logs, preflight, provenance
 from aecli.terminal import Terminal
-
-if TYPE_CHECKING:
-    from aecli.data.sources import Places
 
 
 def launch(
@@ -202,19 +199,16 @@ def _carry_out(
     """Run the experiment, print what it found, and check what was expected of it."""
     terminal.say(_first_line(config, resumed))  # torch, imported below, takes a second or two
     try:
-        from aecli.data import sources
-
-        places = sources.default_places(config.data.dir, options.offline)
-        places = replace(places, working=terminal.working)
-        _begin_to_read(config, places)
         config = _decided(config, options.runs_dir)
         _looked(config, terminal)  # the images of the run that is looked into, perhaps
 
-        from aecli.data import datasets
+        from aecli.data import datasets, sources
         from aecli.experiments.result import Result
         from aecli.runs.context import Context
         from aecli.training import workers
 
+        places = sources.default_places(config.data.dir, options.offline)
+        places = replace(places, working=terminal.working)
         datasets.check(config, places)
         context = Context(
             options.runs_dir,
@@ -253,17 +247,6 @@ def _carry_out(
         raise
     if problem is not None:
         raise problem
-
-
-def _begin_to_read(config: NetworkConfig, places: "Places") -> None:
-    """Begin to read a known dataset beside the import of torch, which keeps one core busy."""
-    from aecli.data import sources
-    from aecli.data.known import DATASETS
-
-    name = "mnist" if config.data.dataset == "auto" else config.data.dataset
-    known = DATASETS.get(name)
-    if known is not None and known.remote is not None:
-        sources.begin_to_read(known.remote, places)
 
 
 def _looked(config: NetworkConfig, terminal: Terminal) -> NetworkConfig:

@@ -8,7 +8,6 @@ import re
 import tempfile
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +49,6 @@ class RemoteFiles:
     def title(self) -> str:
         """The dataset's name in torchvision's layout."""
         return self.folder.partition("/")[0]
-
-
-_begun: dict[tuple[RemoteFile, Path], Future[bytes]] = {}  # by `begin_to_read`, not yet asked for
 
 
 class UnavailableError(Exception):
@@ -110,21 +106,6 @@ def in_place(file: RemoteFile, folder: Path) -> list[Path]:
 
 def read_file(file: RemoteFile, path: Path) -> bytes:
     """A file's decompressed content, checked. Raises DataError: expected and found."""
-    begun = _begun.pop((file, path), None)
-    return _read(file, path) if begun is None else begun.result()
-
-
-def begin_to_read(remote: RemoteFiles, folder: Path) -> None:
-    """Let another thread read and check the files that lie in `folder` under their own names, for
-    the next `read_file` of each: it needs the interpreter only between them."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="aecli-read")
-    for file in remote.files:
-        for path in in_place(file, folder)[:1]:
-            _begun[file, path] = pool.submit(_read, file, path)
-    pool.shutdown(wait=False)
-
-
-def _read(file: RemoteFile, path: Path) -> bytes:
     return checked(file, _read_at_most(path, file.bytes + _GZ_EXTRA), str(path))
 
 

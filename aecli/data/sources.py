@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from aecli.data import downloads, files
+from aecli.data import downloads
 from aecli.data.downloads import Say, Working
 from aecli.data.files import (
     GZIP_MAGIC,
@@ -123,16 +123,6 @@ def read_files(remote: RemoteFiles, places: Places, say: Say) -> Found:
             say(f"data: {remote.title} came from {label}")
             return Found(contents, label, None if kept.failed else cache)
     raise NotFoundError(f"{remote.folder}: no source has it:\n  " + "\n  ".join(reasons))
-
-
-def begin_to_read(remote: RemoteFiles, places: Places) -> None:
-    """Begin, in another thread, to read the files where `read_files` is likely to find them: under
-    their own names, on this machine."""
-    roots = [places.data_dir, places.cache_dir] if places.data_dir else [places.cache_dir]
-    for folder in (root / remote.folder for root in roots):
-        if _all_in(remote, folder):
-            files.begin_to_read(remote, folder)
-            return
 
 
 def locate(remote: RemoteFiles, places: Places) -> tuple[str, Path] | None:
