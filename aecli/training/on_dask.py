@@ -56,12 +56,14 @@ def do_on_dask(
     for name in ("distributed", "distributed.client"):  # each has a level of its own
         logging.getLogger(name).setLevel(logging.CRITICAL)  # aecli tells what matters
     with contextlib.ExitStack() as stack:
-        scheduler = _scheduler(distributed, place, stack)
+        given = place.scheduler
+        own = _own_cluster(distributed, place, stack) if given is None else None
+        scheduler = own if given is None else _scheduler(place, given)
         client = stack.enter_context(_client(distributed, scheduler, place))
         _require_alike(client, place)
         resources = _taken(client, place)
-        if place.scheduler is not None:
-            _answered.add(place.scheduler)
+        if given is not None:
+            _answered.add(given)
         started: Started = {}
         client.subscribe_topic(_STARTED, _Noting(started))
         with warnings.catch_warnings():
@@ -89,6 +91,8 @@ def do_on_dask(
                 break
             if (now := time.monotonic()) > looked + 1:
                 looked, manned = now, now if _has_workers(client) else manned
+                if own is not None:  # a worker that dies while it starts is not replaced by Dask
+                    own.scale(place.workers)
                 if now > manned + 2 * _PATIENCE:
                     reason = f"Dask has had no worker for {2 * _PATIENCE} s"
                     break
@@ -215,21 +219,22 @@ def _end(client: Any, future: Any, worker: str) -> threading.Thread:
     return thread
 
 
-def _scheduler(distributed: Any, place: Place, stack: contextlib.ExitStack) -> Any:
-    """The scheduler's address, or a cluster that was started for this."""
-    given = place.scheduler
-    if given is None:
-        with withheld_signals():  # its processes then never get the terminal's
-            cluster = distributed.LocalCluster(
-                n_workers=place.workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )
-            stack.enter_context(cluster)
-        return cluster
+def _own_cluster(distributed: Any, place: Place, stack: contextlib.ExitStack) -> Any:
+    """A cluster that is started for this, and ends with `stack`."""
+    with withheld_signals():  # its processes then never get the terminal's
+        cluster = distributed.LocalCluster(
+            n_workers=place.workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
+        return stack.enter_context(cluster)
+
+
+def _scheduler(place: Place, given: str) -> str:
+    """The address of the scheduler at `given`, an address or a file that has it."""
     if "://" in given:
         return given
     if not Path(given).is_file():
