@@ -1,10 +1,14 @@
 """Rules that every part of a config keeps, and the types of its values."""
 
+import ast
+import inspect
+import itertools
 import math
-from typing import Annotated, ClassVar, Self
+import textwrap
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Strict
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from aecli.pathnames import user_path
 
@@ -31,13 +35,35 @@ UserPath = Annotated[str, AfterValidator(_with_home)]
 class Section(BaseModel):
     """The rules every part of a config keeps."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        use_attribute_docstrings=True,
-        defer_build=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The JSON Schema, with each key's docstring for its description. They are read from the
+        source here, where they are asked for: `use_attribute_docstrings` parses every class while
+        it is imported, 0.15 s of each command."""
+        found = handler(schema)
+        properties = handler.resolve_ref_schema(found)["properties"]
+        for kind in reversed(cls.__mro__):
+            if issubclass(kind, Section):
+                for key, text in _docstrings(kind).items():
+                    properties[key]["description"] = text
+        return found
+
+
+def _docstrings(kind: type[Section]) -> dict[str, str]:
+    """The docstrings below the fields of a class, by the fields' names."""
+    [parsed] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(parsed, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text)
+        for field, below in itertools.pairwise(parsed.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(text := below.value.value, str) and field.target.id in kind.model_fields
+    }
 
 
 CODE_DIM_OF_THE_CHAPTER = 32
