@@ -1,6 +1,5 @@
 """One figure of every kind, in every odd shape, and what is read off them."""
 
-import io
 import math
 
 import matplotlib as mpl
@@ -14,12 +13,6 @@ from aecli import figures
 RNG = np.random.default_rng(0)
 TITLE = "What is drawn (a-folder-of-photographs-whose-name-is-as-long-as-people-make-them, code 32)"
 ONE_WORD = "x" * 200
-
-
-def png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
 
 
 def texts_of(figure: Figure) -> list[Text]:

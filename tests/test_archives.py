@@ -450,9 +450,10 @@ def test_the_picture_shows_the_first_of_many(tmp_path, monkeypatch):
 
     def sheet(images, captions, title, note, *_):
         drawn.update(images=images, captions=captions, title=title, note=note)
-        return SimpleNamespace(savefig=lambda file, format: file.write(b"a picture"))
+        return "a figure"
 
     monkeypatch.setattr(search_command.figures, "sheet", sheet)
+    monkeypatch.setattr(search_command, "png", str.encode)
     rows = [HEAD, *map(ROW.format, range(90))]
     found = archive(tmp_path, noise(90), rows=rows)
     run = SimpleNamespace(decode=lambda codes: np.zeros((len(codes), 1, 4, 4), np.float32))
@@ -465,4 +466,4 @@ def test_the_picture_shows_the_first_of_many(tmp_path, monkeypatch):
     assert drawn["title"] == "The 20 nearest of 90 in codes.npy"
     assert "the first 20 of the 60 that were found" in drawn["note"]
     assert drawn["captions"][:2] == ["query\na.png\n8, 16", "a.png\n8, 16\ncat\n0.5"]
-    assert target.read_bytes() == b"a picture"
+    assert target.read_bytes() == b"a figure"

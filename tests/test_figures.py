@@ -1,7 +1,9 @@
 """Figures: all texts are in sight and none covers another, limits hold the data, and what a legend
 or a sentence names is drawn."""
 
+import io
 import math
+import pickle
 from itertools import combinations, pairwise
 
 import matplotlib as mpl
@@ -14,6 +16,7 @@ from aecli.figures import pictures
 from aecli.figures.colours import class_colours, seen
 from aecli.figures.pictures import channel_note, in_colour
 from aecli.figures.style import text_width, wrapped
+from aecli.png import png
 from tests.drawings import (
     CASES,
     ONE_WORD,
@@ -32,7 +35,6 @@ from tests.drawings import (
     legend_of,
     legends_of,
     named,
-    png,
     reconstructions,
     sheet,
     texts_of,
@@ -75,9 +77,13 @@ def data_is_within(axes):
             assert ((y >= y0 - 1e-9) & (y <= y1 + 1e-9))[kept].all(), line.get_label()
 
 
-@pytest.mark.parametrize("case", ["reconstructions", "code_scatter", "decoder_grid"])
-def test_it_becomes_a_png(case):
-    assert png(CASES[case]()).startswith(b"\x89PNG")
+@pytest.mark.parametrize("case", ["reconstructions", "code_scatter", "code_units of 32", "sheet"])
+def test_the_png_is_that_of_matplotlib(case):
+    figure = CASES[case]()
+    same = pickle.loads(pickle.dumps(figure))
+    figure.savefig(content := io.BytesIO(), format="png")
+    assert png(same) == content.getvalue()
+    assert content.getvalue().startswith(b"\x89PNG")
 
 
 def test_numbers_do_not_lie_on_the_curve():

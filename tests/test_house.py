@@ -30,7 +30,7 @@ LEVELS = [
     {"data.files"},
     {"terminal", "interrupts", "fields"},
     {"pathnames", "processes"},
-    {"errors", "comparing", "strictjson", "bars", "counts", "lazily", "locks", "machine"},
+    {"errors", "comparing", "strictjson", "bars", "counts", "lazily", "locks", "machine", "png"},
 ]
 
 

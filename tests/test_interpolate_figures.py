@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aecli import figures
-from tests.drawings import png
+from aecli.png import png
 
 RNG = np.random.default_rng(0)
 

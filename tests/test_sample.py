@@ -1,7 +1,6 @@
 """`aecli sample`: its samplers and metrics where the truth is known, and the command itself."""
 
 import csv
-import io
 import json
 import math
 
@@ -21,6 +20,7 @@ from aecli.data.images import Batch, Images, InMemory, to_unit
 from aecli.experiments import sample
 from aecli.measure import classifier, sample_metrics
 from aecli.measure.sample_metrics import Moments, frechet_distance
+from aecli.png import png
 from aecli.terminal import Terminal
 from tests.conftest import FEW_IMAGES, SMALL, digits
 from tests.test_classifier import assert_named
@@ -243,12 +243,6 @@ def test_an_untrained_decoder_gives_the_chapters_grey(judged):
 
 
 # The figures.
-
-
-def png(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

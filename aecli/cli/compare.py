@@ -1,6 +1,5 @@
 """`aecli compare`: runs side by side, in groups that differ by seed alone; a gate against one."""
 
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from aecli.cli.gates import Gate, gates
 from aecli.errors import DataError, ExpectationError, UsageError
 from aecli.pages.environment import require_outside_runs, require_page
 from aecli.pathnames import user_path
+from aecli.png import png
 from aecli.runs import storage
 from aecli.runs.comparison import (
     THE_TEST,
@@ -285,7 +285,7 @@ def _drawn(compared: Compared, asked: Asked, terminal: Terminal) -> dict[str, by
         end = section.command + ("" if len(compared.sections) == 1 else f"-{n}")
         end = "".join(c if c.isalnum() or c == "-" else "_" for c in end)[:60]
         if (figure := _curves(section, compared, terminal)) is not None:
-            found[f"curves-{end}"] = _png(figure)
+            found[f"curves-{end}"] = png(figure)
         if asked.pictures:
             from aecli.cli.compare_pictures import pictures  # imports torch
 
@@ -300,7 +300,7 @@ def _drawn(compared: Compared, asked: Asked, terminal: Terminal) -> dict[str, by
             ]
             figure = pictures(of_groups, compared.title(section), terminal)
             if figure is not None:
-                found[f"pictures-{end}"] = _png(figure)
+                found[f"pictures-{end}"] = png(figure)
     if asked.pictures and not any(name.startswith("pictures-") for name in found):
         terminal.warn(
             ["--pictures: none of these runs has a model of its own whose images are here"]
@@ -348,9 +348,3 @@ def _curves(section: Section, compared: Compared, terminal: Terminal) -> "Figure
 def _all_have(every: Sequence[Sequence[Mapping[str, float]]], term: str) -> bool:
     values = [row.get(term, math.nan) for rows in every for row in rows]
     return all(math.isfinite(value) and value > 0 for value in values)
-
-
-def _png(figure: "Figure") -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()

@@ -1,6 +1,5 @@
 """`aecli encode`: a dataset into an archive of codes."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from aecli.data.whole import PARTS, Whole, load_whole, require_shape
 from aecli.errors import DataError, Interrupted, UsageError
 from aecli.experiments.subject import other_images
 from aecli.pathnames import user_path
+from aecli.png import png
 from aecli.runs import storage
 from aecli.runs.registry import open_trained
 from aecli.runs.run import Run
@@ -258,9 +258,7 @@ def _draw(
     figure = figures.sheet(
         batch.images.numpy(), captions, title, note, batch.valid, (), job.whole.shown
     )
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return png(figure)
 
 
 def caption_of(row: Mapping[str, Any], whole: Whole | None = None) -> str:

@@ -8,7 +8,9 @@ from aecli.cli.pictures import require_apart, require_picture
 from aecli.config import EXPERIMENTS, DataConfig, flag_layer, one_layer, resolve, set_layer
 from aecli.counts import count
 from aecli.data import facts
-from aecli.errors import DataError, StorageError, UsageError
+from aecli.errors import DataError, UsageError
+from aecli.png import png
+from aecli.runs import storage
 from aecli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -174,10 +176,7 @@ def _draw(opened: "Opened", config: DataConfig, sheet: Path) -> None:
         splits,
         shown,
     )
-    try:
-        figure.savefig(sheet, format="png")
-    except OSError as reason:
-        raise StorageError(f"cannot write {sheet}: {reason.strerror}") from None
+    storage.write_whole(sheet, png(figure))
 
 
 def _note(opened: "Opened") -> str:

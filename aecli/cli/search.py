@@ -1,7 +1,6 @@
 """`aecli search`: the images whose codes are nearest to an image's."""
 
 import contextlib
-import io
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from aecli.data.sources import Places
 from aecli.data.whole import Whole, load_whole, open_every, require_shape, whole_of
 from aecli.errors import AecliError, UsageError
 from aecli.pathnames import user_path
+from aecli.png import png
 from aecli.runs import storage
 from aecli.runs.registry import open_trained
 from aecli.runs.run import Run
@@ -337,9 +337,7 @@ def _draw(
         note += " The images are not there any more: these are decoded codes."
     shown = () if whole is None else whole.shown
     figure = figures.sheet(images, captions, title, note, valid, (), shown)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    storage.write_whole(target, content.getvalue())
+    storage.write_whole(target, png(figure))
 
 
 def _pictures(run: Run, archive: Archive, whole: Whole | None, indices: Sequence[int]) -> Batch:

@@ -28,6 +28,7 @@ from aecli.errors import (
     UsageError,
     left_in,
 )
+from aecli.png import png
 from aecli.runs import checkpoint, provenance, storage
 from aecli.runs.logs import Scalars
 from aecli.runs.record import LOCK, RUN_FORMAT, finished_at, read_record
@@ -148,9 +149,7 @@ class RunDir:
 
     def save_figure(self, name: str, figure: "Figure") -> None:
         """`name`.png."""
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        self._write(f"{name}.png", content.getvalue())
+        self._write(f"{name}.png", png(figure))
 
     def save_model(
         self, codec: "Codec", config: NetworkConfig, scale: "Scale | None" = None

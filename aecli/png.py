@@ -1,0 +1,19 @@
+"""Figures of matplotlib as PNGs."""
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def png(figure: "Figure") -> bytes:
+    """The file that `figure.savefig` writes, sooner: to lay a figure out it draws all of it and
+    throws the drawing away."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
