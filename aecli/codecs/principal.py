@@ -19,6 +19,7 @@ LARGEST_BASIS = 2**28
 of which two are held at a time. By subspace iteration half of it: 1 GiB of float64, of which three
 are."""
 _LARGE_BATCH = 2**27  # bytes
+_BLOCK = 256  # rows of a covariance computed together
 _MORE = 10  # directions beyond those asked for
 _PASSES = 4  # over all images
 
@@ -67,9 +68,13 @@ def _centred(source: Source, mean: Tensor, at_once: int = 2 * BATCH_BYTES) -> It
 
 
 def _covariance(source: Source, mean: Tensor) -> Tensor:
+    """The covariance (pixels, pixels) float64, on and below the diagonal; not all of it above,
+    where `eigh` does not look."""
     scatter = torch.zeros((len(mean), len(mean)), dtype=torch.float64)
     for rows in _centred(source, mean):
-        scatter += rows.T @ rows
+        for start in range(0, len(mean), _BLOCK):
+            end = start + _BLOCK
+            scatter[start:end, :end] += rows[:, start:end].T @ rows[:, :end]
     return scatter / max(len(source) - 1, 1)
 
 
