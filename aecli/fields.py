@@ -55,7 +55,11 @@ class Section(BaseModel):
 
 def _docstrings(kind: type[Section]) -> dict[str, str]:
     """The docstrings below the fields of a class, by the fields' names."""
-    [parsed] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    try:
+        source = inspect.getsource(kind)
+    except OSError:  # an install without source, whose schema has no descriptions then
+        return {}
+    [parsed] = ast.parse(textwrap.dedent(source)).body
     assert isinstance(parsed, ast.ClassDef)
     return {
         field.target.id: inspect.cleandoc(text)

@@ -10,10 +10,14 @@ if TYPE_CHECKING:
 def png(figure: "Figure") -> bytes:
     """The file that `figure.savefig` writes, sooner: to lay a figure out it draws all of it and
     throws the drawing away."""
+    import matplotlib as mpl
+
     layout = figure.get_layout_engine()
     if layout is not None:
         layout.execute(figure)
-        figure.set_layout_engine(None)
+        # None is the engine of the user's own settings, perhaps one that does not go with this one.
+        with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

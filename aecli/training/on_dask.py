@@ -91,7 +91,7 @@ def do_on_dask(
                 break
             if (now := time.monotonic()) > looked + 1:
                 looked, manned = now, now if _has_workers(client) else manned
-                if own is not None:  # a worker that dies while it starts is not replaced by Dask
+                if own is not None:  # Dask replaces none that dies as soon as it has come
                     own.scale(place.workers)
                 if now > manned + 2 * _PATIENCE:
                     reason = f"Dask has had no worker for {2 * _PATIENCE} s"
