@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
 
 def png(figure: "Figure") -> bytes:
-    """The file that `figure.savefig` writes, sooner: to lay a figure out it draws all of it and
-    throws the drawing away."""
+    """The bytes of a PNG, the same as from `figure.savefig` but sooner: that draws the whole figure
+    once more, only to lay it out."""
     import matplotlib as mpl
 
     layout = figure.get_layout_engine()

@@ -192,7 +192,7 @@ def _unfinished(config: NetworkConfig, runs_dir: Path, terminal: Terminal) -> Pa
 
 @contextlib.contextmanager
 def _collecting_nothing() -> Iterator[None]:
-    """Import without Python's garbage collector, which finds none then: 0.2 to 0.3 s less."""
+    """Imports without Python's garbage collector, which would find nothing: 0.2 to 0.3 s less."""
     gc.disable()
     try:
         yield

@@ -22,6 +22,8 @@ PIXELS_PER_INCH = 160
 TITLE, NOTE = 12, 9.5  # points
 
 STYLE: dict[Any, Any] = {
+    "figure.autolayout": False,  # what the user's own settings say lays no figure out
+    "figure.constrained_layout.use": False,
     "font.size": 10.5,
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
